@@ -1,0 +1,446 @@
+//! Operations: every change to what an account owns.
+//!
+//! A device appends operations to its own log; the account certifies the log's key. An operation
+//! names its predecessor's hash, so a log cannot lose or exchange an entry unnoticed. The catalog
+//! is the fold of all operations; unknown kinds are kept and passed over, so that an older program
+//! loses nothing that a newer one wrote. Layout: `docs/specs/operation.md`.
+
+use bytes::Bytes;
+
+use crate::id::{AccountId, DeviceId, FileId, Hash, MeshId, VersionId};
+use crate::path::MeshPath;
+use crate::record;
+use crate::scheme::Scheme;
+use crate::seam::Timestamp;
+use crate::signature::{Context, PublicKey, Signature, SignatureError};
+use crate::wire::{Decode, Encode, Reader, WireError, Writer};
+
+/// BLAKE3 derive-key context of operation hashes.
+const OPERATION_HASH_CONTEXT: &str = "datamesh 2026 operation v1";
+
+/// Largest encoded body of an operation in bytes.
+pub const OPERATION_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Files up to this many bytes live inside their operation.
+pub const INLINE_BYTES_MAX: usize = 4096;
+
+/// A sealed manifest up to this many bytes lives inside its operation; a longer one is stored in
+/// segments of its own.
+pub const MANIFEST_INLINE_BYTES_MAX: usize = 16 * 1024;
+
+/// Most tags of a file.
+pub const TAGS_MAX: usize = 64;
+
+/// Longest tag in bytes.
+pub const TAG_BYTES_MAX: usize = 128;
+
+record! {
+    /// The account's statement that a device's log key speaks for it.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct LogCertificate {
+        /// The account.
+        pub account: AccountId,
+        /// The device; its log has the same id.
+        pub device: DeviceId,
+        /// The key that signs the device's operations and heads.
+        pub log_key: PublicKey,
+        /// When it was certified.
+        pub issued: Timestamp,
+        /// The account identity key's signature over the fields above.
+        pub signature: Signature,
+    }
+}
+
+impl LogCertificate {
+    /// The bytes that the account signs.
+    pub fn signed_part(
+        account: &AccountId,
+        device: &DeviceId,
+        log_key: &PublicKey,
+        issued: Timestamp,
+    ) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.raw(&account.0).raw(&device.0).raw(&log_key.0).u64(issued);
+        out.into_vec()
+    }
+
+    /// Checks the account's signature. An account exists before it enters a mesh, so the mesh id
+    /// in these signatures is zero.
+    ///
+    /// # Errors
+    /// [`SignatureError`] where the account did not sign this.
+    pub fn verify(&self) -> Result<(), SignatureError> {
+        let body = Self::signed_part(&self.account, &self.device, &self.log_key, self.issued);
+        PublicKey::from(self.account).verify(
+            Context::LogCertificate,
+            &MeshId([0; 32]),
+            &body,
+            &self.signature,
+        )
+    }
+}
+
+/// One entry of a device's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// The device, which is also the log.
+    pub device: DeviceId,
+    /// Place in the log: 1 for the first, then without gaps.
+    pub sequence: u64,
+    /// Hybrid logical clock: milliseconds in the upper 48 bits, a counter in the lower 16. Later
+    /// operations of one account that knew of earlier ones have higher values; ties go by device.
+    pub clock: u64,
+    /// Hash of the log's operation before; zero for the first.
+    pub previous: Hash,
+    /// What happened.
+    pub change: Change,
+    /// The log key's signature over everything above.
+    pub signature: Signature,
+}
+
+impl Operation {
+    /// Newest version of the layout.
+    pub const VERSION: u8 = 1;
+
+    /// The bytes that the log key signs. The mesh id in these signatures is zero, as the catalog
+    /// may move between meshes.
+    pub fn signed_part(
+        device: &DeviceId,
+        sequence: u64,
+        clock: u64,
+        previous: &Hash,
+        change: &Change,
+    ) -> Vec<u8> {
+        let (kind, body) = change.parts();
+        let mut out = Writer::new();
+        out.u8(Self::VERSION).raw(&device.0).u64(sequence).u64(clock).raw(&previous.0);
+        out.u8(kind).bytes(&body);
+        out.into_vec()
+    }
+
+    /// The operation's hash, which its successor names.
+    pub fn hash(&self) -> Hash {
+        Hash::derive(OPERATION_HASH_CONTEXT, &self.to_bytes())
+    }
+
+    /// Checks the log key's signature.
+    ///
+    /// # Errors
+    /// [`SignatureError`] where `log_key` did not sign this.
+    pub fn verify(&self, log_key: &PublicKey) -> Result<(), SignatureError> {
+        let body = Self::signed_part(
+            &self.device,
+            self.sequence,
+            self.clock,
+            &self.previous,
+            &self.change,
+        );
+        log_key.verify(Context::Operation, &MeshId([0; 32]), &body, &self.signature)
+    }
+}
+
+impl Encode for Operation {
+    fn encode(&self, out: &mut Writer) {
+        out.raw(&Self::signed_part(
+            &self.device,
+            self.sequence,
+            self.clock,
+            &self.previous,
+            &self.change,
+        ));
+        self.signature.encode(out);
+    }
+}
+
+impl Decode for Operation {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        from.version("operation", Self::VERSION)?;
+        let device = DeviceId::decode(from)?;
+        let (sequence, clock) = (from.u64()?, from.u64()?);
+        let previous = Hash::decode(from)?;
+        let kind = from.u8()?;
+        let change =
+            Change::from_parts(kind, from.bytes("operation body", OPERATION_BODY_BYTES_MAX)?)?;
+        Ok(Self { device, sequence, clock, previous, change, signature: Signature::decode(from)? })
+    }
+}
+
+/// What an operation changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A new version of a file, or its first.
+    Put(Box<Put>),
+    /// A delete marker: the path is gone from listings, its versions stay.
+    Delete(Delete),
+    /// A kind that this program does not know, kept as it came.
+    Unknown {
+        /// The kind's number.
+        kind: u8,
+        /// Its body.
+        body: Bytes,
+    },
+}
+
+impl Change {
+    const PUT: u8 = 1;
+    const DELETE: u8 = 2;
+
+    fn parts(&self) -> (u8, Vec<u8>) {
+        match self {
+            Self::Put(put) => (Self::PUT, put.to_bytes()),
+            Self::Delete(delete) => (Self::DELETE, delete.to_bytes()),
+            Self::Unknown { kind, body } => (*kind, body.to_vec()),
+        }
+    }
+
+    fn from_parts(kind: u8, body: &[u8]) -> Result<Self, WireError> {
+        match kind {
+            0 => Err(WireError::Invalid { field: "operation kind" }),
+            Self::PUT => Ok(Self::Put(Box::new(crate::wire::decode(body)?))),
+            Self::DELETE => Ok(Self::Delete(crate::wire::decode(body)?)),
+            _ => Ok(Self::Unknown { kind, body: Bytes::copy_from_slice(body) }),
+        }
+    }
+}
+
+/// What kind of entry a version is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// An empty folder; folders with files in them exist by the files' paths.
+    Folder,
+}
+
+/// The wrap of a version key, for whoever may open it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrappedKey {
+    /// How it is wrapped: [`WrappedKey::SYMMETRIC`]; other numbers come with sharing.
+    pub suite: u8,
+    /// The catalog key's epoch.
+    pub epoch: u32,
+    /// The wrapped bytes.
+    pub bytes: Bytes,
+}
+
+impl WrappedKey {
+    /// AES-256-GCM under the catalog key of the epoch: nonce (12 bytes), key (32), tag (16).
+    pub const SYMMETRIC: u8 = 1;
+
+    /// Largest wrap in bytes: HPKE with X-Wing takes 1168 for a key and its tag.
+    pub const BYTES_MAX: usize = 2048;
+}
+
+impl Encode for WrappedKey {
+    fn encode(&self, out: &mut Writer) {
+        out.u8(self.suite).u32(self.epoch).bytes(&self.bytes);
+    }
+}
+
+impl Decode for WrappedKey {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        let (suite, epoch) = (from.u8()?, from.u32()?);
+        let bytes = Bytes::copy_from_slice(from.bytes("wrapped key", Self::BYTES_MAX)?);
+        Ok(Self { suite, epoch, bytes })
+    }
+}
+
+/// Where the content of a version is; every form is sealed under the version key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// The bytes themselves, sealed.
+    Inline(Bytes),
+    /// The manifest, sealed.
+    Manifest(Bytes),
+    /// The manifest of the manifest, sealed: the sealed manifest is stored in segments of its own.
+    Meta(Bytes),
+}
+
+impl Content {
+    /// The number that stands for the form in the encoding and in the seal's authenticated data.
+    pub fn tag(&self) -> u8 {
+        match self {
+            Self::Inline(_) => 1,
+            Self::Manifest(_) => 2,
+            Self::Meta(_) => 3,
+        }
+    }
+
+    /// The sealed bytes.
+    pub fn sealed(&self) -> &Bytes {
+        match self {
+            Self::Inline(bytes) | Self::Manifest(bytes) | Self::Meta(bytes) => bytes,
+        }
+    }
+}
+
+impl Encode for Content {
+    fn encode(&self, out: &mut Writer) {
+        out.u8(self.tag()).bytes(self.sealed());
+    }
+}
+
+impl Decode for Content {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        let tag = from.u8()?;
+        let sealed = Bytes::copy_from_slice(from.bytes("content", MANIFEST_INLINE_BYTES_MAX + 64)?);
+        match tag {
+            1 => Ok(Self::Inline(sealed)),
+            2 => Ok(Self::Manifest(sealed)),
+            3 => Ok(Self::Meta(sealed)),
+            _ => Err(WireError::Invalid { field: "content" }),
+        }
+    }
+}
+
+/// How safely a version was stored when it was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Protection {
+    /// The scheme of its segments.
+    pub scheme: Scheme,
+    /// Written with `--allow-degraded`: several shards of a segment may share a failure domain.
+    pub degraded: bool,
+    /// Shards above k that the worst segment had at the acknowledgement; m where nothing is owed.
+    pub margin: u8,
+}
+
+impl Encode for Protection {
+    fn encode(&self, out: &mut Writer) {
+        out.u8(self.scheme.k() as u8).u8(self.scheme.m() as u8);
+        out.flag(self.degraded).u8(self.margin);
+    }
+}
+
+impl Decode for Protection {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        let scheme = Scheme::new(from.u8()?, from.u8()?)
+            .map_err(|_| WireError::Invalid { field: "scheme" })?;
+        Ok(Self { scheme, degraded: from.flag("degraded")?, margin: from.u8()? })
+    }
+}
+
+/// A new version of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// The file.
+    pub file: FileId,
+    /// The version.
+    pub version: VersionId,
+    /// Its name.
+    pub path: MeshPath,
+    /// File or folder.
+    pub kind: EntryKind,
+    /// POSIX permission bits as they were at the source; 0 where unknown.
+    pub mode: u32,
+    /// When the source was last changed; 0 where unknown.
+    pub modified: Timestamp,
+    /// When the version was made, by the device's clock.
+    pub created: Timestamp,
+    /// Bytes of plaintext.
+    pub size: u64,
+    /// BLAKE3 of the plaintext.
+    pub hash: Hash,
+    /// Its tags, sorted, each once.
+    pub tags: Vec<String>,
+    /// How safely it was stored; nothing for inline content and folders, which live in the catalog.
+    pub protection: Option<Protection>,
+    /// The version key, wrapped.
+    pub key: WrappedKey,
+    /// The sealed content or manifest.
+    pub content: Content,
+}
+
+impl Encode for Put {
+    fn encode(&self, out: &mut Writer) {
+        self.file.encode(out);
+        self.version.encode(out);
+        self.path.encode(out);
+        out.u8(match self.kind {
+            EntryKind::File => 1,
+            EntryKind::Folder => 2,
+        });
+        out.u32(self.mode).u64(self.modified).u64(self.created).u64(self.size).raw(&self.hash.0);
+        out.u16(self.tags.len() as u16);
+        for tag in &self.tags {
+            out.text(tag);
+        }
+        out.flag(self.protection.is_some());
+        if let Some(protection) = &self.protection {
+            protection.encode(out);
+        }
+        self.key.encode(out);
+        self.content.encode(out);
+    }
+}
+
+impl Decode for Put {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        let (file, version) = (FileId::decode(from)?, VersionId::decode(from)?);
+        let path = MeshPath::decode(from)?;
+        let kind = match from.u8()? {
+            1 => EntryKind::File,
+            2 => EntryKind::Folder,
+            _ => return Err(WireError::Invalid { field: "entry kind" }),
+        };
+        let (mode, modified, created, size) = (from.u32()?, from.u64()?, from.u64()?, from.u64()?);
+        let hash = Hash::decode(from)?;
+        let count = from.u16()? as usize;
+        if count > TAGS_MAX {
+            return Err(WireError::Bound { field: "tags", length: count, bound: TAGS_MAX });
+        }
+        let mut tags = Vec::with_capacity(count);
+        for _ in 0..count {
+            tags.push(from.text("tag", TAG_BYTES_MAX)?);
+        }
+        let protection =
+            if from.flag("protection")? { Some(Protection::decode(from)?) } else { None };
+        Ok(Self {
+            file,
+            version,
+            path,
+            kind,
+            mode,
+            modified,
+            created,
+            size,
+            hash,
+            tags,
+            protection,
+            key: WrappedKey::decode(from)?,
+            content: Content::decode(from)?,
+        })
+    }
+}
+
+/// A delete marker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delete {
+    /// The file.
+    pub file: FileId,
+    /// The marker's own version id, so that versions list it.
+    pub version: VersionId,
+    /// The name that is deleted.
+    pub path: MeshPath,
+    /// When, by the device's clock.
+    pub created: Timestamp,
+}
+
+impl Encode for Delete {
+    fn encode(&self, out: &mut Writer) {
+        self.file.encode(out);
+        self.version.encode(out);
+        self.path.encode(out);
+        out.u64(self.created);
+    }
+}
+
+impl Decode for Delete {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self {
+            file: FileId::decode(from)?,
+            version: VersionId::decode(from)?,
+            path: MeshPath::decode(from)?,
+            created: from.u64()?,
+        })
+    }
+}

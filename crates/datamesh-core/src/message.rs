@@ -1,0 +1,477 @@
+//! What nodes say to each other: one request, one reply (`docs/specs/protocol.md`).
+//!
+//! Requests and replies are the heads of [`Message`](crate::Message)s; shard bytes are the bodies.
+//! Lists that may outgrow a head are asked for in pages.
+
+use bytes::Bytes;
+
+use crate::advert::Advert;
+use crate::certificate::{NodeCertificate, OPERATOR_BYTES_MAX};
+use crate::descriptor::Descriptor;
+use crate::domain::Domain;
+use crate::genesis::Genesis;
+use crate::grant::{Grant, StoreTicket};
+use crate::id::{Hash, MeshId, NodeId, SegmentId};
+use crate::receipt::Receipt;
+use crate::record;
+use crate::seam::Timestamp;
+use crate::signature::PublicKey;
+use crate::wire::{Decode, Encode, Reader, WireError, Writer};
+
+/// Most entries of an advert digest in one request.
+pub const DIGEST_MAX: usize = 1024;
+
+/// Most adverts in one message: each takes under 3 KiB at its bounds.
+pub const ADVERTS_MAX: usize = 20;
+
+/// Most segments asked about in one request.
+pub const SEGMENTS_MAX: usize = 1024;
+
+/// Most hashes of a proof: a tree path for each end of the range, in a tree of 4 Mi chunks of
+/// 1 KiB.
+pub const PROOF_MAX: usize = 64;
+
+/// Longest text of a refusal in bytes.
+const DETAIL_BYTES_MAX: usize = 512;
+
+record! {
+    /// A node and the sequence of the newest advert known of it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct DigestEntry {
+        /// The node.
+        pub node: NodeId,
+        /// Sequence of its newest advert.
+        pub sequence: u64,
+    }
+}
+
+/// What a bearer of an invite asks for itself as a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRequest {
+    /// Who answers for it.
+    pub operator: String,
+    /// What it fails together with.
+    pub domain: Domain,
+    /// Bytes that it offers.
+    pub capacity: u64,
+}
+
+impl Encode for NodeRequest {
+    fn encode(&self, out: &mut Writer) {
+        out.text(&self.operator);
+        self.domain.encode(out);
+        out.u64(self.capacity);
+    }
+}
+
+impl Decode for NodeRequest {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self {
+            operator: from.text("operator", OPERATOR_BYTES_MAX)?,
+            domain: Domain::decode(from)?,
+            capacity: from.u64()?,
+        })
+    }
+}
+
+/// The use of an invite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redeem {
+    /// The ticket's secret.
+    pub secret: [u8; 32],
+    /// Drawn once by the home that redeems: asking again with the same number is not another use.
+    pub redeemer: [u8; 16],
+    /// Asks for a certificate for the asking peer.
+    pub node: Option<NodeRequest>,
+    /// Asks for a grant for this grant key.
+    pub account: Option<PublicKey>,
+}
+
+/// What part of a shard is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadSpan {
+    /// All of it; the receiver checks the root.
+    Whole,
+    /// Cells `first` up to, not including, `end`, with a proof.
+    Cells {
+        /// First cell.
+        first: u32,
+        /// One after the last cell.
+        end: u32,
+    },
+}
+
+/// A request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Introduces the asking side to the mesh; answered by [`Reply::Welcome`].
+    Hello {
+        /// The mesh that the asking side means.
+        mesh: MeshId,
+    },
+    /// Uses an invite; answered by [`Reply::Redeemed`].
+    Redeem(Redeem),
+    /// Compares membership views, a page in the order of node ids; answered by
+    /// [`Reply::Adverts`].
+    Digest {
+        /// The page begins after this id; zero begins at the start.
+        after: NodeId,
+        /// What the asking side knows, in order, at most [`DIGEST_MAX`].
+        known: Vec<DigestEntry>,
+        /// The asking side knows nothing above its last entry, so the page has no upper end.
+        complete: bool,
+    },
+    /// Hands over adverts, at most [`ADVERTS_MAX`]; answered by [`Reply::Done`].
+    Announce(Vec<Advert>),
+    /// Stores a shard, whose cells are the message's body; answered by [`Reply::Stored`] once it
+    /// is synced.
+    Store {
+        /// What the shard belongs to.
+        descriptor: Descriptor,
+        /// Which shard it is.
+        shard: u8,
+        /// The permission for this segment.
+        ticket: StoreTicket,
+        /// The permission that the ticket rests on.
+        grant: Grant,
+    },
+    /// Reads a shard; answered by [`Reply::Shard`] with the cells as the body.
+    Read {
+        /// The segment.
+        segment: SegmentId,
+        /// Which shard.
+        shard: u8,
+        /// What part.
+        span: ReadSpan,
+    },
+    /// Reads the descriptor of a segment; answered by [`Reply::Described`].
+    Describe {
+        /// The segment.
+        segment: SegmentId,
+    },
+    /// Asks which shards of each segment the node holds; answered by [`Reply::Holding`].
+    Have(Vec<SegmentId>),
+}
+
+/// Why a node does not do what it was asked. Numbers are part of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Refusal {
+    /// The request could not be read or breaks the protocol's rules.
+    Malformed = 1,
+    /// The node belongs to another mesh.
+    OtherMesh = 2,
+    /// Only members may ask this, or the certificate shown does not hold.
+    NotAdmitted = 3,
+    /// The node does not have what was asked for.
+    NotFound = 4,
+    /// It has it, but its bytes are damaged.
+    Damaged = 5,
+    /// The shard does not match its descriptor, or the descriptor its id.
+    Mismatch = 6,
+    /// The grant or ticket does not permit it.
+    NotPermitted = 7,
+    /// The grant's bytes on this node are used up.
+    GrantUsedUp = 8,
+    /// No space left for shards.
+    Full = 9,
+    /// The store cannot write now; it may still be read.
+    ReadOnly = 10,
+    /// Too much is being asked at once; try later.
+    Busy = 11,
+    /// The invite is not known to this node.
+    InviteUnknown = 12,
+    /// The invite has expired.
+    InviteExpired = 13,
+    /// The invite has no use left.
+    InviteUsedUp = 14,
+    /// This node cannot issue certificates or grants.
+    NotIssuer = 15,
+    /// The node failed on its own side.
+    Internal = 16,
+}
+
+impl Refusal {
+    fn from_number(number: u8) -> Result<Self, WireError> {
+        Ok(match number {
+            1 => Self::Malformed,
+            2 => Self::OtherMesh,
+            3 => Self::NotAdmitted,
+            4 => Self::NotFound,
+            5 => Self::Damaged,
+            6 => Self::Mismatch,
+            7 => Self::NotPermitted,
+            8 => Self::GrantUsedUp,
+            9 => Self::Full,
+            10 => Self::ReadOnly,
+            11 => Self::Busy,
+            12 => Self::InviteUnknown,
+            13 => Self::InviteExpired,
+            14 => Self::InviteUsedUp,
+            15 => Self::NotIssuer,
+            16 => Self::Internal,
+            _ => return Err(WireError::Invalid { field: "refusal" }),
+        })
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "the request is malformed",
+            Self::OtherMesh => "the node belongs to another mesh",
+            Self::NotAdmitted => "not admitted to the mesh",
+            Self::NotFound => "not held by this node",
+            Self::Damaged => "damaged on the node's disk",
+            Self::Mismatch => "the bytes do not match their description",
+            Self::NotPermitted => "not permitted by the grant",
+            Self::GrantUsedUp => "the grant's space on this node is used up",
+            Self::Full => "the node is full",
+            Self::ReadOnly => "the node's store is read-only",
+            Self::Busy => "the node is busy",
+            Self::InviteUnknown => "the invite is not known to this node",
+            Self::InviteExpired => "the invite has expired",
+            Self::InviteUsedUp => "the invite has no use left",
+            Self::NotIssuer => "this node cannot issue certificates or grants",
+            Self::Internal => "the node failed",
+        })
+    }
+}
+
+/// A reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// To [`Request::Hello`].
+    Welcome {
+        /// The mesh's first record.
+        genesis: Genesis,
+        /// The node's admission; nothing while it has none.
+        certificate: Option<NodeCertificate>,
+        /// The node's clock.
+        time: Timestamp,
+    },
+    /// To [`Request::Redeem`].
+    Redeemed {
+        /// The mesh's first record.
+        genesis: Genesis,
+        /// The certificate that was asked for.
+        certificate: Option<NodeCertificate>,
+        /// The grant that was asked for.
+        grant: Option<Grant>,
+    },
+    /// To [`Request::Digest`].
+    Adverts {
+        /// Adverts that the asking side lacks, at most [`ADVERTS_MAX`].
+        fresh: Vec<Advert>,
+        /// Nodes whose adverts this side lacks.
+        wanted: Vec<NodeId>,
+        /// More than `fresh` were due: ask again.
+        more: bool,
+    },
+    /// To [`Request::Announce`].
+    Done,
+    /// To [`Request::Store`]: the shard is on disk.
+    Stored(Receipt),
+    /// To [`Request::Read`]; the body has the cells.
+    Shard {
+        /// Chaining values of the tree beside the cells; empty for a whole shard.
+        proof: Vec<Hash>,
+    },
+    /// To [`Request::Describe`].
+    Described(Descriptor),
+    /// To [`Request::Have`]: for each segment asked for, in order, a bit for each shard held.
+    Holding(Vec<u32>),
+    /// The request was not done.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// More for people; never parsed.
+        detail: String,
+    },
+}
+
+fn encode_option<T: Encode>(value: &Option<T>, out: &mut Writer) {
+    out.flag(value.is_some());
+    if let Some(value) = value {
+        value.encode(out);
+    }
+}
+
+fn decode_option<T: Decode>(
+    field: &'static str,
+    from: &mut Reader<'_>,
+) -> Result<Option<T>, WireError> {
+    if from.flag(field)? { Ok(Some(T::decode(from)?)) } else { Ok(None) }
+}
+
+impl Request {
+    /// The request as the head of a message.
+    pub fn to_head(&self) -> Bytes {
+        self.to_bytes().into()
+    }
+}
+
+impl Reply {
+    /// The reply as the head of a message.
+    pub fn to_head(&self) -> Bytes {
+        self.to_bytes().into()
+    }
+}
+
+impl Encode for Request {
+    fn encode(&self, out: &mut Writer) {
+        match self {
+            Self::Hello { mesh } => {
+                out.u8(1);
+                mesh.encode(out);
+            }
+            Self::Redeem(redeem) => {
+                out.u8(2).raw(&redeem.secret).raw(&redeem.redeemer);
+                encode_option(&redeem.node, out);
+                encode_option(&redeem.account, out);
+            }
+            Self::Digest { after, known, complete } => {
+                out.u8(3).raw(&after.0).list(known).flag(*complete);
+            }
+            Self::Announce(adverts) => {
+                out.u8(4).list(adverts);
+            }
+            Self::Store { descriptor, shard, ticket, grant } => {
+                out.u8(5);
+                descriptor.encode(out);
+                out.u8(*shard);
+                ticket.encode(out);
+                grant.encode(out);
+            }
+            Self::Read { segment, shard, span } => {
+                out.u8(6).raw(&segment.0).u8(*shard);
+                match span {
+                    ReadSpan::Whole => out.u8(0),
+                    ReadSpan::Cells { first, end } => out.u8(1).u32(*first).u32(*end),
+                };
+            }
+            Self::Describe { segment } => {
+                out.u8(7).raw(&segment.0);
+            }
+            Self::Have(segments) => {
+                out.u8(8).list(segments);
+            }
+        }
+    }
+}
+
+impl Decode for Request {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(match from.u8()? {
+            1 => Self::Hello { mesh: MeshId::decode(from)? },
+            2 => Self::Redeem(Redeem {
+                secret: from.array()?,
+                redeemer: from.array()?,
+                node: decode_option("node request", from)?,
+                account: decode_option("grant key", from)?,
+            }),
+            3 => Self::Digest {
+                after: NodeId::decode(from)?,
+                known: from.list("digest", DIGEST_MAX)?,
+                complete: from.flag("complete")?,
+            },
+            4 => Self::Announce(from.list("adverts", ADVERTS_MAX)?),
+            5 => Self::Store {
+                descriptor: Descriptor::decode(from)?,
+                shard: from.u8()?,
+                ticket: StoreTicket::decode(from)?,
+                grant: Grant::decode(from)?,
+            },
+            6 => Self::Read {
+                segment: SegmentId::decode(from)?,
+                shard: from.u8()?,
+                span: match from.u8()? {
+                    0 => ReadSpan::Whole,
+                    1 => ReadSpan::Cells { first: from.u32()?, end: from.u32()? },
+                    _ => return Err(WireError::Invalid { field: "read span" }),
+                },
+            },
+            7 => Self::Describe { segment: SegmentId::decode(from)? },
+            8 => Self::Have(from.list("segments", SEGMENTS_MAX)?),
+            _ => return Err(WireError::Invalid { field: "request" }),
+        })
+    }
+}
+
+impl Encode for Reply {
+    fn encode(&self, out: &mut Writer) {
+        match self {
+            Self::Welcome { genesis, certificate, time } => {
+                out.u8(1);
+                genesis.encode(out);
+                encode_option(certificate, out);
+                out.u64(*time);
+            }
+            Self::Redeemed { genesis, certificate, grant } => {
+                out.u8(2);
+                genesis.encode(out);
+                encode_option(certificate, out);
+                encode_option(grant, out);
+            }
+            Self::Adverts { fresh, wanted, more } => {
+                out.u8(3).list(fresh).list(wanted).flag(*more);
+            }
+            Self::Done => {
+                out.u8(4);
+            }
+            Self::Stored(receipt) => {
+                out.u8(5);
+                receipt.encode(out);
+            }
+            Self::Shard { proof } => {
+                out.u8(6).list(proof);
+            }
+            Self::Described(descriptor) => {
+                out.u8(7);
+                descriptor.encode(out);
+            }
+            Self::Holding(held) => {
+                out.u8(8).list(held);
+            }
+            Self::Refused { refusal, detail } => {
+                let mut end = detail.len().min(DETAIL_BYTES_MAX);
+                while !detail.is_char_boundary(end) {
+                    end -= 1;
+                }
+                out.u8(255).u8(*refusal as u8).text(&detail[..end]);
+            }
+        }
+    }
+}
+
+impl Decode for Reply {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(match from.u8()? {
+            1 => Self::Welcome {
+                genesis: Genesis::decode(from)?,
+                certificate: decode_option("certificate", from)?,
+                time: from.u64()?,
+            },
+            2 => Self::Redeemed {
+                genesis: Genesis::decode(from)?,
+                certificate: decode_option("certificate", from)?,
+                grant: decode_option("grant", from)?,
+            },
+            3 => Self::Adverts {
+                fresh: from.list("adverts", ADVERTS_MAX)?,
+                wanted: from.list("wanted", DIGEST_MAX)?,
+                more: from.flag("more")?,
+            },
+            4 => Self::Done,
+            5 => Self::Stored(Receipt::decode(from)?),
+            6 => Self::Shard { proof: from.list("proof", PROOF_MAX)? },
+            7 => Self::Described(Descriptor::decode(from)?),
+            8 => Self::Holding(from.list("holding", SEGMENTS_MAX)?),
+            255 => Self::Refused {
+                refusal: Refusal::from_number(from.u8()?)?,
+                detail: from.text("detail", DETAIL_BYTES_MAX)?,
+            },
+            _ => return Err(WireError::Invalid { field: "reply" }),
+        })
+    }
+}

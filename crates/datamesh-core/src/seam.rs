@@ -1,0 +1,157 @@
+//! The seams for determinism: traits behind which the outside world lives.
+//!
+//! The real implementations are in `datamesh-net` (transport) and `datamesh-node` (clock, entropy,
+//! executor); the simulation in `datamesh-testkit` implements the same traits from one seed and
+//! runs blocking work inline, so that a whole mesh replays exactly.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::id::{MeshId, NodeId};
+use crate::signature::{Context, PublicKey, Signature};
+
+/// A future that can be sent between threads, as trait objects need it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Milliseconds since 1970-01-01 UTC.
+pub type Timestamp = u64;
+
+/// Largest head of a [`Message`] in bytes: control data, read whole before anything is done.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Largest body of a [`Message`] in bytes: one shard of the largest segment (1+m keeps a segment
+/// of 4 MiB in one shard) and room for proofs.
+pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024 + 64 * 1024;
+
+/// One request or one reply: a small encoded head and a bulk body, often empty.
+///
+/// A sender may give the body in several parts, which saves gathering them; a receiver gets one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Message {
+    /// Encoded control data, at most [`HEAD_BYTES_MAX`].
+    pub head: Bytes,
+    /// Bulk bytes, at most [`BODY_BYTES_MAX`].
+    pub body: Bytes,
+}
+
+/// Why a peer did not answer. None of these says anything about what the peer stores.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransportError {
+    /// No address of the peer is known or none could be reached.
+    #[error("peer {peer} cannot be reached: {reason}")]
+    Unreachable {
+        /// The peer.
+        peer: NodeId,
+        /// What the attempts ended with.
+        reason: String,
+    },
+    /// The answer did not come in time.
+    #[error("peer {peer} did not answer within {} ms", .after.as_millis())]
+    Timeout {
+        /// The peer.
+        peer: NodeId,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The connection ended in the middle of the exchange.
+    #[error("peer {peer} ended the connection: {reason}")]
+    Closed {
+        /// The peer.
+        peer: NodeId,
+        /// What the connection ended with.
+        reason: String,
+    },
+    /// The peer announced more bytes than a message may have.
+    #[error("peer {peer} announced a message of {length} bytes, above the limit of {bound}")]
+    TooLarge {
+        /// The peer.
+        peer: NodeId,
+        /// The announced length.
+        length: usize,
+        /// The limit.
+        bound: usize,
+    },
+    /// Too many exchanges are under way; nothing was sent.
+    #[error("too many exchanges with peer {peer} are under way")]
+    Busy {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// This side is shutting down.
+    #[error("the network is shut down")]
+    Shutdown,
+}
+
+/// Sends requests to nodes and waits for their replies.
+///
+/// One exchange is one request and one reply. Exchanges with the same peer run side by side and
+/// finish in any order. Dropping the future gives the exchange up; the peer may have acted on it.
+/// The implementation dials a peer that is not connected, by addresses it has [learnt](Self::learn),
+/// and enforces that the peer which answers holds the key named by `peer`.
+pub trait Transport: Send + Sync {
+    /// The id of this side.
+    fn local(&self) -> NodeId;
+
+    /// Sends `request` and waits for the reply until `deadline` has passed.
+    fn call(
+        &self,
+        peer: NodeId,
+        request: Message,
+        deadline: Duration,
+    ) -> BoxFuture<'_, Result<Message, TransportError>>;
+
+    /// Tells where a peer may be reached. Addresses are multiaddrs as text; invalid and surplus
+    /// ones are ignored.
+    fn learn(&self, peer: NodeId, addresses: &[String]);
+
+    /// Peers with a live connection, in the order of their ids.
+    fn connected(&self) -> Vec<NodeId>;
+}
+
+/// Answers requests of peers. The transport authenticates `peer` by its key; whether that peer is
+/// a member is the service's business.
+pub trait Service: Send + Sync {
+    /// Answers one request.
+    fn serve(&self, peer: NodeId, request: Message) -> BoxFuture<'_, Message>;
+}
+
+/// Tells the wall-clock time. It may jump; no correctness may rest on it.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// Gives random bytes fit for keys.
+pub trait Entropy: Send + Sync {
+    /// Fills `bytes` with random bytes.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// Draws a fixed number of random bytes.
+pub fn random<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
+    let mut bytes = [0; N];
+    entropy.fill(&mut bytes);
+    bytes
+}
+
+/// Runs tasks and blocking work.
+pub trait Executor: Send + Sync {
+    /// Starts a task that runs beside the caller.
+    fn spawn(&self, task: BoxFuture<'static, ()>);
+
+    /// Runs work that blocks or computes for long, away from the tasks. The simulation runs it
+    /// inline.
+    fn block(&self, work: Box<dyn FnOnce() + Send + 'static>);
+}
+
+/// Signs as this node. Only the node's own key is reachable this way.
+pub trait Signer: Send + Sync {
+    /// The public half of the node's key.
+    fn public_key(&self) -> PublicKey;
+
+    /// Signs `body` in `context` for one mesh.
+    fn sign(&self, context: Context, mesh: &MeshId, body: &[u8]) -> Signature;
+}
