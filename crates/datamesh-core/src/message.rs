@@ -27,8 +27,8 @@ pub const ADVERTS_MAX: usize = 20;
 /// Most segments asked about in one request.
 pub const SEGMENTS_MAX: usize = 1024;
 
-/// Most hashes of a proof: a tree path for each end of the range, in a tree of 4 Mi chunks of
-/// 1 KiB.
+/// Most hashes of a proof. A range has a tree path at each end, 12 high in a shard of 4 MiB over
+/// chunks of 1 KiB.
 pub const PROOF_MAX: usize = 64;
 
 /// Longest text of a refusal in bytes.
