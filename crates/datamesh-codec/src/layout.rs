@@ -71,11 +71,8 @@ impl Layout {
             }
             let (index, within) = (at / cell, at % cell);
             let end = if k == 1 { range.end } else { range.end.min(at - within + cell) };
-            let run = Run {
-                shard: index % k,
-                offset: (index / k) * cell + within,
-                segment: at..end,
-            };
+            let run =
+                Run { shard: index % k, offset: (index / k) * cell + within, segment: at..end };
             at = end;
             Some(run)
         })

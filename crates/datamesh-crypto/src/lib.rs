@@ -1,1 +1,27 @@
-//! x
+//! Everything that holds a secret.
+//!
+//! The account's 24 words and the key tree that grows from them ([`words`], [`tree`]), the
+//! password-protected file that keeps a device's part of it ([`keystore`]), the sealing and opening
+//! of file contents ([`frame`], [`content`], [`manifest`]), and signing ([`signing`], [`authority`],
+//! [`account`]). Secrets wipe themselves when they are dropped and are never printed.
+
+pub mod account;
+pub mod authority;
+pub mod content;
+pub mod frame;
+pub mod keystore;
+pub mod manifest;
+pub mod signing;
+pub mod tree;
+pub mod words;
+
+pub use account::DeviceKeys;
+pub use authority::IssuingKey;
+pub use content::VersionKey;
+pub use keystore::KeystoreError;
+pub use manifest::{Manifest, Slice};
+pub use signing::SigningKey;
+pub use words::Words;
+
+/// 32 secret bytes that wipe themselves.
+pub type Secret = zeroize::Zeroizing<[u8; 32]>;

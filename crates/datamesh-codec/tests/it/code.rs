@@ -23,8 +23,7 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
 fn two_libraries_make_the_same_parity_for_every_scheme() {
     for scheme in schemes() {
         for length in [1, 63, 1024, 4096 + 17] {
-            let data: Vec<Vec<u8>> =
-                (0..scheme.k()).map(|i| noise(i as u64 + 1, length)).collect();
+            let data: Vec<Vec<u8>> = (0..scheme.k()).map(|i| noise(i as u64 + 1, length)).collect();
             let mut ours = vec![vec![0; length]; scheme.m()];
             let slices: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
             let mut out: Vec<&mut [u8]> = ours.iter_mut().map(Vec::as_mut_slice).collect();

@@ -1,0 +1,250 @@
+//! What a device holds of an account: subtrees of the key tree and its own certified log key.
+//! It does not hold the words, nor the identity key that certifies devices.
+
+use datamesh_core::catalog::{Change, LogCertificate, Operation, WrappedKey};
+use datamesh_core::lease::{Release, Renewal};
+use datamesh_core::wire::{self, Decode, Encode, Reader, WireError, Writer};
+use datamesh_core::{
+    AccountId, Context, DeviceId, Entropy, Hash, MeshId, PublicKey, SegmentId, Signature, Signer,
+    Timestamp, VersionId, seam,
+};
+use zeroize::Zeroizing;
+
+use crate::Secret;
+use crate::content::{CatalogKey, SealError, VersionKey};
+use crate::signing::SigningKey;
+use crate::tree::{self, label};
+use crate::words::Words;
+
+/// Most catalog epochs that a device keeps keys of.
+const EPOCHS_MAX: usize = 1024;
+
+const LEASE_SALT: &[u8] = b"datamesh lease v1";
+
+/// The mesh id in signatures that are made outside any mesh.
+const NO_MESH: MeshId = MeshId([0; 32]);
+
+/// A device's keys.
+pub struct DeviceKeys {
+    account: AccountId,
+    device: DeviceId,
+    log_key: SigningKey,
+    log_certificate: LogCertificate,
+    authority: SigningKey,
+    grant: SigningKey,
+    catalog: Vec<CatalogKey>,
+    head: Secret,
+    lease: Secret,
+    dedup: Secret,
+    encapsulation: Secret,
+}
+
+impl std::fmt::Debug for DeviceKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DeviceKeys({} of {})", self.device, self.account)
+    }
+}
+
+impl DeviceKeys {
+    /// Version of the encoding inside the keystore.
+    const VERSION: u8 = 1;
+
+    /// Sets up a fresh device of the account behind `words`.
+    pub fn set_up(words: &Words, entropy: &dyn Entropy, now: Timestamp) -> Self {
+        let branch = |label| tree::branch(words.entropy(), label);
+        let identity = SigningKey::from_secret(&branch(label::IDENTITY));
+        let (account, device) = (identity.account_id(), DeviceId(seam::random(entropy)));
+        let log_key = SigningKey::draw(entropy);
+        let body = LogCertificate::signed_part(&account, &device, &log_key.public_key(), now);
+        let log_certificate = LogCertificate {
+            account,
+            device,
+            log_key: log_key.public_key(),
+            issued: now,
+            signature: identity.sign(Context::LogCertificate, &NO_MESH, &body),
+        };
+        Self {
+            account,
+            device,
+            log_key,
+            log_certificate,
+            authority: SigningKey::from_secret(&branch(label::AUTHORITY)),
+            grant: SigningKey::from_secret(&branch(label::GRANT)),
+            catalog: vec![CatalogKey::new(0, tree::catalog_branch(words.entropy(), 0))],
+            head: branch(label::HEAD),
+            lease: branch(label::LEASE),
+            dedup: branch(label::DEDUP),
+            encapsulation: branch(label::ENCAPSULATION),
+        }
+    }
+
+    /// The account.
+    pub fn account(&self) -> AccountId {
+        self.account
+    }
+
+    /// This device.
+    pub fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    /// The key that other devices check this one's operations with.
+    pub fn log_certificate(&self) -> &LogCertificate {
+        &self.log_certificate
+    }
+
+    /// The authority key of a mesh that this account founds.
+    pub fn authority(&self) -> &SigningKey {
+        &self.authority
+    }
+
+    /// The key that signs store tickets.
+    pub fn grant(&self) -> &SigningKey {
+        &self.grant
+    }
+
+    /// Signs an entry of this device's log.
+    pub fn operation(
+        &self,
+        sequence: u64,
+        clock: u64,
+        previous: Hash,
+        change: Change,
+    ) -> Operation {
+        let body = Operation::signed_part(&self.device, sequence, clock, &previous, &change);
+        let signature = self.sign_operation(&body);
+        Operation { device: self.device, sequence, clock, previous, change, signature }
+    }
+
+    /// Signs the signed part of an operation of this device's log.
+    pub fn sign_operation(&self, body: &[u8]) -> Signature {
+        self.log_key.sign(Context::Operation, &NO_MESH, body)
+    }
+
+    /// Wraps a version key under the newest epoch's catalog key.
+    ///
+    /// # Errors
+    /// [`SealError::Seal`] where the cipher refuses.
+    pub fn wrap(
+        &self,
+        entropy: &dyn Entropy,
+        version: &VersionId,
+        key: &VersionKey,
+    ) -> Result<WrappedKey, SealError> {
+        let newest = self.catalog.iter().max_by_key(|key| key.epoch()).ok_or(SealError::Seal)?;
+        newest.wrap(entropy, version, key)
+    }
+
+    /// Unwraps a version key of any epoch that this device has.
+    ///
+    /// # Errors
+    /// [`SealError`] where there is no key for it or it is damaged.
+    pub fn unwrap_key(
+        &self,
+        version: &VersionId,
+        wrapped: &WrappedKey,
+    ) -> Result<VersionKey, SealError> {
+        let none = SealError::Wrap { suite: wrapped.suite, epoch: wrapped.epoch };
+        let key = self.catalog.iter().find(|key| key.epoch() == wrapped.epoch).ok_or(none)?;
+        key.unwrap_key(version, wrapped)
+    }
+
+    /// The lease key of the segment with these shard roots.
+    fn lease_signer(&self, roots: &[Hash]) -> SigningKey {
+        let parts: Vec<&[u8]> = roots.iter().map(|root| root.0.as_slice()).collect();
+        SigningKey::from_secret(&tree::derive(LEASE_SALT, &*self.lease, &parts))
+    }
+
+    /// The public lease key for a descriptor with these shard roots.
+    pub fn lease_key(&self, roots: &[Hash]) -> PublicKey {
+        self.lease_signer(roots).public_key()
+    }
+
+    /// Renews the lease of a segment.
+    pub fn renew(
+        &self,
+        mesh: &MeshId,
+        segment: SegmentId,
+        roots: &[Hash],
+        epoch: u64,
+        expiry: Timestamp,
+    ) -> Renewal {
+        let body = Renewal::signed_part(&segment, epoch, expiry);
+        let signature = self.lease_signer(roots).sign(Context::LeaseRenewal, mesh, &body);
+        Renewal { segment, epoch, expiry, signature }
+    }
+
+    /// Ends the lease of a segment.
+    pub fn release(
+        &self,
+        mesh: &MeshId,
+        segment: SegmentId,
+        roots: &[Hash],
+        epoch: u64,
+    ) -> Release {
+        let body = Release::signed_part(&segment, epoch);
+        let signature = self.lease_signer(roots).sign(Context::LeaseRelease, mesh, &body);
+        Release { segment, epoch, signature }
+    }
+
+    /// The keys as bytes for the keystore.
+    pub(crate) fn to_secret_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut out = Writer::new();
+        out.u8(Self::VERSION);
+        self.log_certificate.encode(&mut out);
+        out.raw(&*self.log_key.secret());
+        out.raw(&*self.authority.secret()).raw(&*self.grant.secret());
+        out.raw(&*self.head).raw(&*self.lease).raw(&*self.dedup).raw(&*self.encapsulation);
+        out.u16(self.catalog.len() as u16);
+        for key in &self.catalog {
+            out.u32(key.epoch()).raw(&**key.secret());
+        }
+        Zeroizing::new(out.into_vec())
+    }
+
+    /// Reads what [`to_secret_bytes`](Self::to_secret_bytes) wrote.
+    pub(crate) fn from_secret_bytes(bytes: &[u8]) -> Result<Self, WireError> {
+        wire::decode::<Stored>(bytes).map(|stored| stored.0)
+    }
+}
+
+/// The encoding inside the keystore; private, because decoding must not be a public door.
+struct Stored(DeviceKeys);
+
+impl Decode for Stored {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        from.version("device keys", DeviceKeys::VERSION)?;
+        let log_certificate = LogCertificate::decode(from)?;
+        let mut secret = || from.array().map(Secret::new);
+        let (log_key, authority, grant) = (secret()?, secret()?, secret()?);
+        let (head, lease, dedup, encapsulation) = (secret()?, secret()?, secret()?, secret()?);
+        let count = from.u16()? as usize;
+        if count == 0 || count > EPOCHS_MAX {
+            return Err(WireError::Invalid { field: "catalog epochs" });
+        }
+        let mut catalog = Vec::with_capacity(count);
+        for _ in 0..count {
+            let epoch = from.u32()?;
+            catalog.push(CatalogKey::new(epoch, Secret::new(from.array()?)));
+        }
+        let log_key = SigningKey::from_secret(&log_key);
+        let intact =
+            log_certificate.verify().is_ok() && log_certificate.log_key == log_key.public_key();
+        if !intact {
+            return Err(WireError::Invalid { field: "log certificate" });
+        }
+        Ok(Self(DeviceKeys {
+            account: log_certificate.account,
+            device: log_certificate.device,
+            log_key,
+            log_certificate,
+            authority: SigningKey::from_secret(&authority),
+            grant: SigningKey::from_secret(&grant),
+            catalog,
+            head,
+            lease,
+            dedup,
+            encapsulation,
+        }))
+    }
+}
