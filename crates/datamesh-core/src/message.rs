@@ -143,6 +143,8 @@ pub enum Request {
         shard: u8,
         /// What part.
         span: ReadSpan,
+        /// The reply must bring the descriptor: the asking side does not know it yet.
+        describe: bool,
     },
     /// Reads the descriptor of a segment; answered by [`Reply::Described`].
     Describe {
@@ -274,6 +276,8 @@ pub enum Reply {
     Stored(Receipt),
     /// To [`Request::Read`]; the body has the cells.
     Shard {
+        /// The segment's descriptor, where it was asked for.
+        descriptor: Option<Descriptor>,
         /// Chaining values of the tree beside the cells; empty for a whole shard.
         proof: Vec<Hash>,
     },
@@ -343,12 +347,13 @@ impl Encode for Request {
                 ticket.encode(out);
                 grant.encode(out);
             }
-            Self::Read { segment, shard, span } => {
+            Self::Read { segment, shard, span, describe } => {
                 out.u8(6).raw(&segment.0).u8(*shard);
                 match span {
                     ReadSpan::Whole => out.u8(0),
                     ReadSpan::Cells { first, end } => out.u8(1).u32(*first).u32(*end),
                 };
+                out.flag(*describe);
             }
             Self::Describe { segment } => {
                 out.u8(7).raw(&segment.0);
@@ -390,6 +395,7 @@ impl Decode for Request {
                     1 => ReadSpan::Cells { first: from.u32()?, end: from.u32()? },
                     _ => return Err(WireError::Invalid { field: "read span" }),
                 },
+                describe: from.flag("describe")?,
             },
             7 => Self::Describe { segment: SegmentId::decode(from)? },
             8 => Self::Have(from.list("segments", SEGMENTS_MAX)?),
@@ -423,8 +429,10 @@ impl Encode for Reply {
                 out.u8(5);
                 receipt.encode(out);
             }
-            Self::Shard { proof } => {
-                out.u8(6).list(proof);
+            Self::Shard { descriptor, proof } => {
+                out.u8(6);
+                encode_option(descriptor, out);
+                out.list(proof);
             }
             Self::Described(descriptor) => {
                 out.u8(7);
@@ -464,7 +472,10 @@ impl Decode for Reply {
             },
             4 => Self::Done,
             5 => Self::Stored(Receipt::decode(from)?),
-            6 => Self::Shard { proof: from.list("proof", PROOF_MAX)? },
+            6 => Self::Shard {
+                descriptor: decode_option("descriptor", from)?,
+                proof: from.list("proof", PROOF_MAX)?,
+            },
             7 => Self::Described(Descriptor::decode(from)?),
             8 => Self::Holding(from.list("holding", SEGMENTS_MAX)?),
             255 => Self::Refused {

@@ -2,7 +2,7 @@
 
 use crate::id::{MeshId, NodeId, SegmentId};
 use crate::record;
-use crate::seam::Timestamp;
+use crate::seam::{Signer, Timestamp};
 use crate::signature::{Context, Signature, SignatureError};
 use crate::wire::Writer;
 
@@ -27,6 +27,21 @@ record! {
 }
 
 impl Receipt {
+    /// Signs a receipt as the node that `signer` is.
+    pub fn issue(
+        signer: &dyn Signer,
+        mesh: &MeshId,
+        segment: SegmentId,
+        shard: u8,
+        sequence: u64,
+        expiry: Timestamp,
+    ) -> Self {
+        let node = NodeId(signer.public_key().0);
+        let body = Self::signed_part(&segment, shard, &node, sequence, expiry);
+        let signature = signer.sign(Context::Receipt, mesh, &body);
+        Self { segment, shard, node, sequence, expiry, signature }
+    }
+
     /// The bytes that the node signs.
     pub fn signed_part(
         segment: &SegmentId,

@@ -1,8 +1,7 @@
 //! Ed25519 signing keys.
 
 use datamesh_core::{
-    AccountId, Context, Entropy, MeshId, NodeId, PublicKey, Receipt, SegmentId, Signature, Signer,
-    StoreTicket, Timestamp,
+    AccountId, Context, Entropy, MeshId, NodeId, PublicKey, SegmentId, Signature, Signer, StoreTicket,
 };
 use ed25519_dalek::Signer as _;
 
@@ -70,19 +69,4 @@ impl Signer for SigningKey {
         let bytes = datamesh_core::signature::signed_bytes(context, mesh, body);
         Signature(self.key.sign(&bytes).to_bytes())
     }
-}
-
-/// A holder's receipt, signed by its node key.
-pub fn receipt(
-    signer: &dyn Signer,
-    mesh: &MeshId,
-    segment: SegmentId,
-    shard: u8,
-    sequence: u64,
-    expiry: Timestamp,
-) -> Receipt {
-    let node = NodeId(signer.public_key().0);
-    let body = Receipt::signed_part(&segment, shard, &node, sequence, expiry);
-    let signature = signer.sign(Context::Receipt, mesh, &body);
-    Receipt { segment, shard, node, sequence, expiry, signature }
 }
