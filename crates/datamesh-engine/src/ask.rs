@@ -1,0 +1,74 @@
+//! Typed requests to peers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use datamesh_core::message::{Refusal, Reply, Request};
+use datamesh_core::wire::{self, WireError};
+use datamesh_core::{Message, NodeId, Transport, TransportError};
+
+/// Why a request brought no answer that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// The peer did not answer.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The peer answered bytes that are no reply.
+    #[error("peer {peer} answered garbage: {source}")]
+    Garbage {
+        /// The peer.
+        peer: NodeId,
+        /// What is wrong with the answer.
+        source: WireError,
+    },
+    /// The peer answered something else than was asked.
+    #[error("peer {peer} gave an answer to another question")]
+    OffTopic {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// The peer refused.
+    #[error("peer {peer} refused: {refusal}{}", detail_text(.detail))]
+    Refused {
+        /// The peer.
+        peer: NodeId,
+        /// Why.
+        refusal: Refusal,
+        /// More for people.
+        detail: String,
+    },
+}
+
+fn detail_text(detail: &str) -> String {
+    if detail.is_empty() { String::new() } else { format!(" ({detail})") }
+}
+
+impl AskError {
+    /// The peer could not be reached at all, as opposed to answering badly.
+    pub fn is_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::Transport(TransportError::Unreachable { .. } | TransportError::Timeout { .. })
+        )
+    }
+}
+
+/// Sends a request and reads the reply. A refusal is an error.
+///
+/// # Errors
+/// [`AskError`].
+pub async fn ask(
+    transport: &dyn Transport,
+    peer: NodeId,
+    request: &Request,
+    body: Bytes,
+    deadline: Duration,
+) -> Result<(Reply, Bytes), AskError> {
+    let message = Message { head: request.to_head(), body };
+    let answer = transport.call(peer, message, deadline).await?;
+    match wire::decode(&answer.head) {
+        Ok(Reply::Refused { refusal, detail }) => Err(AskError::Refused { peer, refusal, detail }),
+        Ok(reply) => Ok((reply, answer.body)),
+        Err(source) => Err(AskError::Garbage { peer, source }),
+    }
+}

@@ -1,0 +1,222 @@
+//! What a node and a client share: the network, the view, the scores, and what is remembered of
+//! placements.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use datamesh_catalog::NodeDb;
+use datamesh_codec::Pool;
+use datamesh_core::{
+    Clock, Descriptor, Entropy, Executor, Genesis, MeshId, NodeId, Receipt, Scheme,
+    SegmentId, Timestamp, Transport,
+};
+
+use crate::scores::{PeerScore, Scores};
+use crate::view::{Member, Standing, View};
+use crate::work::block;
+
+/// Segments whose holders are remembered in memory: 64 GiB of files at 4 MiB a segment.
+const PLACEMENTS_MAX: usize = 16_384;
+
+/// Descriptors remembered in memory, at about 300 bytes each.
+const DESCRIPTORS_MAX: usize = 16_384;
+
+/// What an engine is built from.
+pub struct EngineParts {
+    /// The network.
+    pub transport: Arc<dyn Transport>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// Tasks and blocking work.
+    pub executor: Arc<dyn Executor>,
+    /// What is remembered across starts; a client without a home on disk has none.
+    pub node_db: Option<Arc<NodeDb>>,
+    /// The mesh's first record.
+    pub genesis: Genesis,
+    /// `membership.offline_after` in milliseconds.
+    pub offline_after_ms: u64,
+}
+
+/// A map that forgets its oldest entry when it is full.
+#[derive(Debug)]
+struct Remembered<V> {
+    entries: BTreeMap<SegmentId, V>,
+    order: VecDeque<SegmentId>,
+    bound: usize,
+}
+
+impl<V> Remembered<V> {
+    fn new(bound: usize) -> Self {
+        Self { entries: BTreeMap::new(), order: VecDeque::new(), bound }
+    }
+
+    fn insert(&mut self, segment: SegmentId, value: V) {
+        if self.entries.insert(segment, value).is_none() {
+            self.order.push_back(segment);
+        }
+        while self.order.len() > self.bound {
+            if let Some(oldest) = self.order.pop_front() {
+                self.entries.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// The engine.
+pub struct Engine {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) executor: Arc<dyn Executor>,
+    pub(crate) scores: Scores,
+    pub(crate) pool: Pool,
+    node_db: Option<Arc<NodeDb>>,
+    mesh: MeshId,
+    view: RwLock<View>,
+    placements: Mutex<Remembered<Vec<(u8, NodeId)>>>,
+    descriptors: Mutex<Remembered<Arc<Descriptor>>>,
+}
+
+/// A member and what is known of it here.
+#[derive(Debug, Clone)]
+pub struct PeerView {
+    /// The member.
+    pub member: Member,
+    /// How it stands.
+    pub standing: Standing,
+    /// What was measured of it.
+    pub score: PeerScore,
+}
+
+impl Engine {
+    /// An engine with an empty view.
+    pub fn new(parts: EngineParts) -> Self {
+        let view = View::new(parts.genesis, parts.offline_after_ms);
+        Self {
+            transport: parts.transport,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            executor: parts.executor,
+            scores: Scores::default(),
+            pool: Pool::new(8),
+            node_db: parts.node_db,
+            mesh: view.mesh(),
+            view: RwLock::new(view),
+            placements: Mutex::new(Remembered::new(PLACEMENTS_MAX)),
+            descriptors: Mutex::new(Remembered::new(DESCRIPTORS_MAX)),
+        }
+    }
+
+    /// The mesh.
+    pub fn mesh(&self) -> MeshId {
+        self.mesh
+    }
+
+    /// The network.
+    pub fn transport(&self) -> &Arc<dyn Transport> {
+        &self.transport
+    }
+
+    /// The executor.
+    pub fn executor(&self) -> &Arc<dyn Executor> {
+        &self.executor
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
+        self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The mesh's first record.
+    pub fn genesis(&self) -> Genesis {
+        self.view().genesis().clone()
+    }
+
+    /// The members as they are seen from here, in the order of their ids.
+    pub fn peers(&self) -> Vec<PeerView> {
+        let (view, now) = (self.view(), self.now());
+        view.members()
+            .map(|member| PeerView {
+                member: member.clone(),
+                standing: view.standing(member, now),
+                score: self.scores.of(&member.advert.node()),
+            })
+            .collect()
+    }
+
+    /// Distinct failure domains of the members that are not gone, and the scheme that follows.
+    pub fn domains(&self) -> (usize, Option<Scheme>) {
+        let (view, now) = (self.view(), self.now());
+        (view.domains(now), view.scheme(now))
+    }
+
+    /// A peer answered, or did not.
+    pub(crate) fn note_answer(&self, node: &NodeId, absent: bool) {
+        let now = self.now();
+        let mut view = self.view_mut();
+        if absent {
+            view.unanswered(node);
+        } else {
+            view.answered(node, now);
+        }
+    }
+
+    fn placements(&self) -> MutexGuard<'_, Remembered<Vec<(u8, NodeId)>>> {
+        self.placements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn descriptors(&self) -> MutexGuard<'_, Remembered<Arc<Descriptor>>> {
+        self.descriptors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn known_descriptor(&self, segment: &SegmentId) -> Option<Arc<Descriptor>> {
+        self.descriptors().entries.get(segment).cloned()
+    }
+
+    /// Remembers a descriptor whose hash was checked against its segment's id.
+    pub(crate) fn remember_descriptor(&self, segment: SegmentId, descriptor: Arc<Descriptor>) {
+        self.descriptors().insert(segment, descriptor);
+    }
+
+    /// Who holds which shard, as far as it is remembered. A hint: holders come and go.
+    pub(crate) async fn remembered_holders(&self, segment: &SegmentId) -> Vec<(u8, NodeId)> {
+        if let Some(holders) = self.placements().entries.get(segment) {
+            return holders.clone();
+        }
+        let Some(db) = self.node_db.clone() else { return Vec::new() };
+        let id = *segment;
+        let receipts = block(&*self.executor, move || db.receipts(&id)).await;
+        let holders: Vec<(u8, NodeId)> = match receipts {
+            Some(Ok(receipts)) => receipts.iter().map(|r| (r.shard, r.node)).collect(),
+            _ => Vec::new(),
+        };
+        if !holders.is_empty() {
+            self.placements().insert(*segment, holders.clone());
+        }
+        holders
+    }
+
+    /// Remembers what peers said about a segment, in memory.
+    pub(crate) fn remember_holders(&self, segment: SegmentId, holders: Vec<(u8, NodeId)>) {
+        self.placements().insert(segment, holders);
+    }
+
+    /// Remembers receipts across starts. They are hints, so a failure to write them is only logged.
+    pub async fn remember_receipts(&self, receipts: Vec<Receipt>) {
+        let Some(db) = self.node_db.clone() else { return };
+        let saved = block(&*self.executor, move || db.save_receipts(&receipts)).await;
+        if let Some(Err(error)) = saved {
+            tracing::warn!(%error, "receipts are not remembered");
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! A node's answers to its peers.
+//!
+//! Every claim in a request is checked here: the grant's chain up to the authority, the ticket's
+//! signature, the descriptor's hash, the cells' root. What is acknowledged is synced.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use datamesh_codec::{check_shard, proof};
+use datamesh_core::message::{ADVERTS_MAX, ReadSpan, Redeem, Refusal, Reply, Request};
+use datamesh_core::{
+    BoxFuture, Descriptor, Grant, GrantId, Message, NodeCertificate, NodeId, Receipt, SegmentId,
+    Service, Signer, StoreTicket, wire,
+};
+use datamesh_store::{Store, StoreError};
+
+use crate::engine::Engine;
+use crate::work::block;
+
+/// Grants whose signatures were checked and are remembered.
+const GRANTS_MAX: usize = 1024;
+
+/// Why an invite is not redeemed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{refusal}{}{detail}", if .detail.is_empty() { "" } else { ": " })]
+pub struct RedeemError {
+    /// The reason that the protocol knows.
+    pub refusal: Refusal,
+    /// More for people.
+    pub detail: String,
+}
+
+/// What comes of a redeemed invite.
+pub type Redeemed = (Option<NodeCertificate>, Option<Grant>);
+
+/// Redeems invites; the node that holds an issuing key implements it.
+pub trait Admissions: Send + Sync {
+    /// Redeems an invite for `peer`. May block.
+    ///
+    /// # Errors
+    /// [`RedeemError`] for unknown, expired and used-up invites.
+    fn redeem(&self, peer: NodeId, redeem: &Redeem) -> Result<Redeemed, RedeemError>;
+}
+
+/// Answers peers from a store.
+pub struct Holder {
+    engine: Arc<Engine>,
+    store: Arc<Store>,
+    signer: Arc<dyn Signer>,
+    certificate: NodeCertificate,
+    admissions: Option<Arc<dyn Admissions>>,
+    grants: Mutex<(BTreeSet<GrantId>, VecDeque<GrantId>)>,
+}
+
+type Answer = Result<(Reply, Bytes), (Refusal, String)>;
+
+fn refuse<T>(refusal: Refusal, detail: impl ToString) -> Result<T, (Refusal, String)> {
+    Err((refusal, detail.to_string()))
+}
+
+/// What a store's error means to a peer. Paths and other inner matters stay here.
+fn store_refusal(error: StoreError) -> (Refusal, String) {
+    match error {
+        StoreError::NotFound { .. } | StoreError::SegmentNotFound { .. } => {
+            (Refusal::NotFound, String::new())
+        }
+        StoreError::Damaged { .. } => (Refusal::Damaged, String::new()),
+        StoreError::Range { .. } => (Refusal::Malformed, error.to_string()),
+        StoreError::Inconsistent { .. } => (Refusal::Mismatch, error.to_string()),
+        StoreError::Full { .. } => (Refusal::Full, String::new()),
+        StoreError::GrantUsedUp { .. } => (Refusal::GrantUsedUp, error.to_string()),
+        StoreError::ReadOnly { .. } => (Refusal::ReadOnly, String::new()),
+        error => {
+            tracing::error!(%error, "the store failed");
+            (Refusal::Internal, String::new())
+        }
+    }
+}
+
+impl Holder {
+    /// A holder over `store`, for the node that `signer` and `certificate` speak for.
+    pub fn new(
+        engine: Arc<Engine>,
+        store: Arc<Store>,
+        signer: Arc<dyn Signer>,
+        certificate: NodeCertificate,
+        admissions: Option<Arc<dyn Admissions>>,
+    ) -> Self {
+        let grants = Mutex::default();
+        Self { engine, store, signer, certificate, admissions, grants }
+    }
+
+    async fn answer(&self, peer: NodeId, message: Message) -> Answer {
+        let request = match wire::decode::<Request>(&message.head) {
+            Ok(request) => request,
+            Err(error) => return refuse(Refusal::Malformed, error),
+        };
+        match request {
+            Request::Hello { mesh } => self.hello(mesh),
+            Request::Redeem(redeem) => self.redeem(peer, redeem).await,
+            Request::Digest { after, known, complete } => {
+                let view = self.engine.view();
+                let (fresh, wanted, more) = view.compare(&after, &known, complete, ADVERTS_MAX);
+                Ok((Reply::Adverts { fresh, wanted, more }, Bytes::new()))
+            }
+            Request::Announce(adverts) => {
+                for advert in adverts {
+                    self.engine.learn_advert(advert);
+                }
+                Ok((Reply::Done, Bytes::new()))
+            }
+            Request::Store { descriptor, shard, ticket, grant } => {
+                self.store(descriptor, shard, ticket, grant, message.body).await
+            }
+            Request::Read { segment, shard, span, describe } => {
+                self.read(segment, shard, span, describe).await
+            }
+            Request::Describe { segment } => {
+                let store = Arc::clone(&self.store);
+                let described = self.block(move || store.descriptor(segment)).await?;
+                Ok((Reply::Described(described.map_err(store_refusal)?), Bytes::new()))
+            }
+            Request::Have(segments) => {
+                let held = segments.into_iter().map(|segment| self.store.held(segment)).collect();
+                Ok((Reply::Holding(held), Bytes::new()))
+            }
+        }
+    }
+
+    async fn block<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, (Refusal, String)> {
+        match block(&**self.engine.executor(), work).await {
+            Some(done) => Ok(done),
+            None => refuse(Refusal::Busy, "shutting down"),
+        }
+    }
+
+    fn hello(&self, mesh: datamesh_core::MeshId) -> Answer {
+        if mesh != self.engine.mesh() {
+            return refuse(Refusal::OtherMesh, "");
+        }
+        let reply = Reply::Welcome {
+            genesis: self.engine.genesis(),
+            certificate: Some(self.certificate.clone()),
+            time: self.engine.now(),
+        };
+        Ok((reply, Bytes::new()))
+    }
+
+    async fn redeem(&self, peer: NodeId, redeem: Redeem) -> Answer {
+        let Some(admissions) = self.admissions.clone() else {
+            return refuse(Refusal::NotIssuer, "");
+        };
+        let redeemed = self.block(move || admissions.redeem(peer, &redeem)).await?;
+        let (certificate, grant) =
+            redeemed.map_err(|error| (error.refusal, error.detail))?;
+        let reply = Reply::Redeemed { genesis: self.engine.genesis(), certificate, grant };
+        Ok((reply, Bytes::new()))
+    }
+
+    /// Checks a grant's chain, once for each grant while it is remembered.
+    fn check_grant(&self, grant: &Grant) -> Result<(), (Refusal, String)> {
+        let id = grant.id();
+        let now = self.engine.now();
+        let current = grant.expiry == 0 || grant.expiry > now;
+        let known = self.grants.lock().unwrap_or_else(PoisonError::into_inner).0.contains(&id);
+        if known && current {
+            return Ok(());
+        }
+        let genesis = self.engine.genesis();
+        if let Err(error) = grant.verify(&genesis.authority, &self.engine.mesh(), now) {
+            return refuse(Refusal::NotPermitted, error);
+        }
+        let mut grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
+        if grants.0.insert(id) {
+            grants.1.push_back(id);
+        }
+        if grants.1.len() > GRANTS_MAX
+            && let Some(oldest) = grants.1.pop_front()
+        {
+            grants.0.remove(&oldest);
+        }
+        Ok(())
+    }
+
+    async fn store(
+        &self,
+        descriptor: Descriptor,
+        shard: u8,
+        ticket: StoreTicket,
+        grant: Grant,
+        cells: Bytes,
+    ) -> Answer {
+        self.check_grant(&grant)?;
+        let mesh = self.engine.mesh();
+        if let Err(error) = ticket.verify(&grant.key, &mesh) {
+            return refuse(Refusal::NotPermitted, error);
+        }
+        let segment = descriptor.id();
+        let fits = ticket.segment == segment
+            && ticket.shard_length as usize == descriptor.shard_length()
+            && cells.len() == descriptor.shard_length();
+        if !fits {
+            return refuse(Refusal::Mismatch, "ticket, descriptor and cells do not fit together");
+        }
+        let now = self.engine.now();
+        let lease_days = u64::from(self.engine.genesis().lease_days);
+        let lease_expiry =
+            if lease_days == 0 { 0 } else { now + lease_days * 24 * 3600 * 1000 };
+        let (store, signer) = (Arc::clone(&self.store), Arc::clone(&self.signer));
+        let stored = self
+            .block(move || {
+                if let Err(error) = check_shard(&descriptor, usize::from(shard), &cells) {
+                    return Err((Refusal::Mismatch, error.to_string()));
+                }
+                let sign = |sequence| {
+                    Receipt::issue(&*signer, &mesh, segment, shard, sequence, lease_expiry)
+                };
+                store
+                    .put_shard(datamesh_store::ShardWrite {
+                        descriptor,
+                        shard,
+                        ticket,
+                        grant,
+                        cells,
+                        stored_at: now,
+                        lease_epoch: 0,
+                        lease_expiry,
+                        sign_receipt: &sign,
+                    })
+                    .map_err(store_refusal)
+            })
+            .await?;
+        Ok((Reply::Stored(stored?), Bytes::new()))
+    }
+
+    async fn read(
+        &self,
+        segment: SegmentId,
+        shard: u8,
+        span: ReadSpan,
+        describe: bool,
+    ) -> Answer {
+        let store = Arc::clone(&self.store);
+        let read = self
+            .block(move || {
+                // The reader checks the root or the proof; a holder that checked too would hash
+                // everything twice. Rot is found by the reader and by the scrub.
+                let stored = store.read_shard_unverified(segment, shard)?;
+                let descriptor = stored.meta.descriptor;
+                let (proof, cells) = match span {
+                    ReadSpan::Whole => (Vec::new(), stored.cells),
+                    ReadSpan::Cells { first, end } => {
+                        let cell = descriptor.cell as usize;
+                        let count = (stored.cells.len() / cell) as u32;
+                        if first >= end || end > count {
+                            return Err(StoreError::Range { shard, first, end, cells: count });
+                        }
+                        let range = first as usize * cell..end as usize * cell;
+                        let proof = proof::prove(&stored.cells, range.clone());
+                        (proof, stored.cells.slice(range))
+                    }
+                };
+                Ok((describe.then_some(descriptor), proof, cells))
+            })
+            .await?;
+        let (descriptor, proof, cells) = read.map_err(store_refusal)?;
+        Ok((Reply::Shard { descriptor, proof }, cells))
+    }
+}
+
+impl Service for Holder {
+    fn serve(&self, peer: NodeId, request: Message) -> BoxFuture<'_, Message> {
+        Box::pin(async move {
+            self.engine.note_answer(&peer, false);
+            let (reply, body) = self.answer(peer, request).await.unwrap_or_else(
+                |(refusal, detail)| (Reply::Refused { refusal, detail }, Bytes::new()),
+            );
+            Message { head: reply.to_head(), body }
+        })
+    }
+}

@@ -1,0 +1,25 @@
+//! The data plane: which nodes there are, which of them hold a segment, and how its shards get
+//! there and back. Everything here works on ciphertext; no key and no file name can be named.
+//!
+//! [`Engine`] is what both a node and a client have; [`Holder`] is a node's answer to its peers.
+
+mod ask;
+mod engine;
+mod holder;
+mod membership;
+pub mod placement;
+mod scores;
+mod transfer;
+mod view;
+mod work;
+
+pub use ask::{AskError, ask};
+pub use engine::{Engine, EngineParts, PeerView};
+pub use holder::{Admissions, Holder, RedeemError};
+pub use placement::Spread;
+pub use scores::PeerScore;
+pub use transfer::{
+    Fault, FaultKind, ReadError, SegmentBytes, SegmentWrite, WriteError, WriteOutcome,
+};
+pub use view::{AdvertError, Member, Standing, View};
+pub use work::block;

@@ -1,0 +1,156 @@
+//! How adverts spread: by comparing digests with a few peers, and by announcing what is new.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use datamesh_core::message::{ADVERTS_MAX, Reply, Request};
+use datamesh_core::{Advert, Context, NodeId, Signature, Signer, seam};
+
+use crate::ask::{AskError, ask};
+use crate::engine::Engine;
+use crate::view::AdvertError;
+
+/// Entries in one page of a digest.
+const PAGE: usize = 512;
+
+/// Pages and repetitions in one exchange, so that no peer keeps us forever.
+const ROUNDS_MAX: usize = 256;
+
+/// How long a peer may take for one page.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Members that a newcomer announces itself to at once; the rest hears of it from them.
+const ANNOUNCE_MAX: usize = 32;
+
+impl Engine {
+    /// Takes an advert in and remembers where its node listens. Says whether it was newer.
+    pub fn learn_advert(&self, advert: Advert) -> bool {
+        let (node, addresses) = (advert.node(), advert.addresses.clone());
+        let learnt = self.view_mut().learn(advert, self.now());
+        match learnt {
+            Ok(true) => {
+                self.transport.learn(node, &addresses);
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                if !matches!(error, AdvertError::Expired) {
+                    tracing::warn!(%node, %error, "an advert was refused");
+                }
+                false
+            }
+        }
+    }
+
+    /// Signs an advert with the next sequence, after `previous`.
+    pub fn sign_advert(&self, signer: &dyn Signer, mut advert: Advert, lifetime_ms: u64) -> Advert {
+        let now = self.now();
+        // The time makes sequences grow over restarts without a counter on disk; where the clock
+        // went back, the last one counts on.
+        advert.sequence = now.max(advert.sequence + 1);
+        advert.expiry = now + lifetime_ms;
+        advert.signature = Signature([0; 64]);
+        advert.signature = signer.sign(Context::Advert, &self.mesh(), &advert.signed_part());
+        advert
+    }
+
+    /// Compares views with one peer until both know the same. Says how many adverts were new here.
+    ///
+    /// # Errors
+    /// [`AskError`] where the peer fails on the way; what was learnt before stays.
+    pub async fn exchange_adverts(&self, peer: NodeId) -> Result<usize, AskError> {
+        let mut after = NodeId([0; 32]);
+        let mut new = 0;
+        for _ in 0..ROUNDS_MAX {
+            let known = self.view().digest(&after, PAGE);
+            let complete = known.len() < PAGE;
+            let last = known.last().map(|entry| entry.node);
+            let request = Request::Digest { after, known, complete };
+            let transport = &*self.transport;
+            let answer = ask(transport, peer, &request, Bytes::new(), DEADLINE).await?;
+            let (Reply::Adverts { fresh, wanted, more }, _) = answer else {
+                return Err(AskError::OffTopic { peer });
+            };
+            self.note_answer(&peer, false);
+            let mut learnt = 0;
+            for advert in fresh {
+                learnt += usize::from(self.learn_advert(advert));
+            }
+            new += learnt;
+            let ours: Vec<Advert> = {
+                let view = self.view();
+                wanted
+                    .iter()
+                    .filter_map(|node| view.member(node))
+                    .map(|member| member.advert.clone())
+                    .collect()
+            };
+            for adverts in ours.chunks(ADVERTS_MAX) {
+                self.announce(peer, adverts.to_vec()).await?;
+            }
+            // A peer that always has more but nothing that is taken would keep us here.
+            if more && learnt > 0 {
+                continue;
+            }
+            match last {
+                Some(last) if !complete => after = last,
+                _ => break,
+            }
+        }
+        Ok(new)
+    }
+
+    /// Hands adverts to a peer, at most [`ADVERTS_MAX`].
+    ///
+    /// # Errors
+    /// [`AskError`] where the peer does not take them.
+    pub async fn announce(&self, peer: NodeId, adverts: Vec<Advert>) -> Result<(), AskError> {
+        let request = Request::Announce(adverts);
+        let transport = &*self.transport;
+        match ask(transport, peer, &request, Bytes::new(), DEADLINE).await? {
+            (Reply::Done, _) => Ok(()),
+            _ => Err(AskError::OffTopic { peer }),
+        }
+    }
+
+    /// Tells some members of `advert` at once. Those that do not answer hear of it later.
+    pub async fn announce_widely(&self, advert: &Advert) {
+        let members: Vec<NodeId> = {
+            let view = self.view();
+            view.members().map(|member| member.advert.node()).collect()
+        };
+        let others: Vec<NodeId> =
+            members.into_iter().filter(|node| *node != self.transport.local()).collect();
+        let told = self.sample(others, ANNOUNCE_MAX);
+        let announcements = told.into_iter().map(|node| self.announce(node, vec![advert.clone()]));
+        futures::future::join_all(announcements).await;
+    }
+
+    /// One round of gossip with a few random members.
+    pub async fn gossip(&self, peers: usize) {
+        let members: Vec<NodeId> = {
+            let view = self.view();
+            view.members().map(|member| member.advert.node()).collect()
+        };
+        let others: Vec<NodeId> =
+            members.into_iter().filter(|node| *node != self.transport.local()).collect();
+        for peer in self.sample(others, peers) {
+            if let Err(error) = self.exchange_adverts(peer).await {
+                tracing::debug!(%peer, %error, "no adverts were exchanged");
+                if error.is_absence() {
+                    self.note_answer(&peer, true);
+                }
+            }
+        }
+    }
+
+    /// Up to `count` of `nodes`, drawn at random.
+    fn sample(&self, mut nodes: Vec<NodeId>, count: usize) -> Vec<NodeId> {
+        let mut drawn = Vec::new();
+        while drawn.len() < count && !nodes.is_empty() {
+            let number = u64::from_le_bytes(seam::random(&*self.entropy));
+            drawn.push(nodes.swap_remove((number % nodes.len() as u64) as usize));
+        }
+        drawn
+    }
+}

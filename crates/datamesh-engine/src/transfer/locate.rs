@@ -1,0 +1,94 @@
+//! Finding who holds a segment's shards: what is remembered, else the first 2n of the ranking,
+//! else everybody. There is no directory to be wrong.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use datamesh_core::message::{Reply, Request};
+use datamesh_core::{NodeId, SegmentId};
+use futures::stream::{self, StreamExt};
+
+use crate::ask::ask;
+use crate::engine::Engine;
+use crate::placement::ranking;
+
+/// How long a node may take to say what it holds.
+const HAVE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Nodes asked at once.
+const ASKED_AT_ONCE: usize = 64;
+
+/// How far the search goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reach {
+    /// What is remembered here.
+    Remembered,
+    /// The first nodes of the segment's ranking.
+    Ranking,
+    /// Every member that is not gone.
+    Members,
+}
+
+impl Reach {
+    /// The next wider search.
+    pub(super) fn wider(self) -> Option<Self> {
+        match self {
+            Self::Remembered => Some(Self::Ranking),
+            Self::Ranking => Some(Self::Members),
+            Self::Members => None,
+        }
+    }
+}
+
+impl Engine {
+    /// Shards of a segment and who holds them, as far as `reach` goes.
+    pub(super) async fn locate(
+        &self,
+        segment: &SegmentId,
+        reach: Reach,
+    ) -> Vec<(u8, NodeId)> {
+        let shards_max = datamesh_core::scheme::SHARDS_MAX;
+        let limit = match reach {
+            Reach::Remembered => return self.remembered_holders(segment).await,
+            // n is not known before the descriptor is, so the largest n counts.
+            Reach::Ranking => 2 * shards_max,
+            Reach::Members => usize::MAX,
+        };
+        let candidates = self.view().candidates(self.now());
+        let asked: Vec<NodeId> =
+            ranking(segment, &candidates).iter().take(limit).map(|c| c.node).collect();
+        let request = Request::Have(vec![*segment]);
+        let mut answers = stream::iter(asked)
+            .map(|node| {
+                let request = &request;
+                async move {
+                    let transport = &*self.transport;
+                    (node, ask(transport, node, request, Bytes::new(), HAVE_DEADLINE).await)
+                }
+            })
+            .buffer_unordered(ASKED_AT_ONCE);
+        let mut found = Vec::new();
+        while let Some((node, answer)) = answers.next().await {
+            match answer {
+                Ok((Reply::Holding(held), _)) => {
+                    self.note_answer(&node, false);
+                    let mask = held.first().copied().unwrap_or(0);
+                    let shards = (0..shards_max as u8).filter(|shard| mask & (1 << shard) != 0);
+                    found.extend(shards.map(|shard| (shard, node)));
+                }
+                Ok(_) => self.scores.failed(&node, true),
+                Err(error) => {
+                    self.scores.failed(&node, false);
+                    if error.is_absence() {
+                        self.note_answer(&node, true);
+                    }
+                }
+            }
+        }
+        found.sort_unstable();
+        if !found.is_empty() {
+            self.remember_holders(*segment, found.clone());
+        }
+        found
+    }
+}

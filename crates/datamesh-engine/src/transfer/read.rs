@@ -1,0 +1,500 @@
+//! Reading a segment: the fastest k holders, each answer checked before it counts.
+//!
+//! A whole shard is checked against its root, a range of cells by its proof. A holder that fails,
+//! stalls or lies is replaced by the next; what it did is reported. Missing data shards are rebuilt
+//! and their roots checked before a byte of them is released.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use datamesh_codec::{CodecError, Layout, check_shard, proof, rebuild};
+use datamesh_core::message::{ReadSpan, Reply, Request};
+use datamesh_core::{Descriptor, NodeId, SegmentId};
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{Instant, sleep_until};
+
+use super::locate::Reach;
+use super::{Fault, FaultKind};
+use crate::ask::{AskError, ask};
+use crate::engine::Engine;
+use crate::work::block;
+
+/// How long one holder may take for one shard.
+const READ_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Second requests for slow shards, in all reads of this process: at most one for ten requests.
+static REQUESTS: AtomicU64 = AtomicU64::new(0);
+static HEDGES: AtomicU64 = AtomicU64::new(0);
+
+/// A segment's verified data shards.
+#[derive(Debug, Clone)]
+pub struct SegmentBytes {
+    /// What the segment is.
+    pub descriptor: Arc<Descriptor>,
+    /// Its k data shards, each matching its root.
+    pub data: Vec<Bytes>,
+    /// Peers that failed on the way.
+    pub faults: Vec<Fault>,
+}
+
+impl SegmentBytes {
+    /// The layout of the data.
+    pub fn layout(&self) -> Layout {
+        Layout::of(&self.descriptor)
+    }
+
+    /// `range` of the segment's ciphertext, in one piece.
+    pub fn gather(&self, range: Range<usize>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(range.len());
+        self.layout().gather(range, |shard| &self.data[shard], &mut out);
+        out
+    }
+}
+
+/// Why a segment cannot be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    /// Nobody who answers has a shard of it.
+    #[error("nobody who answers holds segment {segment}{}", fault_text(.faults))]
+    NotFound {
+        /// The segment.
+        segment: SegmentId,
+        /// Peers that failed on the way.
+        faults: Vec<Fault>,
+    },
+    /// Fewer than k of its shards can be had.
+    #[error(
+        "{have} shards of segment {segment} can be had, {needed} are needed{}",
+        fault_text(.faults)
+    )]
+    TooFew {
+        /// The segment.
+        segment: SegmentId,
+        /// Shards that were had.
+        have: usize,
+        /// k.
+        needed: usize,
+        /// Peers that failed on the way.
+        faults: Vec<Fault>,
+    },
+    /// What was rebuilt is not what the descriptor names.
+    #[error("segment {segment} cannot be rebuilt")]
+    Rebuild {
+        /// The segment.
+        segment: SegmentId,
+        /// What is wrong.
+        source: CodecError,
+    },
+    /// The range does not lie within the segment.
+    #[error("bytes {start} to {end} are not in segment {segment}, which has {length}")]
+    Range {
+        /// The segment.
+        segment: SegmentId,
+        /// First byte.
+        start: usize,
+        /// One after the last.
+        end: usize,
+        /// Bytes of the segment.
+        length: usize,
+    },
+    /// This process is shutting down.
+    #[error("shutting down")]
+    Shutdown,
+}
+
+fn fault_text(faults: &[Fault]) -> String {
+    match faults.first() {
+        None => String::new(),
+        Some(first) => format!("; {} peers failed, for instance {first}", faults.len()),
+    }
+}
+
+/// A checked shard and the descriptor that it was checked against.
+type Fetched = Result<(Bytes, Arc<Descriptor>), FaultKind>;
+
+impl Engine {
+    /// Reads a segment whole. `urgent` tells whether somebody waits for it now: only then are slow
+    /// holders given rivals.
+    ///
+    /// # Errors
+    /// [`ReadError`] where k of its shards cannot be had.
+    pub async fn read_segment(
+        &self,
+        segment: &SegmentId,
+        urgent: &AtomicBool,
+    ) -> Result<SegmentBytes, ReadError> {
+        let mut fetch = Fetch::new(*segment);
+        let mut reach = Reach::Remembered;
+        loop {
+            let found = self.locate(segment, reach).await;
+            self.fetch_from(&mut fetch, found, urgent).await;
+            if fetch.complete() {
+                break;
+            }
+            match reach.wider() {
+                Some(wider) => reach = wider,
+                None => return Err(fetch.failure()),
+            }
+        }
+        let Fetch { descriptor: Some(descriptor), shards, faults, .. } = fetch else {
+            return Err(fetch.failure());
+        };
+        let k = descriptor.scheme.k();
+        let missing: Vec<usize> = (0..k).filter(|i| shards[*i].is_none()).collect();
+        let mut data: Vec<Option<Bytes>> = shards[..k].to_vec();
+        if !missing.is_empty() {
+            let (described, pool, wanted) =
+                (Arc::clone(&descriptor), self.pool.clone(), missing.clone());
+            let rebuilt =
+                block(&*self.executor, move || rebuild(&described, &shards, &wanted, &pool)).await;
+            let rebuilt = rebuilt
+                .ok_or(ReadError::Shutdown)?
+                .map_err(|source| ReadError::Rebuild { segment: *segment, source })?;
+            for (place, cells) in missing.into_iter().zip(rebuilt) {
+                data[place] = Some(cells);
+            }
+        }
+        let data: Vec<Bytes> = data.into_iter().flatten().collect();
+        Ok(SegmentBytes { descriptor, data, faults })
+    }
+
+    /// Asks holders, the fastest first, until k shards are there or nobody is left to ask.
+    async fn fetch_from(&self, fetch: &mut Fetch, found: Vec<(u8, NodeId)>, urgent: &AtomicBool) {
+        let known = self.known_descriptor(&fetch.segment);
+        fetch.adopt(known);
+        let mut sources: Vec<(u8, NodeId)> =
+            found.into_iter().filter(|source| !fetch.tried.contains(source)).collect();
+        let bytes = fetch.descriptor.as_ref().map_or(1 << 20, |d| d.shard_length());
+        // Fastest last, so that it is popped first; equally fast ones by shard, data before parity.
+        sources.sort_by(|a, b| {
+            let time = |node| self.scores.expected(node, bytes);
+            time(&b.1).total_cmp(&time(&a.1)).then(b.0.cmp(&a.0))
+        });
+        let mut pending = FuturesUnordered::new();
+        let mut running: Vec<(u8, NodeId, Instant, bool)> = Vec::new();
+        loop {
+            while running.iter().filter(|(.., hedge)| !hedge).count() < fetch.wanting() {
+                let busy: BTreeSet<u8> = running.iter().map(|r| r.0).collect();
+                let Some((shard, node)) = fetch.pick(&mut sources, &busy) else { break };
+                running.push((shard, node, Instant::now(), false));
+                pending.push(self.fetch_shard(fetch.segment, shard, node));
+            }
+            if fetch.complete() || running.is_empty() {
+                return;
+            }
+            let patience = self.scores.hedge_after();
+            let slowest = running
+                .iter()
+                .filter(|(.., hedge)| !hedge)
+                .map(|(_, _, started, _)| *started + patience)
+                .min();
+            let hedge_possible = !sources.is_empty()
+                && running.iter().all(|(.., hedge)| !hedge)
+                && urgent.load(Ordering::Relaxed);
+            let finished = match slowest.filter(|_| hedge_possible) {
+                None => pending.next().await,
+                Some(wake) => {
+                    tokio::select! {
+                        biased;
+                        finished = pending.next() => finished,
+                        () = sleep_until(wake) => None,
+                    }
+                }
+            };
+            let Some((shard, node, result)) = finished else {
+                let requests = REQUESTS.load(Ordering::Relaxed);
+                let allowed = HEDGES.load(Ordering::Relaxed) * 10 < requests + 10;
+                let busy: BTreeSet<u8> = running.iter().map(|r| r.0).collect();
+                let spare =
+                    if allowed { fetch.pick(&mut sources, &busy) } else { None };
+                match spare {
+                    Some((shard, node)) => {
+                        HEDGES.fetch_add(1, Ordering::Relaxed);
+                        running.push((shard, node, Instant::now(), true));
+                        pending.push(self.fetch_shard(fetch.segment, shard, node));
+                    }
+                    // Nobody to hedge with: waiting is all that is left.
+                    None => sources.clear(),
+                }
+                continue;
+            };
+            running.retain(|(s, n, ..)| !(*s == shard && *n == node));
+            match result {
+                Ok((cells, descriptor)) => {
+                    fetch.adopt(Some(descriptor));
+                    fetch.accept(shard, cells);
+                }
+                Err(kind) => {
+                    let fault = Fault { node, shard, kind };
+                    self.note_fault(&fault);
+                    fetch.faults.push(fault);
+                    // A rival of the failed one takes its place.
+                    if let Some(rival) = running.iter_mut().find(|(.., hedge)| *hedge) {
+                        rival.3 = false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Fetches one whole shard and checks it.
+    async fn fetch_shard(
+        &self,
+        segment: SegmentId,
+        shard: u8,
+        node: NodeId,
+    ) -> (u8, NodeId, Fetched) {
+        REQUESTS.fetch_add(1, Ordering::Relaxed);
+        let known = self.known_descriptor(&segment);
+        let describe = known.is_none();
+        let started = Instant::now();
+        let answer = self.read_span(segment, shard, node, ReadSpan::Whole, describe).await;
+        let result = answer.and_then(|(described, _, cells)| {
+            let descriptor = match (known, described) {
+                (Some(known), _) => known,
+                (None, Some(described)) if described.id() == segment => Arc::new(described),
+                (None, _) => return Err(FaultKind::WrongDescriptor),
+            };
+            check_shard(&descriptor, usize::from(shard), &cells)
+                .map_err(|_| FaultKind::WrongBytes)?;
+            self.scores.succeeded(&node, cells.len(), started.elapsed());
+            self.note_answer(&node, false);
+            if describe {
+                self.remember_descriptor(segment, Arc::clone(&descriptor));
+            }
+            Ok((cells, descriptor))
+        });
+        (shard, node, result)
+    }
+
+    async fn read_span(
+        &self,
+        segment: SegmentId,
+        shard: u8,
+        node: NodeId,
+        span: ReadSpan,
+        describe: bool,
+    ) -> Result<(Option<Descriptor>, Vec<datamesh_core::Hash>, Bytes), FaultKind> {
+        let request = Request::Read { segment, shard, span, describe };
+        match ask(&*self.transport, node, &request, Bytes::new(), READ_DEADLINE).await? {
+            (Reply::Shard { descriptor, proof }, cells) => Ok((descriptor, proof, cells)),
+            _ => Err(AskError::OffTopic { peer: node }.into()),
+        }
+    }
+
+    /// Reads `range` of a segment's ciphertext. A short range asks only the nodes that hold its
+    /// cells, with proofs; where that fails, and for a long range, the segment is read whole.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the bytes cannot be had.
+    pub async fn read_range(
+        &self,
+        segment: &SegmentId,
+        range: Range<usize>,
+        urgent: &AtomicBool,
+    ) -> Result<(Vec<u8>, Vec<Fault>), ReadError> {
+        let mut faults = Vec::new();
+        if let Some(descriptor) = self.describe(segment, &mut faults).await {
+            let length = descriptor.length as usize;
+            if range.start > range.end || range.end > length {
+                let (start, end, segment) = (range.start, range.end, *segment);
+                return Err(ReadError::Range { segment, start, end, length });
+            }
+            // Below a quarter of the segment the cells alone are fewer bytes than k shards.
+            if range.len() <= length / 4
+                && let Some(bytes) = self.read_cells(&descriptor, segment, &range, &mut faults).await
+            {
+                return Ok((bytes, faults));
+            }
+        }
+        let whole = self.read_segment(segment, urgent).await?;
+        let length = whole.descriptor.length as usize;
+        if range.start > range.end || range.end > length {
+            let (start, end, segment) = (range.start, range.end, *segment);
+            return Err(ReadError::Range { segment, start, end, length });
+        }
+        faults.extend(whole.faults.iter().cloned());
+        Ok((whole.gather(range), faults))
+    }
+
+    /// The descriptor of a segment, remembered or from a holder.
+    async fn describe(
+        &self,
+        segment: &SegmentId,
+        faults: &mut Vec<Fault>,
+    ) -> Option<Arc<Descriptor>> {
+        if let Some(known) = self.known_descriptor(segment) {
+            return Some(known);
+        }
+        let mut holders = self.locate(segment, Reach::Remembered).await;
+        if holders.is_empty() {
+            holders = self.locate(segment, Reach::Ranking).await;
+        }
+        for (shard, node) in holders {
+            let request = Request::Describe { segment: *segment };
+            let answer =
+                ask(&*self.transport, node, &request, Bytes::new(), READ_DEADLINE).await;
+            let kind = match answer {
+                Ok((Reply::Described(descriptor), _)) if descriptor.id() == *segment => {
+                    let descriptor = Arc::new(descriptor);
+                    self.remember_descriptor(*segment, Arc::clone(&descriptor));
+                    return Some(descriptor);
+                }
+                Ok((Reply::Described(_), _)) => FaultKind::WrongDescriptor,
+                Ok(_) => AskError::OffTopic { peer: node }.into(),
+                Err(error) => error.into(),
+            };
+            let fault = Fault { node, shard, kind };
+            self.note_fault(&fault);
+            faults.push(fault);
+        }
+        None
+    }
+
+    /// Reads the cells of `range` from the holders of their data shards; nothing where one of them
+    /// fails.
+    async fn read_cells(
+        &self,
+        descriptor: &Arc<Descriptor>,
+        segment: &SegmentId,
+        range: &Range<usize>,
+        faults: &mut Vec<Fault>,
+    ) -> Option<Vec<u8>> {
+        let layout = Layout::of(descriptor);
+        let holders = self.remembered_holders(segment).await;
+        let mut spans: Vec<Option<Range<usize>>> = vec![None; descriptor.scheme.k()];
+        for run in layout.runs(range.clone()) {
+            let first = run.offset / layout.cell;
+            let end = (run.offset + run.segment.len()).div_ceil(layout.cell);
+            let span = spans[run.shard].get_or_insert(first..end);
+            *span = span.start.min(first)..span.end.max(end);
+        }
+        let mut pending = FuturesUnordered::new();
+        for (shard, span) in spans.iter().enumerate() {
+            let Some(span) = span.clone() else { continue };
+            let shard = shard as u8;
+            let node = holders
+                .iter()
+                .filter(|(held, _)| *held == shard)
+                .map(|(_, node)| *node)
+                .min_by(|a, b| {
+                    let time = |node| self.scores.expected(node, span.len() * layout.cell);
+                    time(a).total_cmp(&time(b))
+                })?;
+            pending.push(async move {
+                let asked =
+                    ReadSpan::Cells { first: span.start as u32, end: span.end as u32 };
+                let started = Instant::now();
+                let answer = self.read_span(*segment, shard, node, asked, false).await;
+                let checked = answer.and_then(|(_, hashes, cells)| {
+                    let bytes = span.start * layout.cell..span.end * layout.cell;
+                    let root = &descriptor.roots[usize::from(shard)];
+                    let length = layout.shard_length();
+                    if proof::verify(root, length, bytes, &cells, &hashes) {
+                        self.scores.succeeded(&node, cells.len(), started.elapsed());
+                        Ok(cells)
+                    } else {
+                        Err(FaultKind::WrongProof)
+                    }
+                });
+                (shard, node, span.start, checked)
+            });
+        }
+        let mut cells: Vec<Option<(usize, Bytes)>> = vec![None; descriptor.scheme.k()];
+        while let Some((shard, node, first, result)) = pending.next().await {
+            match result {
+                Ok(bytes) => cells[usize::from(shard)] = Some((first, bytes)),
+                Err(kind) => {
+                    let fault = Fault { node, shard, kind };
+                    self.note_fault(&fault);
+                    faults.push(fault);
+                    return None;
+                }
+            }
+        }
+        let mut out = Vec::with_capacity(range.len());
+        for run in layout.runs(range.clone()) {
+            let (first, bytes) = cells[run.shard].as_ref()?;
+            let from = run.offset - first * layout.cell;
+            out.extend_from_slice(bytes.get(from..from + run.segment.len())?);
+        }
+        Some(out)
+    }
+}
+
+/// The state of one segment being read.
+struct Fetch {
+    segment: SegmentId,
+    descriptor: Option<Arc<Descriptor>>,
+    shards: Vec<Option<Bytes>>,
+    tried: BTreeSet<(u8, NodeId)>,
+    faults: Vec<Fault>,
+}
+
+impl Fetch {
+    fn new(segment: SegmentId) -> Self {
+        let shards = vec![None; datamesh_core::scheme::SHARDS_MAX];
+        Self { segment, descriptor: None, shards, tried: BTreeSet::new(), faults: Vec::new() }
+    }
+
+    fn adopt(&mut self, descriptor: Option<Arc<Descriptor>>) {
+        if self.descriptor.is_none()
+            && let Some(descriptor) = descriptor
+        {
+            self.shards.truncate(descriptor.scheme.n());
+            self.descriptor = Some(descriptor);
+        }
+    }
+
+    fn accept(&mut self, shard: u8, cells: Bytes) {
+        if let Some(place) = self.shards.get_mut(usize::from(shard)) {
+            place.get_or_insert(cells);
+        }
+    }
+
+    fn have(&self) -> usize {
+        self.shards.iter().flatten().count()
+    }
+
+    /// k; before the descriptor is known, the least that any scheme needs beyond one, so that the
+    /// first requests teach it.
+    fn needed(&self) -> usize {
+        self.descriptor.as_ref().map_or(4, |descriptor| descriptor.scheme.k())
+    }
+
+    fn wanting(&self) -> usize {
+        self.needed().saturating_sub(self.have())
+    }
+
+    fn complete(&self) -> bool {
+        self.descriptor.is_some() && self.wanting() == 0
+    }
+
+    /// The fastest source of a shard that is neither there nor under way.
+    fn pick(
+        &mut self,
+        sources: &mut Vec<(u8, NodeId)>,
+        busy: &BTreeSet<u8>,
+    ) -> Option<(u8, NodeId)> {
+        let place = sources.iter().rposition(|(shard, _)| {
+            !busy.contains(shard)
+                && self.shards.get(usize::from(*shard)).is_some_and(Option::is_none)
+        })?;
+        let source = sources.remove(place);
+        self.tried.insert(source);
+        Some(source)
+    }
+
+    fn failure(self) -> ReadError {
+        let (segment, have, needed) = (self.segment, self.have(), self.needed());
+        if have == 0 && self.descriptor.is_none() {
+            ReadError::NotFound { segment, faults: self.faults }
+        } else {
+            ReadError::TooFew { segment, have, needed, faults: self.faults }
+        }
+    }
+}

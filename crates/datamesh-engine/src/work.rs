@@ -1,0 +1,18 @@
+//! Blocking and computing away from the tasks.
+
+use datamesh_core::Executor;
+use tokio::sync::oneshot;
+
+/// Runs `work` on the executor and waits for what it returns; nothing where the executor is
+/// shutting down and dropped the work.
+pub async fn block<T: Send + 'static>(
+    executor: &dyn Executor,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (sender, receiver) = oneshot::channel();
+    executor.block(Box::new(move || {
+        // The caller may have given up waiting; then the result is nobody's.
+        drop(sender.send(work()));
+    }));
+    receiver.await.ok()
+}
