@@ -103,6 +103,10 @@ pub enum ReadSpan {
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once per exchange and encoded at once; a box would cost more than the copy"
+)]
 pub enum Request {
     /// Introduces the asking side to the mesh; answered by [`Reply::Welcome`].
     Hello {
@@ -240,6 +244,10 @@ impl std::fmt::Display for Refusal {
 
 /// A reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once per exchange and encoded at once; a box would cost more than the copy"
+)]
 pub enum Reply {
     /// To [`Request::Hello`].
     Welcome {
