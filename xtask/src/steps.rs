@@ -86,6 +86,10 @@ pub(crate) fn install(root: &Path, name: &str, version: &str) -> Result<(), Stri
         cargo(root, &["install", "--locked", "--quiet", &pinned])
             .arg("--target-dir")
             .arg(folder)
-            .env_remove("CARGO_TARGET_DIR"),
+            .env_remove("CARGO_TARGET_DIR")
+            // These programs run for seconds; their own profile links for minutes.
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
     )
 }
