@@ -24,6 +24,10 @@ pub const DIGEST_MAX: usize = 1024;
 /// Most adverts in one message: each takes under 3 KiB at its bounds.
 pub const ADVERTS_MAX: usize = 20;
 
+/// Most nodes named as wanted in one reply, so that it fits a message's head beside
+/// [`ADVERTS_MAX`] adverts; what is left out shows in the next comparison.
+pub const WANTED_MAX: usize = 256;
+
 /// Most segments asked about in one request.
 pub const SEGMENTS_MAX: usize = 1024;
 
@@ -271,7 +275,7 @@ pub enum Reply {
     Adverts {
         /// Adverts that the asking side lacks, at most [`ADVERTS_MAX`].
         fresh: Vec<Advert>,
-        /// Nodes whose adverts this side lacks.
+        /// Nodes whose adverts this side lacks, at most [`WANTED_MAX`].
         wanted: Vec<NodeId>,
         /// More than `fresh` were due: ask again.
         more: bool,
@@ -467,7 +471,7 @@ impl Decode for Reply {
             },
             3 => Self::Adverts {
                 fresh: from.list("adverts", ADVERTS_MAX)?,
-                wanted: from.list("wanted", DIGEST_MAX)?,
+                wanted: from.list("wanted", WANTED_MAX)?,
                 more: from.flag("more")?,
             },
             4 => Self::Done,
