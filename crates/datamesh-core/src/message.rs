@@ -78,8 +78,8 @@ impl Decode for NodeRequest {
     }
 }
 
-/// The use of an invite.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The use of an invite. Its [`Debug`](std::fmt::Debug) leaves the secret out.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Redeem {
     /// The ticket's secret.
     pub secret: [u8; 32],
@@ -89,6 +89,15 @@ pub struct Redeem {
     pub node: Option<NodeRequest>,
     /// Asks for a grant for this grant key.
     pub account: Option<PublicKey>,
+}
+
+impl std::fmt::Debug for Redeem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redeem")
+            .field("node", &self.node)
+            .field("account", &self.account)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What part of a shard is wanted.
