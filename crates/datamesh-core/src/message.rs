@@ -24,6 +24,10 @@ pub const DIGEST_MAX: usize = 1024;
 /// Most adverts in one message: each takes under 3 KiB at its bounds.
 pub const ADVERTS_MAX: usize = 20;
 
+/// Most nodes named as wanted in one reply, so that it fits a message's head beside
+/// [`ADVERTS_MAX`] adverts; what is left out shows in the next comparison.
+pub const WANTED_MAX: usize = 256;
+
 /// Most segments asked about in one request.
 pub const SEGMENTS_MAX: usize = 1024;
 
@@ -74,8 +78,8 @@ impl Decode for NodeRequest {
     }
 }
 
-/// The use of an invite.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The use of an invite. Its [`Debug`](std::fmt::Debug) leaves the secret out.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Redeem {
     /// The ticket's secret.
     pub secret: [u8; 32],
@@ -85,6 +89,15 @@ pub struct Redeem {
     pub node: Option<NodeRequest>,
     /// Asks for a grant for this grant key.
     pub account: Option<PublicKey>,
+}
+
+impl std::fmt::Debug for Redeem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redeem")
+            .field("node", &self.node)
+            .field("account", &self.account)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What part of a shard is wanted.
@@ -103,6 +116,10 @@ pub enum ReadSpan {
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once per exchange and encoded at once; a box would cost more than the copy"
+)]
 pub enum Request {
     /// Introduces the asking side to the mesh; answered by [`Reply::Welcome`].
     Hello {
@@ -242,6 +259,10 @@ impl std::fmt::Display for Refusal {
 
 /// A reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once per exchange and encoded at once; a box would cost more than the copy"
+)]
 pub enum Reply {
     /// To [`Request::Hello`].
     Welcome {
@@ -265,7 +286,7 @@ pub enum Reply {
     Adverts {
         /// Adverts that the asking side lacks, at most [`ADVERTS_MAX`].
         fresh: Vec<Advert>,
-        /// Nodes whose adverts this side lacks.
+        /// Nodes whose adverts this side lacks, at most [`WANTED_MAX`].
         wanted: Vec<NodeId>,
         /// More than `fresh` were due: ask again.
         more: bool,
@@ -467,7 +488,7 @@ impl Decode for Reply {
             },
             3 => Self::Adverts {
                 fresh: from.list("adverts", ADVERTS_MAX)?,
-                wanted: from.list("wanted", DIGEST_MAX)?,
+                wanted: from.list("wanted", WANTED_MAX)?,
                 more: from.flag("more")?,
             },
             4 => Self::Done,

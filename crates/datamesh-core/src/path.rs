@@ -115,6 +115,8 @@ impl Decode for MeshPath {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::expect_used, reason = "the paths of these tests are written here")]
+
     use super::*;
 
     #[test]

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use ed25519_dalek::{Verifier, VerifyingKey};
+use ed25519_dalek::VerifyingKey;
 
 use crate::id::{AccountId, MeshId, NodeId};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
@@ -86,7 +86,7 @@ pub struct SignatureError {
 pub struct PublicKey(pub [u8; 32]);
 
 impl PublicKey {
-    /// Checks a signature strictly: canonical encodings only, no weak keys.
+    /// Checks a signature strictly: one form of it only, no key and no nonce point of small order.
     ///
     /// # Errors
     /// [`SignatureError`] where the signature is not this key's over exactly these bytes.
@@ -99,11 +99,8 @@ impl PublicKey {
     ) -> Result<(), SignatureError> {
         let wrong = SignatureError { record: context.label() };
         let key = VerifyingKey::from_bytes(&self.0).map_err(|_| wrong.clone())?;
-        if key.is_weak() {
-            return Err(wrong);
-        }
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-        key.verify(&signed_bytes(context, mesh, body), &signature).map_err(|_| wrong)
+        key.verify_strict(&signed_bytes(context, mesh, body), &signature).map_err(|_| wrong)
     }
 }
 
