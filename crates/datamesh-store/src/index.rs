@@ -1,0 +1,366 @@
+//! What the store knows: the fold of all records.
+//!
+//! The fold does not depend on the order in which rows come, because packs are read one after the
+//! other while sequences run across them: each fact keeps the sequence that it rests on, and the
+//! higher one stays. So any set of records has one state, whether it was read from tables, found by
+//! scans, or written just now. Nothing here is stored; deleting it loses nothing.
+
+use std::collections::BTreeMap;
+
+use datamesh_core::{GrantId, SegmentId, Timestamp};
+
+use crate::pack::Expected;
+use crate::record::{Kind, Row};
+
+/// Where a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) pack: u32,
+    /// In units of [`RECORD_ALIGNMENT`](crate::record::RECORD_ALIGNMENT).
+    pub(crate) at: u32,
+}
+
+/// A record of a kind without cells, and its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Located {
+    pub(crate) sequence: u64,
+    pub(crate) place: Place,
+    pub(crate) length: u32,
+}
+
+impl Located {
+    fn of(pack: u32, row: &Row) -> Self {
+        Self { sequence: row.sequence, place: Place { pack, at: row.at }, length: row.length }
+    }
+
+    fn order(&self) -> (u64, Place) {
+        (self.sequence, self.place)
+    }
+
+    pub(crate) fn expected(&self, kind: Kind) -> Expected {
+        Expected {
+            pack: self.place.pack,
+            offset: u64::from(self.place.at) * crate::record::RECORD_ALIGNMENT as u64,
+            kind: kind as u8,
+            sequence: self.sequence,
+            length: self.length,
+            hashed: self.length,
+        }
+    }
+}
+
+fn keep_later(kept: &mut Option<Located>, other: Located) {
+    if kept.is_none_or(|kept| kept.order() < other.order()) {
+        *kept = Some(other);
+    }
+}
+
+/// What was last said of a shard by trash, revive or removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Mark {
+    Trash,
+    Revive,
+    Removed,
+}
+
+/// A shard's copy on this disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Copy {
+    pub(crate) record: Located,
+    pub(crate) hashed: u32,
+    /// Place of the grant in [`Index::grants`].
+    grant: u32,
+    pub(crate) damaged: bool,
+}
+
+impl Copy {
+    /// Bytes of cells.
+    pub(crate) fn cells(&self) -> u32 {
+        self.record.length - self.hashed
+    }
+
+    pub(crate) fn expected(&self) -> Expected {
+        Expected { hashed: self.hashed, ..self.record.expected(Kind::Shard) }
+    }
+
+    /// An intact copy is better than a damaged one, then the later one counts.
+    fn order(&self) -> (bool, u64, Place) {
+        (!self.damaged, self.record.sequence, self.record.place)
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Entry {
+    copy: Option<Copy>,
+    receipt: Option<Located>,
+    mark: Option<(u64, Mark)>,
+}
+
+impl Entry {
+    fn marked(&self) -> Option<Mark> {
+        let copy = self.copy?;
+        self.mark.filter(|(sequence, _)| *sequence > copy.record.sequence).map(|(_, mark)| mark)
+    }
+
+    /// The copy that takes room under its grant.
+    fn counted(&self) -> Option<Copy> {
+        self.copy.filter(|_| self.marked() != Some(Mark::Removed))
+    }
+
+    fn state(&self) -> Option<ShardState> {
+        Some(match (self.marked(), self.copy?.damaged) {
+            (Some(Mark::Removed), _) => return None,
+            (_, true) => ShardState::Damaged,
+            (Some(Mark::Trash), false) => ShardState::Trash,
+            _ => ShardState::Held,
+        })
+    }
+}
+
+/// How a shard is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShardState {
+    /// Whole, as far as is known, and served.
+    Held,
+    /// Released and waiting for its removal; not served.
+    Trash,
+    /// Found not to be what was stored; not served.
+    Damaged,
+}
+
+/// What is known of a segment's lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseState {
+    /// Epoch of the newest renewal or release.
+    pub epoch: u64,
+    /// When the lease ends; 0 where leases do not.
+    pub expiry: Timestamp,
+    /// The owner ended the lease.
+    pub released: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct LeaseEntry {
+    state: LeaseState,
+    sequence: u64,
+}
+
+impl LeaseEntry {
+    /// A renewal wins over a release of the same epoch; of two renewals the later one counts.
+    fn order(&self) -> (u64, bool, u64) {
+        (self.state.epoch, !self.state.released, self.sequence)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct GrantEntry {
+    pub(crate) id: GrantId,
+    /// Bytes of shards kept under it.
+    pub(crate) used: u64,
+    /// Its record, once there is one.
+    pub(crate) record: Option<Located>,
+}
+
+/// The fold.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    shards: BTreeMap<(SegmentId, u8), Entry>,
+    /// Empty where leases do not end.
+    leases: BTreeMap<SegmentId, LeaseEntry>,
+    heads: BTreeMap<([u8; 32], [u8; 16]), Located>,
+    grants: Vec<GrantEntry>,
+    grant_numbers: BTreeMap<GrantId, u32>,
+    sequence_max: u64,
+}
+
+impl Index {
+    /// Folds one record in. Records of unknown kinds only count for the sequence.
+    pub(crate) fn apply(&mut self, pack: u32, row: &Row) {
+        self.sequence_max = self.sequence_max.max(row.sequence);
+        let located = Located::of(pack, row);
+        let key = (SegmentId(row.key), row.shard);
+        match row.known() {
+            Some(Kind::Shard) => {
+                let copy = Copy {
+                    record: located,
+                    hashed: row.hashed,
+                    grant: self.grant_number(GrantId(row.other)),
+                    damaged: row.damaged,
+                };
+                self.change(key, |entry| {
+                    if entry.copy.is_none_or(|kept| kept.order() < copy.order()) {
+                        entry.copy = Some(copy);
+                    }
+                });
+                // What every shard of a mesh without expiry is stored with says nothing, whatever
+                // comes before or after it.
+                if (row.epoch, row.time) != (0, 0) {
+                    self.lease(key.0, row.epoch, row.time, false, row.sequence);
+                }
+            }
+            Some(Kind::Receipt) => self.change(key, |e| keep_later(&mut e.receipt, located)),
+            Some(Kind::Trash) => self.mark(key, row.sequence, Mark::Trash),
+            Some(Kind::Revive) => self.mark(key, row.sequence, Mark::Revive),
+            Some(Kind::Removed) => self.mark(key, row.sequence, Mark::Removed),
+            Some(Kind::Lease) => self.lease(key.0, row.epoch, row.time, false, row.sequence),
+            Some(Kind::Release) => self.lease(key.0, row.epoch, 0, true, row.sequence),
+            Some(Kind::Grant) => {
+                let number = self.grant_number(GrantId(row.key));
+                if let Some(grant) = self.grants.get_mut(number as usize) {
+                    keep_later(&mut grant.record, located);
+                }
+            }
+            Some(Kind::Head) => {
+                let mut log = [0; 16];
+                log.copy_from_slice(&row.other[..16]);
+                let kept = self.heads.entry((row.key, log)).or_insert(located);
+                if kept.order() < located.order() {
+                    *kept = located;
+                }
+            }
+            Some(Kind::PackHeader | Kind::PackTable | Kind::PackEnd) | None => {}
+        }
+    }
+
+    /// Forgets what was only kept because the shard it is about might still come: called once all
+    /// packs are folded.
+    pub(crate) fn settle(&mut self) {
+        self.shards.retain(|_, entry| entry.state().is_some());
+    }
+
+    fn change(&mut self, key: (SegmentId, u8), change: impl FnOnce(&mut Entry)) {
+        let entry = self.shards.entry(key).or_default();
+        let before = entry.counted();
+        change(entry);
+        let after = entry.counted();
+        if before != after {
+            for (copy, grows) in [(before, false), (after, true)] {
+                let Some(copy) = copy else { continue };
+                if let Some(grant) = self.grants.get_mut(copy.grant as usize) {
+                    let bytes = u64::from(copy.cells());
+                    grant.used = if grows { grant.used + bytes } else { grant.used - bytes };
+                }
+            }
+        }
+    }
+
+    fn mark(&mut self, key: (SegmentId, u8), sequence: u64, mark: Mark) {
+        self.change(key, |entry| {
+            if entry.mark.is_none_or(|(kept, _)| kept < sequence) {
+                entry.mark = Some((sequence, mark));
+            }
+        });
+    }
+
+    fn lease(
+        &mut self,
+        segment: SegmentId,
+        epoch: u64,
+        expiry: Timestamp,
+        released: bool,
+        sequence: u64,
+    ) {
+        let new = LeaseEntry { state: LeaseState { epoch, expiry, released }, sequence };
+        let kept = self.leases.entry(segment).or_insert(new);
+        if kept.order() < new.order() {
+            *kept = new;
+        }
+    }
+
+    fn grant_number(&mut self, id: GrantId) -> u32 {
+        let next = self.grants.len() as u32;
+        let number = *self.grant_numbers.entry(id).or_insert(next);
+        if number == next {
+            self.grants.push(GrantEntry { id, used: 0, record: None });
+        }
+        number
+    }
+
+    /// Remembers that a copy is damaged, unless another has taken its place meanwhile.
+    pub(crate) fn mark_damaged(&mut self, segment: SegmentId, shard: u8, place: Place) {
+        let copy = self.shards.get_mut(&(segment, shard)).and_then(|entry| entry.copy.as_mut());
+        if let Some(copy) = copy.filter(|copy| copy.record.place == place) {
+            copy.damaged = true;
+        }
+    }
+
+    /// Forgets a receipt whose record is damaged, so that another is made when it is needed.
+    pub(crate) fn drop_receipt(&mut self, segment: SegmentId, shard: u8, place: Place) {
+        if let Some(entry) = self.shards.get_mut(&(segment, shard))
+            && entry.receipt.is_some_and(|receipt| receipt.place == place)
+        {
+            entry.receipt = None;
+        }
+    }
+
+    /// Forgets a grant's record that is damaged, so that it is written again at its next use.
+    pub(crate) fn drop_grant_record(&mut self, id: &GrantId, place: Place) {
+        let number = self.grant_numbers.get(id).copied();
+        let grant = number.and_then(|number| self.grants.get_mut(number as usize));
+        if let Some(grant) = grant
+            && grant.record.is_some_and(|record| record.place == place)
+        {
+            grant.record = None;
+        }
+    }
+
+    pub(crate) fn sequence_max(&self) -> u64 {
+        self.sequence_max
+    }
+
+    /// A shard's copy and state, whatever the state is.
+    pub(crate) fn shard(&self, segment: SegmentId, shard: u8) -> Option<(Copy, ShardState)> {
+        let entry = self.shards.get(&(segment, shard))?;
+        entry.copy.zip(entry.state())
+    }
+
+    pub(crate) fn receipt(&self, segment: SegmentId, shard: u8) -> Option<Located> {
+        self.shards.get(&(segment, shard))?.receipt
+    }
+
+    /// A segment's shards in order.
+    pub(crate) fn segment(
+        &self,
+        segment: SegmentId,
+    ) -> impl Iterator<Item = (u8, Copy, ShardState)> + '_ {
+        self.shards.range((segment, 0)..=(segment, u8::MAX)).filter_map(|((_, shard), entry)| {
+            entry.copy.zip(entry.state()).map(|(copy, state)| (*shard, copy, state))
+        })
+    }
+
+    /// Shards after `after`, in order.
+    pub(crate) fn after(
+        &self,
+        after: Option<(SegmentId, u8)>,
+    ) -> impl Iterator<Item = ((SegmentId, u8), Copy, ShardState)> + '_ {
+        let from = match after {
+            Some(key) => std::ops::Bound::Excluded(key),
+            None => std::ops::Bound::Unbounded,
+        };
+        self.shards.range((from, std::ops::Bound::Unbounded)).filter_map(|(key, entry)| {
+            entry.copy.zip(entry.state()).map(|(copy, state)| (*key, copy, state))
+        })
+    }
+
+    pub(crate) fn lease_of(&self, segment: SegmentId) -> Option<LeaseState> {
+        self.leases.get(&segment).map(|entry| entry.state)
+    }
+
+    pub(crate) fn head(&self, account: [u8; 32], log: [u8; 16]) -> Option<Located> {
+        self.heads.get(&(account, log)).copied()
+    }
+
+    pub(crate) fn grant(&self, id: &GrantId) -> Option<&GrantEntry> {
+        self.grants.get(*self.grant_numbers.get(id)? as usize)
+    }
+
+    /// The grant under which a copy is kept.
+    pub(crate) fn grant_of(&self, copy: &Copy) -> Option<GrantId> {
+        self.grants.get(copy.grant as usize).map(|grant| grant.id)
+    }
+
+    pub(crate) fn grants(&self) -> &[GrantEntry] {
+        &self.grants
+    }
+}

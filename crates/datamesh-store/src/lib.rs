@@ -1,0 +1,33 @@
+//! The shards on this machine's disk.
+//!
+//! Shards live in append-only packs of self-describing records; everything else the store knows is
+//! the fold of those records and can be rebuilt from them. The format is in `docs/specs/pack.md`.
+//!
+//! What is absent: keys, paths, the network, and any way to delete.
+
+mod buffer;
+mod commit;
+mod config;
+mod disk;
+mod error;
+mod identity;
+mod index;
+mod pack;
+pub mod points;
+pub mod record;
+mod scan;
+mod store;
+mod table;
+mod writer;
+
+pub use commit::GROUP_BYTES_MAX;
+pub use config::StoreConfig;
+pub use disk::{ALIGNMENT, Directory, Disk, DiskError, DiskFile, DiskLock, Space};
+pub use error::{Damage, StoreError};
+pub use identity::{IDENTITY_FILE, Owner, StoreId};
+pub use index::{LeaseState, ShardState};
+pub use pack::{name_of, number_of};
+pub use store::{
+    GrantUsage, LOCK_FILE, PAGE_MAX, ScrubCursor, ScrubReport, ShardWrite, Store, StoredShard,
+    Usage,
+};
