@@ -1,0 +1,308 @@
+//! The peers we are connected with, or are calling: their connections, idle streams and budgets.
+//!
+//! An entry exists while a connection is open or a call is under way, so strangers cannot grow the
+//! table beyond the limits on connections.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use datamesh_core::NodeId;
+use datamesh_core::seam::BODY_BYTES_MAX;
+use libp2p::Multiaddr;
+use libp2p::swarm::{ConnectionId, Stream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+
+use crate::Limits;
+use crate::address;
+use crate::bucket::Bucket;
+use crate::statistics::{PeerStatus, Security};
+use crate::streams::OpenStream;
+
+/// Locks a table whose every change is complete in itself, so that a panic elsewhere while it was
+/// held has not broken it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Semaphore permits count KiB, since they count in 32 bits.
+pub(crate) fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+}
+
+/// Whether a connection is used. It is kept open while exchanges run and for a while after.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    since: Instant,
+    running: AtomicUsize,
+    last_ms: AtomicU64,
+    idle_timeout: Duration,
+}
+
+impl Usage {
+    pub(crate) fn new(idle_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            since: Instant::now(),
+            running: AtomicUsize::new(0),
+            last_ms: AtomicU64::new(0),
+            idle_timeout,
+        })
+    }
+
+    /// Whether the connection should stay open.
+    pub(crate) fn is_wanted(&self) -> bool {
+        let last = Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
+        self.running.load(Ordering::Relaxed) > 0
+            || self.since.elapsed().saturating_sub(last) < self.idle_timeout
+    }
+
+    /// Marks an exchange that runs until the guard is dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> InUse {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        InUse(Arc::clone(self))
+    }
+}
+
+/// An exchange that runs on a connection.
+#[derive(Debug)]
+pub(crate) struct InUse(Arc<Usage>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let now_ms = u64::try_from(self.0.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.last_ms.store(now_ms, Ordering::Relaxed);
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One live connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) id: ConnectionId,
+    pub(crate) streams: mpsc::Sender<OpenStream>,
+    pub(crate) usage: Arc<Usage>,
+    pub(crate) address: Multiaddr,
+    pub(crate) inbound: bool,
+    pub(crate) since: Instant,
+    pub(crate) security: Option<Security>,
+    pub(crate) round_trip: Option<Duration>,
+}
+
+/// A stream that carries one exchange after the other.
+#[derive(Debug)]
+pub(crate) struct ExchangeStream {
+    pub(crate) stream: Stream,
+    pub(crate) connection: ConnectionId,
+    pub(crate) usage: Arc<Usage>,
+}
+
+/// What is shared by everything that deals with one peer.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) id: NodeId,
+    links: Mutex<Links>,
+    idle_streams_max: usize,
+    /// Exchanges we start.
+    pub(crate) exchanges: Semaphore,
+    exchanges_max: usize,
+    /// Exchanges that wait for a permit of the above.
+    pub(crate) waiting: AtomicUsize,
+    /// Streams the peer opens.
+    pub(crate) inbound_streams: Arc<Semaphore>,
+    /// Bodies of the peer's requests, in [`permits`].
+    pub(crate) request_bytes: Arc<Semaphore>,
+    /// Requests a second.
+    pub(crate) requests_bucket: Mutex<Bucket>,
+    /// Bytes a second.
+    pub(crate) bytes_bucket: Mutex<Bucket>,
+}
+
+#[derive(Debug, Default)]
+struct Links {
+    /// Oldest first; the oldest carries the exchanges.
+    connections: Vec<Connection>,
+    /// Most recently used last, so that surplus ones age.
+    idle: Vec<ExchangeStream>,
+}
+
+impl Peer {
+    fn new(id: NodeId, limits: &Limits) -> Self {
+        let now = Instant::now();
+        let request_bytes = (limits.request_bytes_max / 4).max(BODY_BYTES_MAX);
+        Self {
+            id,
+            links: Mutex::default(),
+            idle_streams_max: limits.peer_idle_streams_max,
+            exchanges: Semaphore::new(limits.peer_exchanges_max.max(1)),
+            exchanges_max: limits.peer_exchanges_max.max(1),
+            waiting: AtomicUsize::new(0),
+            inbound_streams: Arc::new(Semaphore::new(limits.peer_inbound_streams_max)),
+            request_bytes: Arc::new(Semaphore::new(permits(request_bytes) as usize)),
+            requests_bucket: Mutex::new(Bucket::new(
+                f64::from(limits.peer_requests_per_second),
+                now,
+            )),
+            bytes_bucket: Mutex::new(Bucket::new(limits.peer_bytes_per_second as f64, now)),
+        }
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        !lock(&self.links).connections.is_empty()
+    }
+
+    /// The way to open a stream: the oldest connection that still takes requests.
+    pub(crate) fn opener(&self) -> Option<(ConnectionId, mpsc::Sender<OpenStream>, Arc<Usage>)> {
+        let links = lock(&self.links);
+        let connection = links.connections.iter().find(|it| !it.streams.is_closed())?;
+        Some((connection.id, connection.streams.clone(), Arc::clone(&connection.usage)))
+    }
+
+    /// Takes the idle stream that was used last.
+    pub(crate) fn take_idle(&self) -> Option<ExchangeStream> {
+        lock(&self.links).idle.pop()
+    }
+
+    /// Puts a stream back on which an exchange ended well. Dropped, that is reset, if there are
+    /// enough or its connection is gone.
+    pub(crate) fn put_idle(&self, stream: ExchangeStream) {
+        let mut links = lock(&self.links);
+        let live = links.connections.iter().any(|it| it.id == stream.connection);
+        if live && links.idle.len() < self.idle_streams_max {
+            links.idle.push(stream);
+        }
+    }
+
+    /// How long one more request of `bytes` must wait for the peer's buckets.
+    pub(crate) fn charge(&self, requests: u32, bytes: u64) -> Duration {
+        let now = Instant::now();
+        let by_requests = lock(&self.requests_bucket).take(f64::from(requests), now);
+        let by_bytes = lock(&self.bytes_bucket).take(bytes as f64, now);
+        by_requests.max(by_bytes)
+    }
+
+    fn status(&self) -> Option<PeerStatus> {
+        let links = lock(&self.links);
+        let oldest = links.connections.first()?;
+        Some(PeerStatus {
+            peer: self.id,
+            addresses: links.connections.iter().map(|it| it.address.to_string()).collect(),
+            inbound: oldest.inbound,
+            connected_for: oldest.since.elapsed(),
+            round_trip: oldest.round_trip,
+            security: oldest.security.clone(),
+            exchanges: self.exchanges_max.saturating_sub(self.exchanges.available_permits()),
+        })
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    limits: Limits,
+    table: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
+}
+
+impl Peers {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { limits, table: Mutex::default() }
+    }
+
+    /// The entry of a peer that is called, made if need be.
+    pub(crate) fn lease(self: &Arc<Self>, id: NodeId) -> Lease {
+        let mut table = lock(&self.table);
+        let peer = table.entry(id).or_insert_with(|| Arc::new(Peer::new(id, &self.limits)));
+        Lease { peers: Arc::clone(self), peer: Arc::clone(peer) }
+    }
+
+    /// Adds a connection and returns the peer's entry.
+    pub(crate) fn connected(&self, id: NodeId, connection: Connection) -> Arc<Peer> {
+        let mut table = lock(&self.table);
+        let peer = table.entry(id).or_insert_with(|| Arc::new(Peer::new(id, &self.limits)));
+        lock(&peer.links).connections.push(connection);
+        Arc::clone(peer)
+    }
+
+    /// Removes a connection with its idle streams.
+    pub(crate) fn disconnected(&self, id: NodeId, connection: ConnectionId) {
+        let mut table = lock(&self.table);
+        let Some(peer) = table.get(&id) else { return };
+        let dropped: Vec<ExchangeStream> = {
+            let mut links = lock(&peer.links);
+            links.connections.retain(|it| it.id != connection);
+            links.idle.extract_if(.., |it| it.connection == connection).collect()
+        };
+        Self::prune(&mut table, id);
+        drop(table);
+        drop(dropped);
+    }
+
+    /// Notes the time of a ping.
+    pub(crate) fn round_trip(&self, id: NodeId, connection: ConnectionId, time: Duration) {
+        let table = lock(&self.table);
+        let Some(peer) = table.get(&id) else { return };
+        let mut links = lock(&peer.links);
+        if let Some(found) = links.connections.iter_mut().find(|it| it.id == connection) {
+            found.round_trip = Some(time);
+        }
+    }
+
+    /// The IP address at the other end of a connection.
+    pub(crate) fn remote_ip(&self, id: &NodeId, connection: ConnectionId) -> Option<IpAddr> {
+        let table = lock(&self.table);
+        let links = lock(&table.get(id)?.links);
+        address::ip(&links.connections.iter().find(|it| it.id == connection)?.address)
+    }
+
+    /// Peers with a live connection, in the order of their ids.
+    pub(crate) fn connected_ids(&self) -> Vec<NodeId> {
+        let table = lock(&self.table);
+        table.iter().filter(|(_, peer)| peer.is_connected()).map(|(id, _)| *id).collect()
+    }
+
+    pub(crate) fn is_connected(&self, id: &NodeId) -> bool {
+        lock(&self.table).get(id).is_some_and(|peer| peer.is_connected())
+    }
+
+    /// The state of every connected peer, in the order of their ids.
+    pub(crate) fn statuses(&self) -> Vec<PeerStatus> {
+        lock(&self.table).values().filter_map(|peer| peer.status()).collect()
+    }
+
+    fn prune(table: &mut BTreeMap<NodeId, Arc<Peer>>, id: NodeId) {
+        let unused =
+            table.get(&id).is_some_and(|peer| Arc::strong_count(peer) == 1 && !peer.is_connected());
+        if unused {
+            table.remove(&id);
+        }
+    }
+}
+
+/// A peer's entry for the time of a call.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    peers: Arc<Peers>,
+    peer: Arc<Peer>,
+}
+
+impl std::ops::Deref for Lease {
+    type Target = Peer;
+
+    fn deref(&self) -> &Peer {
+        &self.peer
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // Two references are left: the table's and this one, which goes right after.
+        if Arc::strong_count(&self.peer) == 2 && !self.peer.is_connected() {
+            let mut table = lock(&self.peers.table);
+            if Arc::strong_count(&self.peer) == 2 && !self.peer.is_connected() {
+                table.remove(&self.peer.id);
+            }
+        }
+    }
+}

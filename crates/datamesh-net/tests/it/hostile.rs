@@ -1,0 +1,328 @@
+//! Peers with bad manners: stock libp2p swarms that send what ours never would.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use datamesh_core::seam::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
+use datamesh_core::{NodeId, Transport, TransportError};
+use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, Swarm, noise, tcp, tls, yamux};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinHandle;
+
+use crate::support::{LONG, Node, Start, eventually, message, port};
+
+const PROTOCOL: StreamProtocol = StreamProtocol::new("/datamesh/shard/1");
+
+/// A libp2p peer that is not ours.
+struct Stranger {
+    id: NodeId,
+    control: libp2p_stream::Control,
+    address: Multiaddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+enum Encryption {
+    Noise,
+    Tls,
+}
+
+fn swarm(encryption: Encryption) -> Swarm<libp2p_stream::Behaviour> {
+    let builder = libp2p::SwarmBuilder::with_new_identity().with_tokio();
+    let tcp = tcp::Config::default();
+    match encryption {
+        Encryption::Noise => builder
+            .with_tcp(tcp, noise::Config::new, yamux::Config::default)
+            .unwrap()
+            .with_behaviour(|_| libp2p_stream::Behaviour::new())
+            .unwrap()
+            .build(),
+        Encryption::Tls => builder
+            .with_tcp(tcp, tls::Config::new, yamux::Config::default)
+            .unwrap()
+            .with_behaviour(|_| libp2p_stream::Behaviour::new())
+            .unwrap()
+            .build(),
+    }
+}
+
+impl Stranger {
+    async fn new(encryption: Encryption, dial: Option<&Node>) -> Self {
+        let mut swarm = swarm(encryption);
+        swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+        let address = loop {
+            if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+                break address;
+            }
+        };
+        if let Some(node) = dial {
+            swarm.dial(node.listening()[0].parse::<Multiaddr>().unwrap()).unwrap();
+            while !matches!(
+                swarm.select_next_some().await,
+                SwarmEvent::ConnectionEstablished { .. }
+            ) {}
+        }
+        let id = NodeId::from_peer_id_bytes(&swarm.local_peer_id().to_bytes()).unwrap();
+        let control = swarm.behaviour().new_control();
+        let task = tokio::spawn(async move {
+            loop {
+                swarm.select_next_some().await;
+            }
+        });
+        Self { id, control, address, task }
+    }
+
+    async fn open(&self, node: &Node) -> Stream {
+        let peer = PeerId::from_bytes(&node.local().peer_id_bytes()).unwrap();
+        self.control.clone().open_stream(peer, PROTOCOL).await.unwrap()
+    }
+}
+
+fn prefix(head: usize, body: usize) -> Vec<u8> {
+    let mut bytes = (head as u32).to_le_bytes().to_vec();
+    bytes.extend_from_slice(&(body as u32).to_le_bytes());
+    bytes
+}
+
+async fn exchange(stream: &mut Stream, head: &[u8], body: &[u8]) -> std::io::Result<Vec<u8>> {
+    stream.write_all(&prefix(head.len(), body.len())).await?;
+    stream.write_all(head).await?;
+    stream.write_all(body).await?;
+    stream.flush().await?;
+    let mut lengths = [0; 8];
+    stream.read_exact(&mut lengths).await?;
+    let head = u32::from_le_bytes(lengths[..4].try_into().unwrap()) as usize;
+    let body = u32::from_le_bytes(lengths[4..].try_into().unwrap()) as usize;
+    let mut reply = vec![0; head + body];
+    stream.read_exact(&mut reply).await?;
+    Ok(reply)
+}
+
+/// Waits until the other side has ended the stream.
+async fn ended(stream: &mut Stream) -> bool {
+    let mut byte = [0];
+    let read = tokio::time::timeout(LONG, stream.read(&mut byte)).await.unwrap();
+    matches!(read, Ok(0) | Err(_))
+}
+
+async fn still_serves(node: &Node, stranger: &Stranger) {
+    let mut stream = stranger.open(node).await;
+    let reply = exchange(&mut stream, b"fine", b"body").await.unwrap();
+    assert_eq!(reply[32..], *b"finebody");
+    assert_eq!(reply[..32], stranger.id.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stock_peers_are_met_by_noise_and_by_tls_with_our_order_of_ciphers() {
+    let node = Start::node(1).go().await;
+    for (encryption, protocol, cipher) in [
+        (Encryption::Noise, "noise", "CHACHA20_POLY1305_SHA256"),
+        (Encryption::Tls, "tls", "TLS13_AES_256_GCM_SHA384"),
+    ] {
+        let stranger = Stranger::new(encryption, Some(&node)).await;
+        still_serves(&node, &stranger).await;
+        let peers = node.peers();
+        let status = peers.iter().find(|status| status.peer == stranger.id).unwrap();
+        let security = status.security.as_ref().unwrap();
+        assert_eq!((security.protocol, security.cipher_suite.as_str()), (protocol, cipher));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_nodes_agree_on_aes_256_and_a_post_quantum_exchange() {
+    let (node, client) = crate::support::pair().await;
+    client.call(node.local(), message(b"", b""), LONG).await.unwrap();
+    for status in node.peers().into_iter().chain(client.peers()) {
+        let security = status.security.unwrap();
+        assert_eq!(security.protocol, "tls");
+        assert_eq!(security.cipher_suite, "TLS13_AES_256_GCM_SHA384");
+        assert_eq!(security.key_exchange, "X25519MLKEM768");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn announced_lengths_above_the_bounds_end_the_stream_unread() {
+    let node = Start::node(1).go().await;
+    let stranger = Stranger::new(Encryption::Noise, Some(&node)).await;
+    for (head, body) in
+        [(HEAD_BYTES_MAX + 1, 0), (0, BODY_BYTES_MAX + 1), (u32::MAX as usize, u32::MAX as usize)]
+    {
+        let mut stream = stranger.open(&node).await;
+        stream.write_all(&prefix(head, body)).await.unwrap();
+        stream.flush().await.unwrap();
+        assert!(ended(&mut stream).await);
+    }
+    still_serves(&node, &stranger).await;
+    assert_eq!(node.statistics().serves_failed, 3);
+    assert_eq!(node.service.served.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_ends_the_stream_or_the_connection_and_nothing_else() {
+    let node = Start::node(1).go().await;
+    let stranger = Stranger::new(Encryption::Noise, Some(&node)).await;
+    for seed in 0..20_u8 {
+        let mut stream = stranger.open(&node).await;
+        let garbage: Vec<u8> = (0..1000_u32).map(|i| (i * 37) as u8 ^ seed | 0x80).collect();
+        let _refused = stream.write_all(&garbage).await;
+        let _refused = stream.flush().await;
+        assert!(ended(&mut stream).await);
+    }
+    still_serves(&node, &stranger).await;
+    assert_eq!(node.service.served.load(Ordering::SeqCst), 1);
+
+    // Below libp2p: bytes that are no negotiation at all.
+    for garbage in [&[0xff; 100][..], b"GET / HTTP/1.1\r\n\r\n", b"\x13/multistream/1.0.0\n\xff"] {
+        let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", port(&node))).await.unwrap();
+        socket.write_all(garbage).await.unwrap();
+        socket.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        let _reset = tokio::time::timeout(LONG, socket.read_to_end(&mut rest)).await.unwrap();
+    }
+    still_serves(&node, &stranger).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_request_is_given_up_and_its_memory_is_free_again() {
+    let node = Start::node(1)
+        .limits(|limits| {
+            limits.stall_timeout = Duration::from_millis(300);
+            // Room for one body only: what a stalled request holds, nobody else has.
+            limits.request_bytes_max = BODY_BYTES_MAX;
+        })
+        .go()
+        .await;
+    let stranger = Stranger::new(Encryption::Noise, Some(&node)).await;
+    let mut stalled = Vec::new();
+    for start in [
+        prefix(10, BODY_BYTES_MAX),
+        [prefix(0, BODY_BYTES_MAX), vec![1; 1000]].concat(),
+        prefix(10, 0)[..5].to_vec(),
+    ] {
+        let mut stream = stranger.open(&node).await;
+        stream.write_all(&start).await.unwrap();
+        stream.flush().await.unwrap();
+        stalled.push(stream);
+    }
+    let mut honest = stranger.open(&node).await;
+    let body = vec![5; BODY_BYTES_MAX];
+    let reply = exchange(&mut honest, b"", &body).await.unwrap();
+    assert_eq!(reply.len(), 32 + body.len());
+    for mut stream in stalled {
+        assert!(ended(&mut stream).await);
+    }
+    assert_eq!(node.statistics().serves_failed, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_cut_in_the_middle_is_never_served() {
+    let node = Start::node(1).go().await;
+    for cut in [3, 8, 20, 5000, 900_000] {
+        let stranger = Stranger::new(Encryption::Noise, Some(&node)).await;
+        let mut stream = stranger.open(&node).await;
+        let whole = [prefix(100, 1 << 20), vec![3; 100 + (1 << 20)]].concat();
+        stream.write_all(&whole[..cut]).await.unwrap();
+        stream.flush().await.unwrap();
+        if cut % 2 == 0 {
+            stream.close().await.unwrap();
+            assert!(ended(&mut stream).await);
+        }
+    }
+    eventually("all are gone", || node.connected().is_empty()).await;
+    assert_eq!(node.service.served.load(Ordering::SeqCst), 0);
+    assert_eq!(node.service.running_max.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_above_the_limit_of_a_peer_are_reset() {
+    let node = Start::node(1).limits(|limits| limits.peer_inbound_streams_max = 5).go().await;
+    let stranger = Stranger::new(Encryption::Noise, Some(&node)).await;
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        let mut stream = stranger.open(&node).await;
+        exchange(&mut stream, b"", b"").await.unwrap();
+        held.push(stream);
+    }
+    for _ in 0..10 {
+        let mut stream = stranger.open(&node).await;
+        assert!(ended(&mut stream).await);
+    }
+    assert_eq!(node.statistics().streams_refused, 10);
+    // Another peer has streams of its own, and a freed one can be had again.
+    let other = Stranger::new(Encryption::Noise, Some(&node)).await;
+    still_serves(&node, &other).await;
+    held.pop();
+    held.pop();
+    let refused = || node.statistics().streams_refused;
+    for attempt in 0.. {
+        let before = refused();
+        let mut stream = stranger.open(&node).await;
+        if exchange(&mut stream, b"", b"").await.is_ok() {
+            break;
+        }
+        assert!(refused() > before && attempt < 1000);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_answers_badly_is_an_error_of_that_call() {
+    let client = Start::client(2).go().await;
+    let stranger = Stranger::new(Encryption::Noise, None).await;
+    let mut inbound = stranger.control.clone().accept(PROTOCOL).unwrap();
+    client.learn(stranger.id, &[stranger.address.to_string()]);
+    let mut held = Vec::new();
+    let replies: [(&[u8], fn(&TransportError) -> bool); 5] = [
+        (&prefix(0, BODY_BYTES_MAX + 1), |error| {
+            matches!(error, TransportError::TooLarge { bound: BODY_BYTES_MAX, .. })
+        }),
+        (&prefix(HEAD_BYTES_MAX + 1, 0), |error| {
+            matches!(error, TransportError::TooLarge { bound: HEAD_BYTES_MAX, .. })
+        }),
+        (&[prefix(4, 1 << 20), vec![1; 5000]].concat(), |error| {
+            matches!(error, TransportError::Closed { .. })
+        }),
+        (b"", |error| matches!(error, TransportError::Closed { .. })),
+        // Held open after a part of the reply.
+        (&[prefix(0, 100), vec![1; 99]].concat(), |error| {
+            matches!(error, TransportError::Timeout { .. })
+        }),
+    ];
+    for (round, (reply, is_expected)) in replies.into_iter().enumerate() {
+        let deadline = if round == 4 { Duration::from_millis(500) } else { LONG };
+        let call = client.call(stranger.id, message(b"ask", b""), deadline);
+        let answer = async {
+            let (_, mut stream) = inbound.next().await.unwrap();
+            let mut request = [0; 11];
+            stream.read_exact(&mut request).await.unwrap();
+            stream.write_all(reply).await.unwrap();
+            stream.flush().await.unwrap();
+            if round == 4 {
+                held.push(stream);
+            } else if round % 2 == 0 {
+                stream.close().await.unwrap();
+            }
+        };
+        let (result, ()) = tokio::join!(call, answer);
+        let error = result.unwrap_err();
+        assert!(is_expected(&error), "round {round}: {error}");
+    }
+    assert_eq!(client.statistics().calls_failed, 5);
+    assert_eq!(client.statistics().connections_opened, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_without_the_protocol_is_an_error() {
+    let client = Start::client(2).go().await;
+    let stranger = Stranger::new(Encryption::Noise, None).await;
+    client.learn(stranger.id, &[stranger.address.to_string()]);
+    let error = client.call(stranger.id, message(b"", b""), LONG).await.unwrap_err();
+    let TransportError::Closed { reason, .. } = error else { panic!("{error}") };
+    assert!(reason.contains("does not speak"), "{reason}");
+}

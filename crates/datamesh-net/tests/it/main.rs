@@ -1,0 +1,11 @@
+//! The network over real sockets on 127.0.0.1.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(unreachable_pub, reason = "modules of one test executable")]
+
+mod bounds;
+mod dialling;
+mod exchanges;
+mod hostile;
+mod lifecycle;
+mod support;
