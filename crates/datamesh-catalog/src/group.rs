@@ -216,3 +216,80 @@ fn undo(connection: &Connection) -> Result<()> {
         .execute_batch(include_str!("../sql/transaction/undo.sql"))
         .during("undoing work that failed")
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    /// A writer whose database may grow to `pages` pages.
+    fn writer(folder: &std::path::Path, pages: i64) -> Writer {
+        let connection = Connection::open(folder.join("sample.db")).unwrap();
+        connection.execute_batch("CREATE TABLE a (x INTEGER PRIMARY KEY, y BLOB)").unwrap();
+        connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+        Writer::new(connection)
+    }
+
+    fn insert(writer: &Writer, x: i64, bytes: usize) -> Result<()> {
+        writer.write(|connection| {
+            connection
+                .execute("INSERT INTO a VALUES (?1, zeroblob(?2))", (x, bytes as i64))
+                .during("inserting")?;
+            Ok(())
+        })
+    }
+
+    fn rows(writer: &Writer) -> Vec<i64> {
+        let connection = &lock(&writer.state).connection;
+        let mut statement = connection.prepare("SELECT x FROM a ORDER BY x").unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.map(std::result::Result::unwrap).collect()
+    }
+
+    #[test]
+    fn a_full_disk_fails_who_was_in_the_transaction_and_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(folder.path(), 40);
+        let acknowledged = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (writer, acknowledged) = (&writer, &acknowledged);
+                scope.spawn(move || {
+                    for n in 0..30 {
+                        let x = thread * 100 + n;
+                        let bytes = if n % 5 == 4 { 1_000_000 } else { 10 };
+                        match insert(writer, x, bytes) {
+                            Ok(()) => lock(acknowledged).push(x),
+                            Err(error) => {
+                                assert!(matches!(error, CatalogError::DiskFull), "{error}")
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        let mut acknowledged = acknowledged.into_inner().unwrap();
+        acknowledged.sort_unstable();
+        assert_eq!(rows(&writer), acknowledged);
+        assert!(acknowledged.iter().all(|x| x % 100 % 5 != 4));
+        insert(&writer, 1000, 10).unwrap();
+    }
+
+    #[test]
+    fn work_that_fails_is_undone_alone_and_damage_stops_the_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(folder.path(), 1000);
+        insert(&writer, 1, 10).unwrap();
+        let failed: Result<()> = writer.write(|connection| {
+            connection.execute("INSERT INTO a VALUES (2, x'')", []).during("inserting")?;
+            Err(CatalogError::Busy)
+        });
+        assert!(matches!(failed, Err(CatalogError::Busy)));
+        insert(&writer, 3, 10).unwrap();
+        assert_eq!(rows(&writer), [1, 3]);
+        // A row that is there already: our own statements never do that to an intact database.
+        assert!(matches!(insert(&writer, 3, 10), Err(CatalogError::Damaged(_))));
+        assert!(matches!(insert(&writer, 4, 10), Err(CatalogError::Damaged(_))));
+        assert_eq!(rows(&writer), [1, 3]);
+    }
+}

@@ -72,7 +72,8 @@ impl AccountDb {
     /// beside it, in `path` + `.transfers`. Both files are readable by their owner only.
     ///
     /// Looks at the header, the definitions and the owner, so it takes the same short time
-    /// whatever the size; [`check`](Self::check) looks at everything.
+    /// whatever the size; [`check`](Self::check) looks at everything. Several programs may have it
+    /// open, but only one may make it: whoever may be the first holds the home's lock.
     ///
     /// # Errors
     /// [`CatalogError::Damaged`], [`CatalogError::Newer`], [`CatalogError::Kind`] and

@@ -136,7 +136,10 @@ fn ask(db: &AccountDb, model: &Model, tally: &mut Tally) {
     tally.see("the log", db.operations(&owner(1).device, 0, 4096), &model.log().to_vec());
 }
 
+/// `DATAMESH_DAMAGE_CASES` multiplies the cases for a long run.
 fn runner(cases: u32) -> TestRunner {
+    let times = std::env::var("DATAMESH_DAMAGE_CASES").map_or(1, |times| times.parse().unwrap());
+    let cases = cases * times;
     // The same blows every time: a failure is found again, and a run takes the same time.
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[9; 32]);
     TestRunner::new_with_rng(Config { cases, failure_persistence: None, ..Config::default() }, rng)

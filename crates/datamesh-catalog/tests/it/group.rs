@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use datamesh_catalog::CatalogError;
+use datamesh_catalog::{AccountDb, CatalogError};
 use datamesh_core::{Context, VersionId};
 
-use crate::fixture::{Catalog, append, change, id, path, put, sign};
+use crate::fixture::{Catalog, append, change, id, owner, path, put, sign};
 
 const WRITERS: usize = 8;
 const ROUNDS: usize = 40;
@@ -91,4 +91,22 @@ fn a_signer_that_panics_leaves_nothing_and_stops_nobody() {
     let whole = (0..4).flat_map(|w| (0..10).map(move |r| w + r)).filter(|n| n % 3 != 0).count();
     assert_eq!(totals.operations, 2 * whole as u64);
     catalog.db.check().unwrap();
+}
+
+#[test]
+fn two_openings_of_one_file_take_turns() {
+    let catalog = Catalog::new();
+    let other = AccountDb::open(&catalog.file(), owner(1)).unwrap();
+    std::thread::scope(|scope| {
+        for (name, db) in [("one", &catalog.db), ("two", &other)] {
+            scope.spawn(move || {
+                for n in 0..50 {
+                    append(db, 1, vec![change(put(name, &format!("{name} {n}")))]).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(other.check().unwrap().operations, 100);
+    assert_eq!(catalog.db.tip().unwrap(), other.tip().unwrap());
+    assert_eq!(catalog.db.lookup(&path("two")).unwrap().unwrap().number, 50);
 }

@@ -18,6 +18,17 @@ fn changes(from: usize, count: usize) -> Vec<Change> {
 #[ignore = "measures"]
 fn measure() {
     let catalog = Catalog::new();
+    let made = catalog.append(changes(50_000_000, 1000));
+    let start = Instant::now();
+    for operation in &made {
+        operation.verify(&catalog.db.owner().log_key).unwrap();
+    }
+    eprintln!("checking a signature: {:.1} µs", start.elapsed().as_secs_f64() * 1e3);
+    let start = Instant::now();
+    for operation in &made {
+        crate::fixture::sign(1, datamesh_core::Context::Operation, &operation.hash().0);
+    }
+    eprintln!("making a signature as the tests do: {:.1} µs", start.elapsed().as_secs_f64() * 1e3);
     let mut next = 0;
     for (size, calls) in [(1, 200), (100, 50), (1000, 10)] {
         let start = Instant::now();
