@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use datamesh_core::{GrantId, SegmentId, Timestamp};
 
 use crate::pack::Expected;
-use crate::record::{Kind, Row};
+use crate::record::{Kind, RECORD_VERSION, Row};
 
 /// Where a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +78,24 @@ impl Copy {
     /// Bytes of cells.
     pub(crate) fn cells(&self) -> u32 {
         self.record.length - self.hashed
+    }
+
+    /// The record's row, as far as reading the shard needs it.
+    pub(crate) fn row(&self, segment: SegmentId, shard: u8) -> Row {
+        Row {
+            at: self.record.place.at,
+            kind: Kind::Shard as u8,
+            version: RECORD_VERSION,
+            shard,
+            damaged: self.damaged,
+            sequence: self.record.sequence,
+            length: self.record.length,
+            hashed: self.hashed,
+            key: segment.0,
+            other: [0; 32],
+            epoch: 0,
+            time: 0,
+        }
     }
 
     pub(crate) fn expected(&self) -> Expected {
