@@ -37,6 +37,13 @@ fn cpu_seconds() -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
+/// Write calls of this process so far.
+fn writes() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let line = io.lines().find_map(|line| line.strip_prefix("syscw: "));
+    line.and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
 fn put(store: &Store, cells: &Bytes, number: u64) -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&number.to_le_bytes());
@@ -97,7 +104,7 @@ fn measure(
         put(&store, &cells, numbers.fetch_add(1, Ordering::Relaxed))?;
     }
     let left = AtomicU64::new(total / shard as u64);
-    let (start, cpu) = (Instant::now(), cpu_seconds());
+    let (start, cpu, groups) = (Instant::now(), cpu_seconds(), writes());
     std::thread::scope(|scope| -> Result<(), Box<dyn Error + Send + Sync>> {
         let writers: Vec<_> = (0..threads)
             .map(|_| {
@@ -118,12 +125,15 @@ fn measure(
         Ok(())
     })?;
     let (seconds, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    let groups = writes() - groups;
     println!(
-        "{:>5} KiB shards, {threads} threads: {:>6.0} MB/s, {:>6.0} shards/s, {:.3} CPU s/GB",
+        "{:>5} KiB shards, {threads} threads: {:>6.0} MB/s, {:>6.0} shards/s, {:.3} CPU s/GB, \
+         {:.1} shards a write",
         shard / 1024,
         total as f64 / 1e6 / seconds,
         total as f64 / shard as f64 / seconds,
         cpu * 1e9 / total as f64,
+        total as f64 / shard as f64 / groups.max(1) as f64,
     );
     Ok(())
 }

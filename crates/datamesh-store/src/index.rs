@@ -4,6 +4,9 @@
 //! other while sequences run across them: each fact keeps the sequence that it rests on, and the
 //! higher one stays. So any set of records has one state, whether it was read from tables, found by
 //! scans, or written just now. Nothing here is stored; deleting it loses nothing.
+//!
+//! A shard takes 121 bytes and its part of the tree's nodes, some 160 in all; a segment whose lease
+//! ends another 90. What is read seldom (descriptors, tickets, receipts) stays on disk.
 
 use std::collections::BTreeMap;
 
@@ -380,5 +383,15 @@ impl Index {
 
     pub(crate) fn grants(&self) -> &[GrantEntry] {
         &self.grants
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_takes_as_little_memory_as_documented() {
+        assert_eq!(size_of::<Entry>() + size_of::<(SegmentId, u8)>(), 121);
     }
 }

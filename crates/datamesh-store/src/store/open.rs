@@ -69,9 +69,10 @@ impl Store {
         let Opening { mut index, open, closed_bytes, unreadable, damaged_bytes, uncertain, .. } =
             opening;
         index.settle();
-        let gap = match damaged_bytes {
-            0 => 1,
-            bytes => SEQUENCE_GAP + bytes / RECORD_ALIGNMENT as u64,
+        let gap = if damaged_bytes == 0 && unreadable.is_empty() {
+            1
+        } else {
+            SEQUENCE_GAP + damaged_bytes / RECORD_ALIGNMENT as u64
         };
         let sequence = AtomicU64::new(index.sequence_max().saturating_add(gap));
         let next_number = packs.last().map_or(1, |last| last.saturating_add(1));

@@ -6,7 +6,7 @@ use datamesh_testkit::FaultyDisk;
 use datamesh_testkit::random::Dice;
 use proptest::prelude::*;
 
-use crate::sample::{MIB, Segment, assert_whole, open, put};
+use crate::sample::{MIB, Segment, assert_whole, cases, open, put};
 
 /// Where a shard's cells are in the first pack.
 fn find(disk: &FaultyDisk, pack: u32, cells: &[u8]) -> usize {
@@ -117,7 +117,7 @@ fn a_lost_pack_is_damage_of_its_shards_only() {
     let store = open(disk.mount(), 32 * 1024).unwrap();
     disk.lose(&name_of(2));
     let whole = segments.iter().filter(|s| store.read_shard(s.id(), 0).is_ok()).count();
-    assert!(whole >= 20 && whole < 30, "{whole}");
+    assert!((20..30).contains(&whole), "{whole}");
     assert_eq!(store.damaged_after(None, 100).len(), 30 - whole);
 }
 
@@ -183,7 +183,7 @@ fn cells_that_look_like_records_are_not() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(120))]
 
     /// Bits rot anywhere, in sealed and open packs: nothing wrong is served, and no more shards
     /// are lost than bits flipped.

@@ -15,7 +15,7 @@ use datamesh_store::{
 use datamesh_testkit::{FaultyDisk, SeededEntropy};
 use proptest::prelude::*;
 
-use crate::sample::{OWNER, Segment, grant, put_under};
+use crate::sample::{OWNER, Segment, cases, grant, put_under};
 
 const DISK_BYTES: u64 = 8 << 20;
 const SEGMENTS: u64 = 12;
@@ -286,7 +286,7 @@ impl World {
         }
     }
 
-    fn snapshot(&self) -> (Vec<(SegmentId, u32)>, Vec<Option<LeaseState>>, Usage, Vec<Receipt>) {
+    fn snapshot(&self) -> Snapshot {
         let store = self.store();
         let leases = self.segments.iter().map(|segment| store.lease(segment.id())).collect();
         // Opening may seal a pack, which takes room.
@@ -294,12 +294,26 @@ impl World {
         usage.grants.sort_by_key(|grant| grant.grant);
         let receipts = self.shards.keys();
         let receipts = receipts.map(|(id, shard)| store.receipt(*id, *shard).unwrap().unwrap());
-        (store.segments_after(None, 100), leases, usage, receipts.collect())
+        Snapshot {
+            held: store.segments_after(None, 100),
+            leases,
+            usage,
+            receipts: receipts.collect(),
+        }
     }
 }
 
+/// What a store knows.
+#[derive(Debug, PartialEq)]
+struct Snapshot {
+    held: Vec<(SegmentId, u32)>,
+    leases: Vec<Option<LeaseState>>,
+    usage: Usage,
+    receipts: Vec<Receipt>,
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(300))]
 
     #[test]
     fn acknowledged_means_durable(
