@@ -99,9 +99,13 @@ impl Inode {
     fn survive(&mut self, dice: &mut Dice, mut writes: Vec<(usize, Vec<u8>)>) {
         while !writes.is_empty() {
             let (offset, bytes) = writes.swap_remove(dice.below(writes.len() as u64) as usize);
-            match dice.below(3) {
+            match dice.below(4) {
                 0 => {}
                 1 => write_into(&mut self.durable, offset, &bytes),
+                2 => {
+                    let sectors = dice.below(bytes.len().div_ceil(SECTOR_BYTES) as u64) as usize;
+                    write_into(&mut self.durable, offset, &bytes[..sectors * SECTOR_BYTES]);
+                }
                 _ => {
                     for (number, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
                         if dice.one_in(2) {

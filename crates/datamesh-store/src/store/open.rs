@@ -134,11 +134,11 @@ impl Opening<'_> {
         let found = scan(&*file, self.key, pack, self.pool)?;
         found.rows.iter().for_each(|row| self.index.apply(pack, row));
         self.damaged_bytes += found.unreadable;
-        let end = found.length.next_multiple_of(ALIGNMENT as u64);
+        let end = found.end.next_multiple_of(ALIGNMENT as u64);
         let open = OpenPack { number: pack, file, end, allocated: end, rows: found.rows };
         let full = end + table_bytes(open.rows.len() + 1) > config.pack_bytes;
         if self.uncertain.is_some() || open.rows.len() > PACK_ROWS_MAX {
-            self.closed_bytes += found.length;
+            self.closed_bytes += end;
         } else if last && !full && end > 0 {
             self.open = Some(open);
         } else {

@@ -1,5 +1,6 @@
 //! Damage is found, named and never served, and costs nobody else anything.
 
+use datamesh_core::Scheme;
 use datamesh_store::record::{Kind, encode_record};
 use datamesh_store::{Damage, ScrubCursor, ShardState, StoreError, name_of};
 use datamesh_testkit::FaultyDisk;
@@ -151,6 +152,34 @@ fn a_record_in_another_place_is_not_a_record() {
             }
         }
         assert_eq!(lost, 3);
+    }
+}
+
+/// The first block of a shard reached the disk and the rest did not: its header, whole, promises
+/// more bytes than there are. What is appended next must not be taken for part of it.
+#[test]
+fn what_follows_a_torn_shard_is_found_again() {
+    let torn = Segment::new(1, Scheme::FOUR_TWO, 1024, 40);
+    let disk = FaultyDisk::new(1, 64 * MIB);
+    let store = open(disk.mount(), MIB).unwrap();
+    put(&store, &torn, 0).unwrap();
+    drop(store);
+    let whole = disk.contents(&name_of(1)).unwrap();
+    for blocks in 2..whole.len() / 4096 {
+        let disk = FaultyDisk::new(1, 64 * MIB);
+        drop(open(disk.mount(), MIB).unwrap());
+        disk.place(&name_of(1), &whole[..blocks * 4096]);
+        let next = Segment::small(2);
+        put(&open(disk.mount(), MIB).unwrap(), &next, 0).unwrap();
+        disk.kill();
+        let store = open(disk.mount(), MIB).unwrap();
+        assert_eq!(store.held(torn.id()), 0);
+        assert_whole(&store, &next, 0);
+        put(&store, &torn, 0).unwrap();
+        disk.kill();
+        let store = open(disk.mount(), MIB).unwrap();
+        assert_whole(&store, &torn, 0);
+        assert_whole(&store, &next, 0);
     }
 }
 
