@@ -46,6 +46,11 @@ pub struct Buffer {
 }
 
 impl Buffer {
+    /// Cuts the buffer to at most `length` bytes.
+    pub fn shorten(&mut self, length: usize) {
+        self.length = self.length.min(length);
+    }
+
     /// The buffer as shared bytes; it returns to its pool when the last slice is dropped.
     pub fn into_bytes(self) -> Bytes {
         Bytes::from_owner(self)

@@ -22,6 +22,7 @@ pub mod receipt;
 pub mod scheme;
 pub mod seam;
 pub mod signature;
+pub mod stream;
 pub mod wire;
 
 pub use advert::Advert;

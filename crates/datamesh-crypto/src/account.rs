@@ -1,6 +1,7 @@
 //! What a device holds of an account: subtrees of the key tree and its own certified log key.
 //! It does not hold the words, nor the identity key that certifies devices.
 
+use bytes::Bytes;
 use datamesh_core::catalog::{Change, LogCertificate, Operation, WrappedKey};
 use datamesh_core::lease::{Release, Renewal};
 use datamesh_core::wire::{self, Decode, Encode, Reader, WireError, Writer};
@@ -11,7 +12,7 @@ use datamesh_core::{
 use zeroize::Zeroizing;
 
 use crate::Secret;
-use crate::content::{CatalogKey, SealError, VersionKey};
+use crate::content::{self, CatalogKey, SealError, VersionKey};
 use crate::signing::SigningKey;
 use crate::tree::{self, label};
 use crate::words::Words;
@@ -20,6 +21,7 @@ use crate::words::Words;
 const EPOCHS_MAX: usize = 1024;
 
 const LEASE_SALT: &[u8] = b"datamesh lease v1";
+const NOTE_SALT: &[u8] = b"datamesh device note v1";
 
 /// The mesh id in signatures that are made outside any mesh.
 const NO_MESH: MeshId = MeshId([0; 32]);
@@ -147,6 +149,26 @@ impl DeviceKeys {
         let none = SealError::Wrap { suite: wrapped.suite, epoch: wrapped.epoch };
         let key = self.catalog.iter().find(|key| key.epoch() == wrapped.epoch).ok_or(none)?;
         key.unwrap_key(version, wrapped)
+    }
+
+    /// Seals a note of this device to itself, for instance a slice in the journal of transfers.
+    ///
+    /// # Errors
+    /// [`SealError::Seal`] where the cipher refuses.
+    pub fn seal_note(&self, entropy: &dyn Entropy, note: &[u8]) -> Result<Bytes, SealError> {
+        content::seal_note(&self.note_key(), entropy, note)
+    }
+
+    /// Opens what [`seal_note`](Self::seal_note) made on this device.
+    ///
+    /// # Errors
+    /// [`SealError::Open`] for anything else.
+    pub fn open_note(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        content::open_note(&self.note_key(), sealed)
+    }
+
+    fn note_key(&self) -> Secret {
+        tree::derive(NOTE_SALT, &*self.log_key.secret(), &[&self.device.0])
     }
 
     /// The lease key of the segment with these shard roots.

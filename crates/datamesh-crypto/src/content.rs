@@ -15,6 +15,7 @@ use crate::frame::{TAG_BYTES, cipher};
 
 const NONCE_BYTES: usize = 12;
 const CONTENT_LABEL: &[u8] = b"datamesh content v1";
+const NOTE_LABEL: &[u8] = b"datamesh device note v1";
 const WRAP_LABEL: &[u8] = b"datamesh version key v1";
 
 /// Sealed bytes that do not open.
@@ -82,6 +83,20 @@ fn open(
     )
     .map_err(|_| wrong)?;
     Ok(plain)
+}
+
+/// Seals a device's note to itself.
+pub(crate) fn seal_note(
+    key: &Secret,
+    entropy: &dyn Entropy,
+    note: &[u8],
+) -> Result<Bytes, SealError> {
+    seal(&cipher(key), entropy, NOTE_LABEL, note)
+}
+
+/// Opens a device's note to itself.
+pub(crate) fn open_note(key: &Secret, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    open(&cipher(key), "note", NOTE_LABEL, sealed)
 }
 
 fn labelled(label: &[u8], version: &VersionId, rest: &[u8]) -> Vec<u8> {

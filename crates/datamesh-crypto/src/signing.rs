@@ -1,7 +1,8 @@
 //! Ed25519 signing keys.
 
 use datamesh_core::{
-    AccountId, Context, Entropy, MeshId, NodeId, PublicKey, SegmentId, Signature, Signer, StoreTicket,
+    AccountId, Context, Entropy, MeshId, NodeId, PublicKey, SegmentId, Signature, Signer,
+    StoreTicket,
 };
 use ed25519_dalek::Signer as _;
 

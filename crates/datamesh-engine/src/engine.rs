@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use datamesh_catalog::NodeDb;
 use datamesh_codec::Pool;
 use datamesh_core::{
-    Clock, Descriptor, Entropy, Executor, Genesis, MeshId, NodeId, Receipt, Scheme,
-    SegmentId, Timestamp, Transport,
+    Clock, Descriptor, Entropy, Executor, Genesis, MeshId, NodeId, Receipt, Scheme, SegmentId,
+    Timestamp, Transport,
 };
 
 use crate::scores::{PeerScore, Scores};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use datamesh_codec::{check_shard, proof};
-use datamesh_core::message::{ADVERTS_MAX, ReadSpan, Redeem, Refusal, Reply, Request};
+use datamesh_core::message::{ADVERTS_MAX, ReadSpan, Redeem, Refusal, Reply, Request, WANTED_MAX};
 use datamesh_core::{
     BoxFuture, Descriptor, Grant, GrantId, Message, NodeCertificate, NodeId, Receipt, SegmentId,
     Service, Signer, StoreTicket, wire,
@@ -101,7 +101,9 @@ impl Holder {
             Request::Redeem(redeem) => self.redeem(peer, redeem).await,
             Request::Digest { after, known, complete } => {
                 let view = self.engine.view();
-                let (fresh, wanted, more) = view.compare(&after, &known, complete, ADVERTS_MAX);
+                let (fresh, mut wanted, more) = view.compare(&after, &known, complete, ADVERTS_MAX);
+                // What does not fit into the head is wanted again in the next round.
+                wanted.truncate(WANTED_MAX);
                 Ok((Reply::Adverts { fresh, wanted, more }, Bytes::new()))
             }
             Request::Announce(adverts) => {
@@ -155,8 +157,7 @@ impl Holder {
             return refuse(Refusal::NotIssuer, "");
         };
         let redeemed = self.block(move || admissions.redeem(peer, &redeem)).await?;
-        let (certificate, grant) =
-            redeemed.map_err(|error| (error.refusal, error.detail))?;
+        let (certificate, grant) = redeemed.map_err(|error| (error.refusal, error.detail))?;
         let reply = Reply::Redeemed { genesis: self.engine.genesis(), certificate, grant };
         Ok((reply, Bytes::new()))
     }
@@ -208,8 +209,7 @@ impl Holder {
         }
         let now = self.engine.now();
         let lease_days = u64::from(self.engine.genesis().lease_days);
-        let lease_expiry =
-            if lease_days == 0 { 0 } else { now + lease_days * 24 * 3600 * 1000 };
+        let lease_expiry = if lease_days == 0 { 0 } else { now + lease_days * 24 * 3600 * 1000 };
         let (store, signer) = (Arc::clone(&self.store), Arc::clone(&self.signer));
         let stored = self
             .block(move || {
@@ -237,13 +237,7 @@ impl Holder {
         Ok((Reply::Stored(stored?), Bytes::new()))
     }
 
-    async fn read(
-        &self,
-        segment: SegmentId,
-        shard: u8,
-        span: ReadSpan,
-        describe: bool,
-    ) -> Answer {
+    async fn read(&self, segment: SegmentId, shard: u8, span: ReadSpan, describe: bool) -> Answer {
         let store = Arc::clone(&self.store);
         let read = self
             .block(move || {
@@ -276,9 +270,10 @@ impl Service for Holder {
     fn serve(&self, peer: NodeId, request: Message) -> BoxFuture<'_, Message> {
         Box::pin(async move {
             self.engine.note_answer(&peer, false);
-            let (reply, body) = self.answer(peer, request).await.unwrap_or_else(
-                |(refusal, detail)| (Reply::Refused { refusal, detail }, Bytes::new()),
-            );
+            let (reply, body) =
+                self.answer(peer, request).await.unwrap_or_else(|(refusal, detail)| {
+                    (Reply::Refused { refusal, detail }, Bytes::new())
+                });
             Message { head: reply.to_head(), body }
         })
     }

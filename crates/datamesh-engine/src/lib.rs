@@ -15,7 +15,7 @@ mod work;
 
 pub use ask::{AskError, ask};
 pub use engine::{Engine, EngineParts, PeerView};
-pub use holder::{Admissions, Holder, RedeemError};
+pub use holder::{Admissions, Holder, RedeemError, Redeemed};
 pub use placement::Spread;
 pub use scores::PeerScore;
 pub use transfer::{

@@ -103,9 +103,8 @@ fn level_cap(scheme: Scheme, eligible: &[&Candidate], level: Level) -> usize {
             None => free += 1,
         }
     }
-    let room = |cap: usize| {
-        free + domains.values().map(|domains| domains.len().min(cap)).sum::<usize>()
-    };
+    let room =
+        |cap: usize| free + domains.values().map(|domains| domains.len().min(cap)).sum::<usize>();
     let largest = domains.values().map(BTreeSet::len).max().unwrap_or(0);
     (scheme.m()..=largest.max(scheme.m()))
         .find(|cap| room(*cap) >= scheme.n())
@@ -160,8 +159,9 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let crowded = (0..LEVELS.len()).any(|i| {
-                LEVELS[i](candidate)
-                    .is_some_and(|value| self.levels[i].get(value).copied().unwrap_or(0) >= self.caps[i])
+                LEVELS[i](candidate).is_some_and(|value| {
+                    self.levels[i].get(value).copied().unwrap_or(0) >= self.caps[i]
+                })
             });
             if crowded {
                 continue;

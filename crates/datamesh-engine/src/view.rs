@@ -11,7 +11,7 @@ use datamesh_core::{Advert, Genesis, MeshId, NodeId, Scheme, SignatureError, Tim
 use crate::placement::Candidate;
 
 /// Most members that a view holds. Adverts beyond it are refused: each costs about 1 KiB.
-pub const MEMBERS_MAX: usize = 16_384;
+pub(crate) const MEMBERS_MAX: usize = 16_384;
 
 /// After this long without a word a member is gone and no longer counted: 30 days.
 const GONE_AFTER_MS: u64 = 30 * 24 * 3600 * 1000;

@@ -23,6 +23,7 @@ pub mod config;
 mod error;
 mod exchange;
 mod frame;
+mod heap;
 mod identity;
 mod io;
 mod muxer;

@@ -17,7 +17,9 @@ use crate::peers::Peers;
 use crate::security::{Agreed, Encryption};
 use crate::serve::Server;
 use crate::statistics::Counters;
-use crate::{NetworkConfig, NetworkError, PeerStatus, Statistics, identity, streams, transport};
+use crate::{
+    NetworkConfig, NetworkError, PeerStatus, Statistics, heap, identity, streams, transport,
+};
 
 /// Dials that wait for the actor.
 const COMMANDS_MAX: usize = 256;
@@ -53,6 +55,7 @@ impl Network {
     /// Outside a tokio runtime.
     pub async fn start(config: NetworkConfig) -> Result<Self, NetworkError> {
         let NetworkConfig { secret_key, listen, service, peer_book, limits } = config;
+        heap::keep_freed_buffers();
         let keypair = identity::keypair(&secret_key)?;
         let peer = keypair.public().to_peer_id();
         let local = identity::node_id(&peer).ok_or(NetworkError::Key)?;

@@ -105,6 +105,8 @@ pub(crate) struct Peer {
     pub(crate) id: NodeId,
     links: Mutex<Links>,
     idle_streams_max: usize,
+    /// Calls that hold the entry; changed only while the table is locked.
+    leases: AtomicUsize,
     /// Exchanges we start.
     pub(crate) exchanges: Semaphore,
     exchanges_max: usize,
@@ -136,6 +138,7 @@ impl Peer {
             id,
             links: Mutex::default(),
             idle_streams_max: limits.peer_idle_streams_max,
+            leases: AtomicUsize::new(0),
             exchanges: Semaphore::new(limits.peer_exchanges_max.max(1)),
             exchanges_max: limits.peer_exchanges_max.max(1),
             waiting: AtomicUsize::new(0),
@@ -214,6 +217,7 @@ impl Peers {
     pub(crate) fn lease(self: &Arc<Self>, id: NodeId) -> Lease {
         let mut table = lock(&self.table);
         let peer = table.entry(id).or_insert_with(|| Arc::new(Peer::new(id, &self.limits)));
+        peer.leases.fetch_add(1, Ordering::Relaxed);
         Lease { peers: Arc::clone(self), peer: Arc::clone(peer) }
     }
 
@@ -271,10 +275,12 @@ impl Peers {
         lock(&self.table).values().filter_map(|peer| peer.status()).collect()
     }
 
+    /// Forgets a peer that is neither connected nor called. Streams that still run keep their
+    /// copy of the entry, which is of no use to anyone else.
     fn prune(table: &mut BTreeMap<NodeId, Arc<Peer>>, id: NodeId) {
-        let unused =
-            table.get(&id).is_some_and(|peer| Arc::strong_count(peer) == 1 && !peer.is_connected());
-        if unused {
+        let is_used =
+            |peer: &Arc<Peer>| peer.leases.load(Ordering::Relaxed) > 0 || peer.is_connected();
+        if table.get(&id).is_some_and(|peer| !is_used(peer)) {
             table.remove(&id);
         }
     }
@@ -297,12 +303,65 @@ impl std::ops::Deref for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // Two references are left: the table's and this one, which goes right after.
-        if Arc::strong_count(&self.peer) == 2 && !self.peer.is_connected() {
-            let mut table = lock(&self.peers.table);
-            if Arc::strong_count(&self.peer) == 2 && !self.peer.is_connected() {
-                table.remove(&self.peer.id);
-            }
+        let mut table = lock(&self.peers.table);
+        self.peer.leases.fetch_sub(1, Ordering::Relaxed);
+        Peers::prune(&mut table, self.peer.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(id: usize) -> Connection {
+        Connection {
+            id: ConnectionId::new_unchecked(id),
+            streams: mpsc::channel(1).0,
+            usage: Usage::new(Duration::from_secs(1)),
+            address: Multiaddr::empty(),
+            inbound: true,
+            since: Instant::now(),
+            security: None,
+            round_trip: None,
         }
+    }
+
+    #[test]
+    fn an_entry_lives_as_long_as_a_connection_or_a_call_and_no_longer() {
+        let peers = Arc::new(Peers::new(Limits::default()));
+        let count = || lock(&peers.table).len();
+        let id = NodeId([1; 32]);
+        let held = peers.connected(id, connection(1));
+        let also = peers.connected(id, connection(2));
+        assert!(Arc::ptr_eq(&held, &also));
+        peers.disconnected(id, ConnectionId::new_unchecked(1));
+        assert!(peers.is_connected(&id));
+        let lease = peers.lease(id);
+        peers.disconnected(id, ConnectionId::new_unchecked(2));
+        assert_eq!((count(), peers.is_connected(&id)), (1, false));
+        // A call that reconnects finds its connection in the entry it holds.
+        peers.connected(id, connection(3));
+        assert!(lease.is_connected());
+        peers.disconnected(id, ConnectionId::new_unchecked(3));
+        let other = peers.lease(id);
+        drop(lease);
+        assert_eq!(count(), 1);
+        drop(other);
+        assert_eq!(count(), 0);
+        drop(held);
+    }
+
+    #[test]
+    fn a_connection_is_wanted_while_used_and_for_the_idle_time_after() {
+        let usage = Usage::new(Duration::ZERO);
+        assert!(!usage.is_wanted());
+        let (one, two) = (usage.begin(), usage.begin());
+        drop(one);
+        assert!(usage.is_wanted());
+        drop(two);
+        assert!(!usage.is_wanted());
+        let patient = Usage::new(Duration::from_secs(3600));
+        drop(patient.begin());
+        assert!(patient.is_wanted());
     }
 }

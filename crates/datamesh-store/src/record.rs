@@ -208,6 +208,11 @@ impl Header {
     pub(crate) fn span(&self) -> u64 {
         (HEADER_BYTES as u64 + u64::from(self.length)).next_multiple_of(RECORD_ALIGNMENT as u64)
     }
+
+    /// Bytes from this record's start to the first slot behind what its hash covers.
+    pub(crate) fn hashed_span(&self) -> u64 {
+        (HEADER_BYTES as u64 + u64::from(self.hashed)).next_multiple_of(RECORD_ALIGNMENT as u64)
+    }
 }
 
 /// Makes and checks the hashes of one store's records.

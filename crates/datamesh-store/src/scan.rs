@@ -28,8 +28,9 @@ pub(crate) struct Scan {
     /// Bytes that are neither a record nor zero. They held records that were never acknowledged,
     /// or they are damaged.
     pub(crate) unreadable: u64,
-    /// Length of the file in bytes.
-    pub(crate) length: u64,
+    /// Where nothing is any more: behind the end of the file and of every record that began in it.
+    /// What is appended inside the span of a torn record would be skipped with it.
+    pub(crate) end: u64,
 }
 
 /// Reads a pack from its beginning to its end.
@@ -41,19 +42,20 @@ pub(crate) fn scan(
 ) -> Result<Scan, DiskError> {
     let length = file.length()?;
     let mut window = Window { file, buffer: pool.take(WINDOW_BYTES), start: 0, filled: 0, length };
-    let mut found = Scan { length, ..Scan::default() };
+    let mut found = Scan { end: length, ..Scan::default() };
     let mut offset = 0;
     while offset + HEADER_BYTES as u64 <= length {
         match window.record(key, pack, offset) {
             Some((header, mut row)) => {
-                let span = header.span();
                 if row.known() == Some(Kind::Shard) {
                     row.damaged = !window.cells_have_root(&row);
                 }
                 if !matches!(row.known(), Some(Kind::PackHeader | Kind::PackEnd)) {
                     found.rows.push(row);
                 }
-                offset += span;
+                found.end = found.end.max(offset + header.span());
+                // Where the cells are not what they should be, something else may be there.
+                offset += if row.damaged { header.hashed_span() } else { header.span() };
             }
             None => {
                 found.unreadable += window.nonzero(offset);

@@ -81,16 +81,24 @@ impl PackWriter {
 
     /// Bytes of all packs.
     pub(crate) fn used(&self) -> u64 {
-        self.closed_bytes + self.open.as_ref().map_or(0, |open| open.end)
+        self.used_beside(self.open.as_ref())
+    }
+
+    fn used_beside(&self, open: Option<&OpenPack>) -> u64 {
+        self.closed_bytes + open.map_or(0, |open| open.end)
     }
 
     /// Bytes that may still be written: within the capacity, and above the reserve.
     pub(crate) fn free(&self) -> Result<u64, DiskError> {
+        self.free_beside(self.open.as_ref())
+    }
+
+    fn free_beside(&self, open: Option<&OpenPack>) -> Result<u64, DiskError> {
         let space = self.disk.space()?;
-        let reserved = self.open.as_ref().map_or(0, |open| open.allocated.saturating_sub(open.end));
+        let reserved = open.map_or(0, |open| open.allocated.saturating_sub(open.end));
         let above_reserve =
             (space.free + reserved).saturating_sub(self.config.reserve(space.total));
-        Ok(above_reserve.min(self.config.capacity.saturating_sub(self.used())))
+        Ok(above_reserve.min(self.config.capacity.saturating_sub(self.used_beside(open))))
     }
 
     /// Writes records as one group and syncs it. `drafts` fit into the bound of a group.
@@ -162,10 +170,13 @@ impl PackWriter {
         if end <= open.allocated {
             return Ok(());
         }
-        let step = self.config.pack_bytes.min(open.allocated + ALLOCATION_BYTES).max(end);
-        let from = open.allocated;
+        // Room is taken from the reserve and beyond the capacity by nobody, not even in advance.
+        let from = open.allocated.max(open.end);
+        let free = self.free_beside(Some(open))?.saturating_sub(from - open.end);
+        let step = self.config.pack_bytes.min(from + ALLOCATION_BYTES.min(free)).max(end);
         let reserved = match open.file.allocate(from, step - from) {
-            Ok(()) => step,
+            Ok(true) => step,
+            Ok(false) => return Ok(()),
             // A whole step is no longer there, the group perhaps is.
             Err(error) if error.is_full() => {
                 open.file.allocate(from, end - from)?;
@@ -270,5 +281,7 @@ pub(crate) fn seal(
     disk.reached(points::TABLE_WRITTEN)?;
     open.file.sync_data()?;
     disk.reached(points::PACK_SEALED)?;
+    // The pack is whole either way; what is not given back now is only room.
+    let _ = open.file.release_allocated();
     Ok(open.end + buffer.len() as u64)
 }

@@ -74,6 +74,8 @@ struct Inode {
     durable: Vec<u8>,
     /// What reads show.
     current: Vec<u8>,
+    /// Room is reserved up to here.
+    allocated: u64,
     /// Written since the last sync.
     pending: Vec<(usize, Vec<u8>)>,
     /// Written before a sync that failed: no later sync helps them.
@@ -89,13 +91,21 @@ fn write_into(bytes: &mut Vec<u8>, offset: usize, part: &[u8]) {
 }
 
 impl Inode {
+    fn room(&self) -> u64 {
+        self.allocated.max(self.current.len() as u64)
+    }
+
     /// Puts on the platter what chance keeps of writes that were never synced.
     fn survive(&mut self, dice: &mut Dice, mut writes: Vec<(usize, Vec<u8>)>) {
         while !writes.is_empty() {
             let (offset, bytes) = writes.swap_remove(dice.below(writes.len() as u64) as usize);
-            match dice.below(3) {
+            match dice.below(4) {
                 0 => {}
                 1 => write_into(&mut self.durable, offset, &bytes),
+                2 => {
+                    let sectors = dice.below(bytes.len().div_ceil(SECTOR_BYTES) as u64) as usize;
+                    write_into(&mut self.durable, offset, &bytes[..sectors * SECTOR_BYTES]);
+                }
                 _ => {
                     for (number, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
                         if dice.one_in(2) {
@@ -137,11 +147,7 @@ impl State {
 
     fn used(&self) -> u64 {
         let files: BTreeSet<&usize> = self.names.values().collect();
-        files
-            .iter()
-            .filter_map(|inode| self.inodes.get(**inode))
-            .map(|i| i.current.len() as u64)
-            .sum()
+        files.iter().filter_map(|inode| self.inodes.get(**inode)).map(Inode::room).sum()
     }
 
     fn change_names(&mut self, change: NameChange) {
@@ -462,7 +468,7 @@ impl DiskFile for OpenFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         let mut state = self.live("write")?;
-        let length = state.inodes[self.inode].current.len() as u64;
+        let length = state.inodes[self.inode].room();
         let grows = (offset + bytes.len() as u64).saturating_sub(length);
         let free = state.total.saturating_sub(state.used());
         let fits = grows <= free;
@@ -498,13 +504,19 @@ impl DiskFile for OpenFile {
         Ok(())
     }
 
-    fn allocate(&self, offset: u64, length: u64) -> Result<(), DiskError> {
-        let state = self.live("allocate")?;
-        let have = state.inodes[self.inode].current.len() as u64;
-        let grows = (offset + length).saturating_sub(have);
+    fn allocate(&self, offset: u64, length: u64) -> Result<bool, DiskError> {
+        let mut state = self.live("allocate")?;
+        let grows = (offset + length).saturating_sub(state.inodes[self.inode].room());
         if grows > state.total.saturating_sub(state.used()) {
             return Err(DiskError::Full { operation: "allocate", name: self.name.clone() });
         }
+        let inode = &mut state.inodes[self.inode];
+        inode.allocated = inode.allocated.max(offset + length);
+        Ok(true)
+    }
+
+    fn release_allocated(&self) -> Result<(), DiskError> {
+        self.live("release")?.inodes[self.inode].allocated = 0;
         Ok(())
     }
 

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use datamesh_core::message::{Reply, Request};
+use datamesh_core::message::{Reply, Request, SEGMENTS_MAX};
+use datamesh_core::scheme::SHARDS_MAX;
 use datamesh_core::{NodeId, SegmentId};
 use futures::stream::{self, StreamExt};
 
@@ -41,17 +42,41 @@ impl Reach {
 }
 
 impl Engine {
+    /// Asks every member that is not gone which shards of these segments it holds, in batches.
+    /// Nothing remembered is used: this is what the holders say now.
+    pub async fn census(&self, segments: &[SegmentId]) -> Vec<Vec<(u8, NodeId)>> {
+        let candidates = self.view().candidates(self.now());
+        let mut census: Vec<Vec<(u8, NodeId)>> = vec![Vec::new(); segments.len()];
+        for (batch, asked) in segments.chunks(SEGMENTS_MAX).enumerate() {
+            let request = Request::Have(asked.to_vec());
+            let mut answers = stream::iter(candidates.iter().map(|candidate| candidate.node))
+                .map(|node| {
+                    let (request, transport) = (&request, &*self.transport);
+                    async move {
+                        (node, ask(transport, node, request, Bytes::new(), HAVE_DEADLINE).await)
+                    }
+                })
+                .buffer_unordered(ASKED_AT_ONCE);
+            while let Some((node, answer)) = answers.next().await {
+                let Ok((Reply::Holding(held), _)) = answer else { continue };
+                for (place, mask) in held.into_iter().take(asked.len()).enumerate() {
+                    let shards = (0..SHARDS_MAX as u8).filter(|shard| mask & (1 << shard) != 0);
+                    census[batch * SEGMENTS_MAX + place].extend(shards.map(|shard| (shard, node)));
+                }
+            }
+        }
+        for holders in &mut census {
+            holders.sort_unstable();
+        }
+        census
+    }
+
     /// Shards of a segment and who holds them, as far as `reach` goes.
-    pub(super) async fn locate(
-        &self,
-        segment: &SegmentId,
-        reach: Reach,
-    ) -> Vec<(u8, NodeId)> {
-        let shards_max = datamesh_core::scheme::SHARDS_MAX;
+    pub(super) async fn locate(&self, segment: &SegmentId, reach: Reach) -> Vec<(u8, NodeId)> {
         let limit = match reach {
             Reach::Remembered => return self.remembered_holders(segment).await,
             // n is not known before the descriptor is, so the largest n counts.
-            Reach::Ranking => 2 * shards_max,
+            Reach::Ranking => 2 * SHARDS_MAX,
             Reach::Members => usize::MAX,
         };
         let candidates = self.view().candidates(self.now());
@@ -73,7 +98,7 @@ impl Engine {
                 Ok((Reply::Holding(held), _)) => {
                     self.note_answer(&node, false);
                     let mask = held.first().copied().unwrap_or(0);
-                    let shards = (0..shards_max as u8).filter(|shard| mask & (1 << shard) != 0);
+                    let shards = (0..SHARDS_MAX as u8).filter(|shard| mask & (1 << shard) != 0);
                     found.extend(shards.map(|shard| (shard, node)));
                 }
                 Ok(_) => self.scores.failed(&node, true),

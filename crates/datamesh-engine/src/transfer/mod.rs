@@ -55,7 +55,9 @@ impl FaultKind {
             Self::Ask(error) => {
                 matches!(error, AskError::Garbage { .. } | AskError::OffTopic { .. })
             }
-            Self::WrongBytes | Self::WrongProof | Self::WrongDescriptor | Self::WrongReceipt => true,
+            Self::WrongBytes | Self::WrongProof | Self::WrongDescriptor | Self::WrongReceipt => {
+                true
+            }
         }
     }
 

@@ -209,8 +209,7 @@ impl Engine {
                 let requests = REQUESTS.load(Ordering::Relaxed);
                 let allowed = HEDGES.load(Ordering::Relaxed) * 10 < requests + 10;
                 let busy: BTreeSet<u8> = running.iter().map(|r| r.0).collect();
-                let spare =
-                    if allowed { fetch.pick(&mut sources, &busy) } else { None };
+                let spare = if allowed { fetch.pick(&mut sources, &busy) } else { None };
                 match spare {
                     Some((shard, node)) => {
                         HEDGES.fetch_add(1, Ordering::Relaxed);
@@ -306,7 +305,8 @@ impl Engine {
             }
             // Below a quarter of the segment the cells alone are fewer bytes than k shards.
             if range.len() <= length / 4
-                && let Some(bytes) = self.read_cells(&descriptor, segment, &range, &mut faults).await
+                && let Some(bytes) =
+                    self.read_cells(&descriptor, segment, &range, &mut faults).await
             {
                 return Ok((bytes, faults));
             }
@@ -336,8 +336,7 @@ impl Engine {
         }
         for (shard, node) in holders {
             let request = Request::Describe { segment: *segment };
-            let answer =
-                ask(&*self.transport, node, &request, Bytes::new(), READ_DEADLINE).await;
+            let answer = ask(&*self.transport, node, &request, Bytes::new(), READ_DEADLINE).await;
             let kind = match answer {
                 Ok((Reply::Described(descriptor), _)) if descriptor.id() == *segment => {
                     let descriptor = Arc::new(descriptor);
@@ -377,17 +376,15 @@ impl Engine {
         for (shard, span) in spans.iter().enumerate() {
             let Some(span) = span.clone() else { continue };
             let shard = shard as u8;
-            let node = holders
-                .iter()
-                .filter(|(held, _)| *held == shard)
-                .map(|(_, node)| *node)
-                .min_by(|a, b| {
-                    let time = |node| self.scores.expected(node, span.len() * layout.cell);
-                    time(a).total_cmp(&time(b))
-                })?;
+            let node =
+                holders.iter().filter(|(held, _)| *held == shard).map(|(_, node)| *node).min_by(
+                    |a, b| {
+                        let time = |node| self.scores.expected(node, span.len() * layout.cell);
+                        time(a).total_cmp(&time(b))
+                    },
+                )?;
             pending.push(async move {
-                let asked =
-                    ReadSpan::Cells { first: span.start as u32, end: span.end as u32 };
+                let asked = ReadSpan::Cells { first: span.start as u32, end: span.end as u32 };
                 let started = Instant::now();
                 let answer = self.read_span(*segment, shard, node, asked, false).await;
                 let checked = answer.and_then(|(_, hashes, cells)| {

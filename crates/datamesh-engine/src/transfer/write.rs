@@ -178,7 +178,10 @@ impl Engine {
                     walk.failed(&node);
                     let open = receipts.get(usize::from(shard)).is_some_and(Option::is_none);
                     let rival = attempts.iter().any(|attempt| attempt.shard == shard);
-                    if open && !rival && let Some(spare) = walk.next_holder() {
+                    if open
+                        && !rival
+                        && let Some(spare) = walk.next_holder()
+                    {
                         pending.push(begin(&mut attempts, shard, spare));
                     }
                 }

@@ -278,7 +278,8 @@ async fn a_peer_that_answers_badly_is_an_error_of_that_call() {
     let mut inbound = stranger.control.clone().accept(PROTOCOL).unwrap();
     client.learn(stranger.id, &[stranger.address.to_string()]);
     let mut held = Vec::new();
-    let replies: [(&[u8], fn(&TransportError) -> bool); 5] = [
+    type IsExpected = fn(&TransportError) -> bool;
+    let replies: [(&[u8], IsExpected); 5] = [
         (&prefix(0, BODY_BYTES_MAX + 1), |error| {
             matches!(error, TransportError::TooLarge { bound: BODY_BYTES_MAX, .. })
         }),

@@ -195,11 +195,18 @@ impl DiskFile for RealFile {
         self.buffered.sync_data().map_err(|e| DiskError::of("sync", &self.name, e))
     }
 
-    fn allocate(&self, offset: u64, length: u64) -> Result<(), DiskError> {
+    fn allocate(&self, offset: u64, length: u64) -> Result<bool, DiskError> {
         match rustix::fs::fallocate(&self.buffered, FallocateFlags::KEEP_SIZE, offset, length) {
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
             Err(error) => Err(DiskError::of("allocate", &self.name, error.into())),
         }
+    }
+
+    fn release_allocated(&self) -> Result<(), DiskError> {
+        // Setting the length that the file has frees what was reserved beyond it (ext4, xfs).
+        let length = self.length()?;
+        self.buffered.set_len(length).map_err(|e| DiskError::of("release", &self.name, e))
     }
 
     fn length(&self) -> Result<u64, DiskError> {

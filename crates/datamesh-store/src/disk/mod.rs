@@ -149,9 +149,12 @@ pub trait DiskFile: Send + Sync + Debug {
     /// bytes written since the last success, not even when a later call succeeds.
     fn sync_data(&self) -> Result<(), DiskError>;
 
-    /// Reserves room for bytes from `offset` on and leaves the length as it is; does nothing where
-    /// the file system cannot.
-    fn allocate(&self, offset: u64, length: u64) -> Result<(), DiskError>;
+    /// Reserves room for bytes from `offset` on and leaves the length as it is. False where the
+    /// file system cannot.
+    fn allocate(&self, offset: u64, length: u64) -> Result<bool, DiskError>;
+
+    /// Gives back room that was reserved beyond the end of the file.
+    fn release_allocated(&self) -> Result<(), DiskError>;
 
     /// Length in bytes.
     fn length(&self) -> Result<u64, DiskError>;

@@ -69,9 +69,10 @@ impl Store {
         let Opening { mut index, open, closed_bytes, unreadable, damaged_bytes, uncertain, .. } =
             opening;
         index.settle();
-        let gap = match damaged_bytes {
-            0 => 1,
-            bytes => SEQUENCE_GAP + bytes / RECORD_ALIGNMENT as u64,
+        let gap = if damaged_bytes == 0 && unreadable.is_empty() {
+            1
+        } else {
+            SEQUENCE_GAP + damaged_bytes / RECORD_ALIGNMENT as u64
         };
         let sequence = AtomicU64::new(index.sequence_max().saturating_add(gap));
         let next_number = packs.last().map_or(1, |last| last.saturating_add(1));
@@ -133,11 +134,11 @@ impl Opening<'_> {
         let found = scan(&*file, self.key, pack, self.pool)?;
         found.rows.iter().for_each(|row| self.index.apply(pack, row));
         self.damaged_bytes += found.unreadable;
-        let end = found.length.next_multiple_of(ALIGNMENT as u64);
+        let end = found.end.next_multiple_of(ALIGNMENT as u64);
         let open = OpenPack { number: pack, file, end, allocated: end, rows: found.rows };
         let full = end + table_bytes(open.rows.len() + 1) > config.pack_bytes;
         if self.uncertain.is_some() || open.rows.len() > PACK_ROWS_MAX {
-            self.closed_bytes += found.length;
+            self.closed_bytes += end;
         } else if last && !full && end > 0 {
             self.open = Some(open);
         } else {

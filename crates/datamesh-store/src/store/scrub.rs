@@ -83,7 +83,23 @@ impl Store {
             return Ok(rows);
         }
         report.damaged_tables.push(pack);
-        Ok(scan(file, &self.key, pack, &self.pool)?.rows)
+        // A pack whose last sync failed may have records in the cache that the disk never got and
+        // nobody was told of.
+        file.discard_cached(0, file.length()?);
+        let mut rows = scan(file, &self.key, pack, &self.pool)?.rows;
+        rows.sort_unstable_by_key(|row| row.at);
+        // A shard whose header is damaged is not found by scanning; it is known all the same.
+        let index = self.index();
+        let known = index.after(None).filter(|(_, copy, _)| copy.record.place.pack == pack);
+        let unmet: Vec<Row> = known
+            .filter(|(_, copy, _)| {
+                rows.binary_search_by_key(&copy.record.place.at, |row| row.at).is_err()
+            })
+            .map(|((segment, shard), copy, _)| copy.row(segment, shard))
+            .collect();
+        rows.extend(unmet);
+        rows.sort_unstable_by_key(|row| row.at);
+        Ok(rows)
     }
 
     fn scrub_row(&self, pack: u32, file: &dyn DiskFile, row: &Row, report: &mut ScrubReport) {

@@ -10,6 +10,7 @@ use datamesh_core::{
 };
 use datamesh_store::{Disk, Owner, ShardWrite, Store, StoreConfig, StoreError};
 use datamesh_testkit::random::{Dice, SeededEntropy};
+use proptest::prelude::ProptestConfig;
 
 pub(crate) const NODE: NodeId = NodeId([7; 32]);
 pub(crate) const OWNER: Owner = Owner { node: NODE, store: None };
@@ -111,4 +112,14 @@ pub(crate) fn assert_whole(store: &Store, segment: &Segment, shard: u8) {
     assert_eq!(stored.cells, segment.shards[usize::from(shard)]);
     assert_eq!(stored.meta.descriptor, segment.descriptor);
     assert_eq!(stored.meta.shard, shard);
+}
+
+/// Settings of a property test: that many cases, or as many as `PROPTEST_CASES` says.
+pub(crate) fn cases(cases: u32) -> ProptestConfig {
+    let wished = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
+    ProptestConfig {
+        cases: wished.unwrap_or(cases),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }

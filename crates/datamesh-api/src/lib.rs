@@ -1,0 +1,27 @@
+//! The contract: what a face may ask of a node, and what it is told.
+//!
+//! Every operation exists once, behind [`Operations`]; the running daemon and a command without one
+//! implement the same trait, so nothing can work in one way and not in the other. Field names are
+//! a stable contract: `--json` prints these structures.
+
+mod error;
+mod files;
+mod mesh;
+mod operations;
+mod state;
+
+pub use error::{ErrorKind, OperationError};
+pub use files::{
+    EntryFailure, FileVersion, GetReply, GetRequest, InfoReply, InfoRequest, ListEntry, ListReply,
+    ListRequest, PeerFault, PutReply, PutRequest, RemoveReply, RemoveRequest, SegmentInfo,
+    ShardInfo, StoredFile, VersionsReply, VersionsRequest,
+};
+pub use mesh::{
+    InviteReply, InviteRequest, JoinReply, JoinRequest, PeerInfo, PeerState, PeersReply,
+    PeersRequest,
+};
+pub use operations::{Answer, Call, EventFn, Operations, OperationsExt, Progress};
+pub use state::{
+    CatalogStats, Finding, HealthReply, HealthRequest, MeshStats, Severity, StatsReply,
+    StatsRequest, StoreStats,
+};

@@ -1,0 +1,106 @@
+//! The trait behind which every operation lives.
+
+use std::sync::Arc;
+
+use datamesh_core::BoxFuture;
+use datamesh_core::stream::{Sink, Source};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ErrorKind, OperationError};
+use crate::files::{
+    GetReply, GetRequest, InfoReply, InfoRequest, ListReply, ListRequest, PutReply, PutRequest,
+    RemoveReply, RemoveRequest, VersionsReply, VersionsRequest,
+};
+use crate::mesh::{InviteReply, InviteRequest, JoinReply, JoinRequest, PeersReply, PeersRequest};
+use crate::state::{HealthReply, HealthRequest, StatsReply, StatsRequest};
+
+/// How far an operation is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Bytes done.
+    pub bytes: u64,
+    /// Files done.
+    pub files: u64,
+}
+
+/// Is told of progress.
+pub type EventFn = Arc<dyn Fn(Progress) + Send + Sync>;
+
+macro_rules! calls {
+    ($($(#[$meta:meta])* $method:ident $name:ident($request:ty) -> $reply:ty;)*) => {
+        /// An operation that takes a request and gives a reply, and moves no files.
+        #[derive(Debug, Clone, Serialize, Deserialize)]
+        pub enum Call { $($(#[$meta])* $name($request),)* }
+
+        /// The reply to a [`Call`] of the same name.
+        #[derive(Debug, Clone, Serialize, Deserialize)]
+        #[allow(clippy::large_enum_variant, reason = "one reply exists at a time")]
+        pub enum Answer { $($(#[$meta])* $name($reply),)* }
+
+        /// The calls as methods with their own types.
+        pub trait OperationsExt: Operations {
+            $(
+                $(#[$meta])*
+                fn $method(
+                    &self,
+                    request: $request,
+                ) -> impl Future<Output = Result<$reply, OperationError>> + Send {
+                    async move {
+                        match self.call(Call::$name(request)).await? {
+                            Answer::$name(reply) => Ok(reply),
+                            _ => Err(OperationError::new(
+                                ErrorKind::Failed,
+                                "the daemon answered another question: is it of the same version?",
+                            )),
+                        }
+                    }
+                }
+            )*
+        }
+
+        impl<T: Operations + ?Sized> OperationsExt for T {}
+    };
+}
+
+calls! {
+    /// Lists files.
+    list List(ListRequest) -> ListReply;
+    /// Tells everything about one file.
+    info Info(InfoRequest) -> InfoReply;
+    /// Lists the versions of a path.
+    versions Versions(VersionsRequest) -> VersionsReply;
+    /// Marks files as deleted.
+    remove Remove(RemoveRequest) -> RemoveReply;
+    /// Lists the nodes of the mesh.
+    peers Peers(PeersRequest) -> PeersReply;
+    /// Makes an invite.
+    invite Invite(InviteRequest) -> InviteReply;
+    /// Enters a mesh.
+    join Join(JoinRequest) -> JoinReply;
+    /// Counts.
+    stats Stats(StatsRequest) -> StatsReply;
+    /// Judges the state of things.
+    health Health(HealthRequest) -> HealthReply;
+}
+
+/// Everything that can be asked of a node or of a home without a running one.
+pub trait Operations: Send + Sync {
+    /// Does a call.
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, OperationError>>;
+
+    /// Stores the entries of `source`. What the reply lists as stored is durable.
+    fn put<'a>(
+        &'a self,
+        request: PutRequest,
+        source: &'a mut dyn Source,
+        events: EventFn,
+    ) -> BoxFuture<'a, Result<PutReply, OperationError>>;
+
+    /// Fetches files into `sink`.
+    fn get<'a>(
+        &'a self,
+        request: GetRequest,
+        sink: &'a mut dyn Sink,
+        events: EventFn,
+    ) -> BoxFuture<'a, Result<GetReply, OperationError>>;
+}

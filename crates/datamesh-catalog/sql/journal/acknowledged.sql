@@ -1,0 +1,1 @@
+SELECT acknowledged FROM segment WHERE transfer = ?1 AND id = ?2

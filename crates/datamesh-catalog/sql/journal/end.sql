@@ -1,0 +1,1 @@
+DELETE FROM transfer WHERE id = ?1

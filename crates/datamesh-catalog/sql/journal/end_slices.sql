@@ -1,0 +1,1 @@
+DELETE FROM slice WHERE transfer = ?1

@@ -1,0 +1,1 @@
+DELETE FROM witness WHERE device = ?1

@@ -1,0 +1,1 @@
+SELECT sequence, hash, sum FROM witness WHERE device = ?1

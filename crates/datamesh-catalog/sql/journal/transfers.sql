@@ -1,0 +1,1 @@
+SELECT id, record, sum FROM transfer ORDER BY id

@@ -1,0 +1,1 @@
+SELECT bytes, sum FROM advert WHERE node = ?1

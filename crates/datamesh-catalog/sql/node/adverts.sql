@@ -1,0 +1,1 @@
+SELECT bytes, sum FROM advert ORDER BY node

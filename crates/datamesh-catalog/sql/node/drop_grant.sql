@@ -1,0 +1,1 @@
+DELETE FROM seen_grant WHERE id = ?1

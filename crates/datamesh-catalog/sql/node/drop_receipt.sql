@@ -1,0 +1,1 @@
+DELETE FROM receipt WHERE segment = ?1 AND node = ?2 AND shard = ?3

@@ -1,0 +1,1 @@
+DELETE FROM advert WHERE node = ?1

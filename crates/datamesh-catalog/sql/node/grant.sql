@@ -1,0 +1,1 @@
+SELECT bytes, sum FROM seen_grant WHERE id = ?1

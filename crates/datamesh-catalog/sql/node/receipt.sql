@@ -1,0 +1,1 @@
+SELECT bytes, sum FROM receipt WHERE segment = ?1 AND node = ?2 AND shard = ?3

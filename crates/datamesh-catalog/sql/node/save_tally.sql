@@ -1,0 +1,1 @@
+UPDATE tally SET count = ?2 WHERE name = ?1

@@ -1,0 +1,1 @@
+SELECT value, sum FROM setting WHERE name = ?1

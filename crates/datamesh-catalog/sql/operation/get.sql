@@ -1,0 +1,1 @@
+SELECT bytes FROM operation WHERE id = ?1

@@ -1,0 +1,1 @@
+INSERT INTO operation (id, bytes) VALUES (?1, ?2)

@@ -1,0 +1,1 @@
+SELECT id, bytes FROM operation WHERE id BETWEEN ?1 AND ?2 ORDER BY id

@@ -1,0 +1,2 @@
+ROLLBACK TO turn;
+RELEASE turn

@@ -1,0 +1,187 @@
+//! The look at everything: pages, rows, logs, and what is derived from them.
+
+use std::collections::BTreeMap;
+
+use datamesh_core::catalog::{Change, Operation};
+use datamesh_core::{DeviceId, Hash};
+use rusqlite::Connection;
+
+use crate::database::integrity;
+use crate::error::{CatalogError, Result, damaged, read};
+use crate::index::{self, Step};
+
+use super::record::{
+    self, LOGS, LogState, PathState, Place, Standing, Tally, load, require, tally_key,
+};
+use super::{AccountDb, fold, operations};
+
+/// What a check has looked at and found intact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Checked {
+    /// Logs.
+    pub logs: u64,
+    /// Operations: bytes, hash, predecessor and clock, and the signature of each log's last, which
+    /// covers all before it.
+    pub operations: u64,
+    /// Rows derived from them.
+    pub rows: u64,
+}
+
+impl AccountDb {
+    /// Looks at every page, row and log, and compares what is derived with the operations. Takes time in proportion to the size; readers and writers go on.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] with the first thing that does not hold.
+    pub fn check(&self) -> Result<Checked> {
+        self.read(|connection| {
+            integrity(connection)?;
+            let logs = logs(connection)?;
+            let mut checked = Checked { logs: logs.len() as u64, ..Checked::default() };
+            for (device, log) in &logs {
+                checked.operations += check_log(connection, device, log)?;
+            }
+            let tally: Tally = require(connection, &tally_key(), "the counts")?;
+            let counts_hold = tally.logs == checked.logs && tally.operations == checked.operations;
+            if !counts_hold || operations::count(connection)? != checked.operations {
+                return Err(damaged("the counts", "the number of operations is another"));
+            }
+            checked.rows = check_rows(connection, &tally)?;
+            Ok(checked)
+        })
+    }
+}
+
+/// All logs by their devices; their number is bounded.
+fn logs(connection: &Connection) -> Result<BTreeMap<DeviceId, LogState>> {
+    let mut logs = BTreeMap::new();
+    index::walk_prefix(connection, LOGS, &[], |device, value| {
+        let device = device.try_into().map_err(|_| damaged("a log", "its id is malformed"))?;
+        logs.insert(DeviceId(device), read("a log", value)?);
+        Ok(Step::On)
+    })?;
+    Ok(logs)
+}
+
+/// Checks the chain of a log and that each operation left its rows.
+fn check_log(connection: &Connection, device: &DeviceId, log: &LogState) -> Result<u64> {
+    let (mut sequence, mut previous, mut clock) = (0, Hash([0; 32]), 0);
+    operations::range(connection, log.row(0), log.row(record::SEQUENCE_MAX), |row, operation| {
+        sequence += 1;
+        let follows = row == log.row(sequence)
+            && operation.sequence == sequence
+            && operation.device == *device
+            && operation.previous == previous
+            && operation.clock > clock;
+        if !follows {
+            return Err(damaged("a log", "an operation does not follow the one before"));
+        }
+        (previous, clock) = (operation.hash(), operation.clock);
+        check_derived(connection, &operation, &Place::of(&operation, previous, row))?;
+        if sequence == log.sequence {
+            operation.verify(&log.key).map_err(|error| damaged("a log", error.to_string()))?;
+        }
+        Ok(true)
+    })?;
+    if (sequence, previous, clock) != (log.sequence, log.hash, log.clock) {
+        return Err(damaged("a log", "it does not end where it should"));
+    }
+    Ok(sequence)
+}
+
+/// Checks that an operation is found by its path and version, and is not above what counts.
+fn check_derived(connection: &Connection, operation: &Operation, place: &Place) -> Result<()> {
+    let wrong = |reason: &str| Err(damaged("what is derived of an operation", reason));
+    let (path, file, tags) = match &operation.change {
+        Change::Put(put) => (&put.path, put.file, &put.tags[..]),
+        Change::Delete(delete) => (&delete.path, delete.file, &[][..]),
+        Change::Unknown { .. } => return Ok(()),
+    };
+    let version = record::version_key(path, place.clock, &place.device);
+    if load::<Place>(connection, &version, "a version")?.as_ref() != Some(place) {
+        return wrong("its path does not have the version");
+    }
+    let Some(state) = fold::path_state(connection, path)? else {
+        return wrong("its path is missing");
+    };
+    if state.place.rank() < place.rank() {
+        return wrong("its path has an older version");
+    }
+    if state.place == *place {
+        for tag in tags {
+            if index::get(connection, &record::tag_key(tag, path))?.is_none() {
+                return wrong("a tag does not lead to its path");
+            }
+        }
+    }
+    let known = load::<record::FileState>(connection, &record::file_key(&file), "a file")?;
+    if known.is_none_or(|known| known.place.rank() < place.rank()) {
+        return wrong("its file is missing or has an older operation");
+    }
+    if let Some(id) = fold::version_of(&operation.change) {
+        let known = load::<Place>(connection, &record::version_id_key(&id), "a version")?;
+        if known.is_none_or(|known| known.rank() < place.rank()) {
+            return wrong("its version id is missing or has an older operation");
+        }
+    }
+    Ok(())
+}
+
+/// Walks every derived row, so that each sum and each neighbour is looked at, and counts again.
+fn check_rows(connection: &Connection, tally: &Tally) -> Result<u64> {
+    let (mut rows, mut owed) = (0, 0);
+    let mut counted = Tally::default();
+    let mut markers_and_versions = 0;
+    index::walk(connection, &[1], |key, value| {
+        rows += 1;
+        match key.first() {
+            Some(b'o') => owed += 1,
+            Some(b'v') => markers_and_versions += 1,
+            Some(b'p' | b'd') => {
+                let state: PathState = read("a path", value)?;
+                let deleted = key.first() == Some(&b'd');
+                if deleted != (state.standing == Standing::Deleted) {
+                    return Err(damaged("a path", "it stands among the wrong ones"));
+                }
+                match state.standing {
+                    Standing::File => {
+                        counted.files += 1;
+                        counted.bytes = counted.bytes.saturating_add(state.size);
+                    }
+                    Standing::Folder => counted.folders += 1,
+                    Standing::Deleted => counted.deleted += 1,
+                }
+                counted.versions += state.versions;
+                operations::at(connection, &state.place)?;
+            }
+            Some(b't') if !tag_holds(connection, key)? => {
+                return Err(damaged("a tag", "its path does not have it"));
+            }
+            _ => {}
+        }
+        Ok(Step::On)
+    })?;
+    let holds = (counted.files, counted.folders, counted.deleted, counted.bytes, owed)
+        == (tally.files, tally.folders, tally.deleted, tally.bytes, tally.owed)
+        && counted.versions == markers_and_versions;
+    if holds { Ok(rows) } else { Err(damaged("the counts", "they are not what they count")) }
+}
+
+/// Whether the path under a tag has that tag now.
+fn tag_holds(connection: &Connection, key: &[u8]) -> Result<bool> {
+    let wrong = || -> CatalogError { damaged("a tag", "its key is malformed") };
+    let length = key.get(1..3).map(|b| usize::from(b[0]) << 8 | usize::from(b[1]));
+    let (tag, path) = length
+        .and_then(|length| key[3..].split_at_checked(length))
+        .and_then(|(tag, path)| {
+            Some((std::str::from_utf8(tag).ok()?, std::str::from_utf8(path).ok()?))
+        })
+        .ok_or_else(wrong)?;
+    let path = path.parse().map_err(|_| wrong())?;
+    let Some(state) = fold::path_state(connection, &path)? else {
+        return Ok(false);
+    };
+    match operations::at(connection, &state.place)?.change {
+        Change::Put(put) => Ok(put.tags.iter().any(|held| held == tag)),
+        _ => Ok(false),
+    }
+}

@@ -1,0 +1,192 @@
+//! From operations to what is derived of them.
+//!
+//! Of several operations on one path, file or version id the one with the highest clock counts, and
+//! of equal clocks the one of the highest device. So the result is the same whatever the order in
+//! which logs are folded, and an operation is never undone by an older one that arrives late.
+
+use datamesh_core::catalog::{Change, Operation};
+use datamesh_core::{FileId, MeshPath, VersionId};
+use rusqlite::Connection;
+
+use crate::error::{CatalogError, Result, damaged};
+use crate::index;
+
+use super::operations;
+use super::record::{
+    self, FileState, PathState, Place, Standing, Tally, deleted_key, file_key, live_key, load,
+    save, tag_key, version_id_key, version_key,
+};
+
+/// What the fold needs of a put or a delete marker.
+struct Effect<'a> {
+    path: &'a MeshPath,
+    file: FileId,
+    version: VersionId,
+    standing: Standing,
+    size: u64,
+    tags: &'a [String],
+}
+
+impl<'a> Effect<'a> {
+    fn of(change: &'a Change) -> Option<Self> {
+        match change {
+            Change::Put(put) => Some(Self {
+                path: &put.path,
+                file: put.file,
+                version: put.version,
+                standing: put.kind.into(),
+                size: put.size,
+                tags: &put.tags,
+            }),
+            Change::Delete(delete) => Some(Self {
+                path: &delete.path,
+                file: delete.file,
+                version: delete.version,
+                standing: Standing::Deleted,
+                size: 0,
+                tags: &[],
+            }),
+            Change::Unknown { .. } => None,
+        }
+    }
+}
+
+/// The version id that a change brings.
+pub(super) fn version_of(change: &Change) -> Option<VersionId> {
+    Effect::of(change).map(|effect| effect.version)
+}
+
+/// Folds one stored operation.
+pub(super) fn fold(
+    connection: &Connection,
+    operation: &Operation,
+    place: &Place,
+    tally: &mut Tally,
+) -> Result<()> {
+    tally.operations += 1;
+    tally.clock = tally.clock.max(operation.clock);
+    let Some(effect) = Effect::of(&operation.change) else {
+        return Ok(());
+    };
+    save(connection, &version_key(effect.path, place.clock, &place.device), place)?;
+    let id_key = version_id_key(&effect.version);
+    let known: Option<Place> = load(connection, &id_key, "a version")?;
+    if known.is_none_or(|known| known.rank() < place.rank()) {
+        save(connection, &id_key, place)?;
+    }
+    let file_key = file_key(&effect.file);
+    let known: Option<FileState> = load(connection, &file_key, "a file")?;
+    if known.is_none_or(|known| known.place.rank() < place.rank()) {
+        let state = FileState { place: place.clone(), path: effect.path.clone() };
+        save(connection, &file_key, &state)?;
+    }
+    if effect.standing != Standing::Deleted {
+        tally.versions += 1;
+        tally.version_bytes = tally.version_bytes.saturating_add(effect.size);
+    }
+    fold_path(connection, &effect, place, tally)
+}
+
+/// What stands at a path, deleted or not.
+pub(super) fn path_state(connection: &Connection, path: &MeshPath) -> Result<Option<PathState>> {
+    match load(connection, &live_key(path), "a path")? {
+        Some(state) => Ok(Some(state)),
+        None => load(connection, &deleted_key(path), "a path"),
+    }
+}
+
+fn fold_path(
+    connection: &Connection,
+    effect: &Effect<'_>,
+    place: &Place,
+    tally: &mut Tally,
+) -> Result<()> {
+    let path = effect.path;
+    let before = path_state(connection, path)?;
+    let versions = before.as_ref().map_or(0, |state| state.versions) + 1;
+    if let Some(before) = &before
+        && before.place.rank() > place.rank()
+    {
+        let key = key_of(path, before.standing);
+        return save(connection, &key, &PathState { versions, ..before.clone() });
+    }
+    if let Some(before) = &before {
+        uncount(tally, before)?;
+        drop_tags(connection, path, before, effect.tags)?;
+        let moves =
+            (before.standing == Standing::Deleted) != (effect.standing == Standing::Deleted);
+        if moves && !index::remove(connection, &key_of(path, before.standing))? {
+            return Err(damaged("a path", "it is missing"));
+        }
+    }
+    for tag in effect.tags {
+        index::put(connection, &tag_key(tag, path), &[])?;
+    }
+    let state = PathState {
+        place: place.clone(),
+        file: effect.file,
+        standing: effect.standing,
+        size: effect.size,
+        tags: effect.tags.len() as u16,
+        versions,
+    };
+    count(tally, &state);
+    save(connection, &key_of(path, effect.standing), &state)
+}
+
+fn key_of(path: &MeshPath, standing: Standing) -> Vec<u8> {
+    match standing {
+        Standing::File | Standing::Folder => live_key(path),
+        Standing::Deleted => deleted_key(path),
+    }
+}
+
+/// Removes the tags that the version before had and the new one has not.
+fn drop_tags(
+    connection: &Connection,
+    path: &MeshPath,
+    before: &PathState,
+    kept: &[String],
+) -> Result<()> {
+    if before.tags == 0 {
+        return Ok(());
+    }
+    let operation = operations::at(connection, &before.place)?;
+    if let Change::Put(put) = &operation.change {
+        for tag in put.tags.iter().filter(|tag| !kept.contains(tag)) {
+            index::remove(connection, &tag_key(tag, path))?;
+        }
+    }
+    Ok(())
+}
+
+fn count(tally: &mut Tally, state: &PathState) {
+    match state.standing {
+        Standing::File => {
+            tally.files += 1;
+            tally.bytes = tally.bytes.saturating_add(state.size);
+        }
+        Standing::Folder => tally.folders += 1,
+        Standing::Deleted => tally.deleted += 1,
+    }
+}
+
+fn uncount(tally: &mut Tally, state: &PathState) -> Result<()> {
+    let taken = match state.standing {
+        Standing::File => {
+            tally.bytes = tally.bytes.saturating_sub(state.size);
+            tally.files.checked_sub(1).map(|files| tally.files = files)
+        }
+        Standing::Folder => tally.folders.checked_sub(1).map(|folders| tally.folders = folders),
+        Standing::Deleted => tally.deleted.checked_sub(1).map(|deleted| tally.deleted = deleted),
+    };
+    taken.ok_or_else(|| damaged("the counts", "they are below what they count"))
+}
+
+/// Refuses a version id that is known already: a writer that draws one twice would hide a version.
+pub(super) fn refuse_taken(connection: &Connection, version: &VersionId) -> Result<()> {
+    match index::get(connection, &record::version_id_key(version))? {
+        None => Ok(()),
+        Some(_) => Err(CatalogError::VersionTaken { version: *version }),
+    }
+}

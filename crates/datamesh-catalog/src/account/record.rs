@@ -1,0 +1,245 @@
+//! Keys and values of the derived map. Numbers in keys are big-endian, so that byte order is their
+//! order; a path in a key that goes on ends with a zero byte, which no path holds.
+//!
+//! | key | value | |
+//! |---|---|---|
+//! | `a` | [`OwnerRecord`] | whose catalog this is |
+//! | `c` | [`Tally`] | counts, and the highest clock seen |
+//! | `d` path | [`PathState`] | a deleted path |
+//! | `f` file id | [`FileState`] | the newest operation that names the file |
+//! | `i` version id | [`Place`] | the operation that made the version |
+//! | `l` device | [`LogState`] | the end of a log |
+//! | `o` segment, shard | version id | a shard not yet stored |
+//! | `p` path | [`PathState`] | a path that is not deleted |
+//! | `t` length, tag, path | nothing | a path whose current version has the tag |
+//! | `v` path, 0, clock, device | [`Place`] | a version or delete marker of a path |
+
+use datamesh_core::catalog::{EntryKind, Operation};
+use datamesh_core::wire::{Decode, Encode, Reader, WireError, Writer};
+use datamesh_core::{
+    AccountId, DeviceId, FileId, Hash, MeshPath, PublicKey, SegmentId, VersionId, record,
+};
+use rusqlite::Connection;
+
+use crate::error::{Result, damaged, read};
+use crate::index;
+
+/// Bits of an operation's row id that count within its log. Leaves room for 2²³ logs.
+const SEQUENCE_BITS: u32 = 40;
+
+/// Highest sequence that fits a row id.
+pub(super) const SEQUENCE_MAX: u64 = (1 << SEQUENCE_BITS) - 1;
+
+/// Most logs of an account.
+pub(super) const LOGS_MAX: u64 = 1 << 16;
+
+record! {
+    /// Whose catalog this is.
+    pub struct OwnerRecord {
+        pub account: AccountId,
+        pub device: DeviceId,
+    }
+}
+
+record! {
+    /// Counts over the whole catalog.
+    #[derive(Debug, Clone, Default, PartialEq, Eq)]
+    pub struct Tally {
+        pub logs: u64,
+        pub operations: u64,
+        pub files: u64,
+        pub folders: u64,
+        pub deleted: u64,
+        pub versions: u64,
+        pub bytes: u64,
+        pub version_bytes: u64,
+        pub owed: u64,
+        pub clock: u64,
+    }
+}
+
+record! {
+    /// The end of a log.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct LogState {
+        pub number: u64,
+        pub key: PublicKey,
+        pub sequence: u64,
+        pub hash: Hash,
+        pub clock: u64,
+    }
+}
+
+impl LogState {
+    /// A log without operations.
+    pub(super) fn first(number: u64, key: PublicKey) -> Self {
+        Self { number, key, sequence: 0, hash: Hash([0; 32]), clock: 0 }
+    }
+
+    /// Row id of the log's operation `sequence`.
+    pub(super) fn row(&self, sequence: u64) -> u64 {
+        self.number << SEQUENCE_BITS | sequence
+    }
+}
+
+record! {
+    /// Where an operation is, its hash, and its rank among the operations of the account.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Place {
+        pub row: u64,
+        pub hash: Hash,
+        pub clock: u64,
+        pub device: DeviceId,
+    }
+}
+
+impl Place {
+    pub(super) fn of(operation: &Operation, hash: Hash, row: u64) -> Self {
+        Self { row, hash, clock: operation.clock, device: operation.device }
+    }
+
+    /// Of two operations on the same thing the one with the higher rank counts.
+    pub(super) fn rank(&self) -> (u64, DeviceId) {
+        (self.clock, self.device)
+    }
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    File,
+    Folder,
+    Deleted,
+}
+
+impl From<EntryKind> for Standing {
+    fn from(kind: EntryKind) -> Self {
+        match kind {
+            EntryKind::File => Self::File,
+            EntryKind::Folder => Self::Folder,
+        }
+    }
+}
+
+impl Encode for Standing {
+    fn encode(&self, out: &mut Writer) {
+        out.u8(match self {
+            Self::File => 1,
+            Self::Folder => 2,
+            Self::Deleted => 3,
+        });
+    }
+}
+
+impl Decode for Standing {
+    fn decode(from: &mut Reader<'_>) -> std::result::Result<Self, WireError> {
+        match from.u8()? {
+            1 => Ok(Self::File),
+            2 => Ok(Self::Folder),
+            3 => Ok(Self::Deleted),
+            _ => Err(WireError::Invalid { field: "standing" }),
+        }
+    }
+}
+
+record! {
+    /// A path: its current version and what the counts need of it.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct PathState {
+        pub place: Place,
+        pub file: FileId,
+        pub standing: Standing,
+        pub size: u64,
+        pub tags: u16,
+        pub versions: u64,
+    }
+}
+
+record! {
+    /// A file: where its newest operation put it.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct FileState {
+        pub place: Place,
+        pub path: MeshPath,
+    }
+}
+
+pub(super) fn owner_key() -> Vec<u8> {
+    vec![b'a']
+}
+
+pub(super) fn tally_key() -> Vec<u8> {
+    vec![b'c']
+}
+
+pub(super) fn log_key(device: &DeviceId) -> Vec<u8> {
+    [b"l", &device.0[..]].concat()
+}
+
+pub(super) const LOGS: &[u8] = b"l";
+pub(super) const LIVE: &[u8] = b"p";
+pub(super) const DELETED: &[u8] = b"d";
+pub(super) const FILES: &[u8] = b"f";
+pub(super) const VERSION_IDS: &[u8] = b"i";
+pub(super) const OWED: &[u8] = b"o";
+
+pub(super) fn live_key(path: &MeshPath) -> Vec<u8> {
+    [LIVE, path.as_str().as_bytes()].concat()
+}
+
+pub(super) fn deleted_key(path: &MeshPath) -> Vec<u8> {
+    [DELETED, path.as_str().as_bytes()].concat()
+}
+
+pub(super) fn file_key(file: &FileId) -> Vec<u8> {
+    [FILES, &file.0].concat()
+}
+
+pub(super) fn version_id_key(version: &VersionId) -> Vec<u8> {
+    [VERSION_IDS, &version.0].concat()
+}
+
+pub(super) fn owed_key(segment: &SegmentId, shard: u8) -> Vec<u8> {
+    [OWED, &segment.0, &[shard]].concat()
+}
+
+/// Before the paths that have a tag. The length keeps one tag from beginning another.
+pub(super) fn tag_prefix(tag: &str) -> Vec<u8> {
+    [b"t", &(tag.len() as u16).to_be_bytes()[..], tag.as_bytes()].concat()
+}
+
+pub(super) fn tag_key(tag: &str, path: &MeshPath) -> Vec<u8> {
+    [&tag_prefix(tag), path.as_str().as_bytes()].concat()
+}
+
+/// Before the versions of a path.
+pub(super) fn versions_prefix(path: &MeshPath) -> Vec<u8> {
+    [b"v", path.as_str().as_bytes(), &[0]].concat()
+}
+
+pub(super) fn version_key(path: &MeshPath, clock: u64, device: &DeviceId) -> Vec<u8> {
+    [&versions_prefix(path)[..], &clock.to_be_bytes(), &device.0].concat()
+}
+
+/// The record at `key`.
+pub(super) fn load<T: Decode>(
+    connection: &Connection,
+    key: &[u8],
+    what: &'static str,
+) -> Result<Option<T>> {
+    index::get(connection, key)?.map(|value| read(what, &value)).transpose()
+}
+
+/// The record at `key`, which must be there.
+pub(super) fn require<T: Decode>(
+    connection: &Connection,
+    key: &[u8],
+    what: &'static str,
+) -> Result<T> {
+    load(connection, key, what)?.ok_or_else(|| damaged(what, "it is missing"))
+}
+
+/// Sets the record at `key`.
+pub(super) fn save(connection: &Connection, key: &[u8], value: &impl Encode) -> Result<()> {
+    index::put(connection, key, &value.to_bytes())
+}

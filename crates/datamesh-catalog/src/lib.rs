@@ -1,0 +1,30 @@
+//! All SQL of DataMesh: two databases, two types.
+//!
+//! [`AccountDb`] is what an account owns: its devices' operations, and the paths, versions and tags
+//! that follow from them. [`NodeDb`] is what a node remembers of its mesh: adverts, receipts and
+//! grants, each of which somebody else still has. The first refuses to serve what it cannot prove;
+//! the second is thrown away and rebuilt.
+//!
+//! Calls block: run them where blocking is allowed. Types are shared by reference between threads;
+//! writers that meet share one synced transaction, readers never wait for writers.
+
+mod account;
+mod database;
+mod error;
+mod group;
+mod index;
+mod journal;
+mod node;
+mod readers;
+mod sum;
+
+pub use account::{
+    AccountDb, Append, Checked, Cursor, Entry, ListQuery, Listed, Named, OPERATIONS_MAX, Owed,
+    Owner, PAGE_ROWS_MAX, Page, Summary, Tip, Totals, Version,
+};
+pub use error::{CatalogError, Damage};
+pub use journal::{
+    Journal, SEALED_BYTES_MAX, SLICES_MAX, SOURCE_BYTES_MAX, SegmentWritten, SliceDone, Source,
+    TRANSFERS_MAX, Transfer,
+};
+pub use node::{Counter, NodeDb, NodeLimits};

@@ -1,0 +1,15 @@
+//! The catalog as its users meet it: every test opens real files.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod crash;
+mod damage;
+mod fixture;
+mod group;
+mod journal;
+mod list;
+mod log;
+mod measure;
+mod model;
+mod node;
+mod query;
+mod schema;

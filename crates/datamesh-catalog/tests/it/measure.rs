@@ -1,0 +1,100 @@
+//! How long things take. Asserts nothing; run by hand:
+//! `cargo test -p datamesh-catalog measure -- --ignored --nocapture`.
+#![expect(clippy::print_stderr, reason = "figures are for whoever runs this")]
+
+use std::time::Instant;
+
+use datamesh_core::catalog::Change;
+
+use crate::fixture::{Catalog, append, change, path, put};
+
+fn changes(from: usize, count: usize) -> Vec<Change> {
+    (from..from + count)
+        .map(|n| change(put(&format!("folder {:04}/file {n:07}", n / 500), &format!("v{n}"))))
+        .collect()
+}
+
+#[test]
+#[ignore = "measures"]
+fn measure() {
+    let catalog = Catalog::new();
+    let made = catalog.append(changes(50_000_000, 1000));
+    let start = Instant::now();
+    for operation in &made {
+        operation.verify(&catalog.db.owner().log_key).unwrap();
+    }
+    eprintln!("checking a signature: {:.1} µs", start.elapsed().as_secs_f64() * 1e3);
+    let start = Instant::now();
+    for operation in &made {
+        crate::fixture::sign(1, datamesh_core::Context::Operation, &operation.hash().0);
+    }
+    eprintln!("making a signature as the tests do: {:.1} µs", start.elapsed().as_secs_f64() * 1e3);
+    let mut next = 0;
+    for (size, calls) in [(1, 200), (100, 50), (1000, 10)] {
+        let start = Instant::now();
+        for _ in 0..calls {
+            catalog.append(changes(next, size));
+            next += size;
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        let rate = (size * calls) as f64 / seconds;
+        eprintln!(
+            "append of {size}: {rate:.0} changes/s, {:.2} ms a call",
+            seconds * 1e3 / calls as f64
+        );
+    }
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let db = &catalog.db;
+            scope.spawn(move || {
+                for n in 0..100 {
+                    append(db, 1, changes(10_000_000 + thread * 1000 + n, 1)).unwrap();
+                }
+            });
+        }
+    });
+    eprintln!("append of 1 by 8 threads: {:.0} changes/s", 800.0 / start.elapsed().as_secs_f64());
+    let start = Instant::now();
+    let before = next;
+    while next < 120_000 {
+        catalog.append(changes(next, 1000));
+        next += 1000;
+    }
+    eprintln!(
+        "filling to 120,000 files: {:.0} changes/s",
+        (next - before) as f64 / start.elapsed().as_secs_f64()
+    );
+    let catalog = catalog.reopened();
+    let bytes = std::fs::metadata(catalog.file()).unwrap().len();
+    eprintln!("{} bytes of database a file", bytes / next as u64);
+    let start = Instant::now();
+    let catalog = catalog.reopened();
+    eprintln!("close and open: {:.2} ms", start.elapsed().as_secs_f64() * 1e3);
+    let lookups = 20_000;
+    let start = Instant::now();
+    for n in 0..lookups {
+        let n = n * 7919 % 15_000;
+        let at = format!("folder {:04}/file {n:07}", n / 500);
+        assert!(catalog.db.lookup(&path(&at)).unwrap().is_some(), "{at}");
+    }
+    eprintln!("lookup: {:.1} µs", start.elapsed().as_secs_f64() * 1e6 / f64::from(lookups as u32));
+    let start = Instant::now();
+    for n in 0..lookups {
+        assert!(catalog.db.lookup(&path(&format!("folder 0001/none {n}"))).unwrap().is_none());
+    }
+    eprintln!(
+        "lookup of nothing: {:.1} µs",
+        start.elapsed().as_secs_f64() * 1e6 / f64::from(lookups as u32)
+    );
+    let query = datamesh_catalog::ListQuery { recursive: true, ..Default::default() };
+    let start = Instant::now();
+    let page = catalog.db.list(&query).unwrap();
+    eprintln!("page of {} rows: {:.1} ms", page.rows.len(), start.elapsed().as_secs_f64() * 1e3);
+    let start = Instant::now();
+    let page = catalog.db.list(&datamesh_catalog::ListQuery::default()).unwrap();
+    eprintln!("page of {} folders: {:.1} ms", page.rows.len(), start.elapsed().as_secs_f64() * 1e3);
+    let start = Instant::now();
+    let checked = catalog.db.check().unwrap();
+    eprintln!("check of {} operations: {:.1} s", checked.operations, start.elapsed().as_secs_f64());
+}

@@ -1,0 +1,108 @@
+//! What every operation of the owner works with.
+
+use std::sync::Arc;
+
+use datamesh_catalog::AccountDb;
+use datamesh_codec::Pool;
+use datamesh_core::{Entropy, Executor, Grant, Scheme};
+use datamesh_crypto::DeviceKeys;
+use datamesh_engine::{Engine, Spread, block};
+
+use crate::error::ClientError;
+
+/// What a client is built from.
+pub struct ClientParts {
+    /// The data plane.
+    pub engine: Arc<Engine>,
+    /// The account's catalog on this device.
+    pub catalog: Arc<AccountDb>,
+    /// The device's keys.
+    pub keys: Arc<DeviceKeys>,
+    /// The account's permission to store.
+    pub grant: Arc<Grant>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// How far an operation is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of plaintext done.
+    pub bytes: u64,
+    /// Files done.
+    pub files: u64,
+}
+
+/// Is told of progress, never often enough to matter.
+pub type ProgressFn = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// The owner's side.
+pub struct Client {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) catalog: Arc<AccountDb>,
+    pub(crate) keys: Arc<DeviceKeys>,
+    pub(crate) grant: Arc<Grant>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) pool: Pool,
+}
+
+/// Segment buffers kept for reuse.
+const BUFFERS_KEPT: usize = 12;
+
+impl Client {
+    /// A client.
+    pub fn new(parts: ClientParts) -> Self {
+        Self {
+            engine: parts.engine,
+            catalog: parts.catalog,
+            keys: parts.keys,
+            grant: parts.grant,
+            entropy: parts.entropy,
+            pool: Pool::new(BUFFERS_KEPT),
+        }
+    }
+
+    /// The account's catalog on this device.
+    pub fn catalog(&self) -> &Arc<AccountDb> {
+        &self.catalog
+    }
+
+    /// The data plane.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    pub(crate) fn executor(&self) -> &dyn Executor {
+        &**self.engine.executor()
+    }
+
+    /// Runs a blocking call of the catalog.
+    pub(crate) async fn catalog_call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&AccountDb) -> Result<T, datamesh_catalog::CatalogError> + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let catalog = Arc::clone(&self.catalog);
+        match block(self.executor(), move || call(&catalog)).await {
+            Some(result) => Ok(result?),
+            None => Err(ClientError::Shutdown),
+        }
+    }
+
+    /// The scheme and spread of a put now.
+    pub(crate) fn protection(
+        &self,
+        asked: Option<Scheme>,
+        allow_degraded: bool,
+    ) -> Result<(Scheme, Spread), ClientError> {
+        let (domains, suited) = self.engine.domains();
+        if domains == 0 {
+            return Err(ClientError::NoNodes);
+        }
+        let scheme = asked.or(suited);
+        match scheme {
+            Some(scheme) if domains >= scheme.n() => Ok((scheme, Spread::Strict)),
+            _ if allow_degraded => Ok((asked.unwrap_or(Scheme::FOUR_TWO), Spread::Relaxed)),
+            _ => Err(ClientError::TooFewDomains { domains }),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Why an operation of the owner fails.
+
+use datamesh_catalog::CatalogError;
+use datamesh_core::stream::StreamError;
+use datamesh_core::wire::WireError;
+use datamesh_core::{MeshPath, SegmentId};
+use datamesh_crypto::content::SealError;
+use datamesh_crypto::frame::FrameError;
+use datamesh_engine::{ReadError, WriteError};
+
+/// Why an operation of the owner fails.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The mesh has too few failure domains for any scheme.
+    #[error(
+        "the mesh has {domains} failure domains and a put needs at least 6; \
+         with --allow-degraded it stores with less protection"
+    )]
+    TooFewDomains {
+        /// Domains of members that are not gone.
+        domains: usize,
+    },
+    /// No node is known at all.
+    #[error("no node of the mesh is known or can be reached")]
+    NoNodes,
+    /// A segment could not be stored.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A segment could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The catalog failed.
+    #[error("the catalog failed")]
+    Catalog(#[from] CatalogError),
+    /// What was fetched does not open.
+    #[error("a frame of segment {segment} cannot be opened")]
+    Frame {
+        /// The segment.
+        segment: SegmentId,
+        /// Which frame.
+        source: FrameError,
+    },
+    /// Sealed catalog data does not open.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// Opened catalog data is not what it should be.
+    #[error("the manifest cannot be read")]
+    Manifest(#[source] WireError),
+    /// A manifest does not fit the segment that it names.
+    #[error("the manifest names bytes that segment {segment} does not have")]
+    Slice {
+        /// The segment.
+        segment: SegmentId,
+    },
+    /// The file's hash is not the one of its version.
+    #[error("the content of {path} does not have its version's hash")]
+    Hash {
+        /// The file.
+        path: MeshPath,
+    },
+    /// There is no such file.
+    #[error("there is no file \"{name}\"")]
+    NotFound {
+        /// What was asked for.
+        name: String,
+    },
+    /// The file was deleted.
+    #[error("\"{name}\" was deleted; its versions are still there")]
+    Deleted {
+        /// What was asked for.
+        name: String,
+    },
+    /// There is no such version.
+    #[error("\"{name}\" has no version {version}")]
+    NoVersion {
+        /// What was asked for.
+        name: String,
+        /// Which version.
+        version: u64,
+    },
+    /// The range does not lie within the file.
+    #[error("bytes {start} to {end} are not in \"{name}\", which has {size}")]
+    Range {
+        /// The file.
+        name: String,
+        /// First byte.
+        start: u64,
+        /// One after the last.
+        end: u64,
+        /// Bytes of the file.
+        size: u64,
+    },
+    /// Tags that cannot be kept.
+    #[error("{0}")]
+    Tags(&'static str),
+    /// The other side of the operation broke off.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// This process is shutting down.
+    #[error("shutting down")]
+    Shutdown,
+}
+
+impl From<datamesh_codec::code::CodeError> for ClientError {
+    fn from(error: datamesh_codec::code::CodeError) -> Self {
+        // The pipeline makes its own buffers, so this cannot be the user's doing.
+        Self::Stream(StreamError::new(error))
+    }
+}

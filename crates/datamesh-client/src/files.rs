@@ -1,0 +1,130 @@
+//! What is asked of files beside their bytes: names, versions, placement, deletion.
+
+use datamesh_catalog::{Append, Entry, Named, Version};
+use datamesh_core::catalog::{Change, Delete, Put};
+use datamesh_core::{MeshPath, NodeId, Scheme, SegmentId, VersionId, seam};
+
+use crate::client::Client;
+use crate::error::ClientError;
+
+/// Where the shards of one segment are, as their holders say now.
+#[derive(Debug, Clone)]
+pub struct SegmentPlacement {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Its scheme, where it is known.
+    pub scheme: Option<Scheme>,
+    /// Shards and who holds them.
+    pub holders: Vec<(u8, NodeId)>,
+}
+
+impl SegmentPlacement {
+    /// Distinct shards that are held above k; negative where the segment cannot be read now.
+    pub fn margin(&self) -> Option<i32> {
+        let scheme = self.scheme?;
+        let mut shards: Vec<u8> = self.holders.iter().map(|(shard, _)| *shard).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        Some(shards.len() as i32 - scheme.k() as i32)
+    }
+}
+
+/// A version and where its segments are.
+#[derive(Debug, Clone)]
+pub struct VersionInfo {
+    /// The version.
+    pub version: Version,
+    /// Its segments; empty where its content lives in the catalog.
+    pub segments: Vec<SegmentPlacement>,
+}
+
+impl Client {
+    /// The version that `name` (a path, or the beginning of an id) and `number` stand for.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`], [`ClientError::Deleted`], [`ClientError::NoVersion`].
+    pub async fn resolve(&self, name: &str, number: Option<u64>) -> Result<Version, ClientError> {
+        let not_found = || ClientError::NotFound { name: name.to_owned() };
+        let asked = name.to_owned();
+        let named = self.catalog_call(move |catalog| catalog.resolve(&asked)).await?;
+        let found = match (named.ok_or_else(not_found)?, number) {
+            (Named::Version(id, _), None) => {
+                self.catalog_call(move |catalog| catalog.version_by_id(&id)).await?
+            }
+            (Named::Path(path) | Named::File(_, path) | Named::Version(_, path), Some(number)) => {
+                let version =
+                    self.catalog_call(move |catalog| catalog.version(&path, number)).await?;
+                let name = name.to_owned();
+                return version.ok_or(ClientError::NoVersion { name, version: number });
+            }
+            (Named::Path(path) | Named::File(_, path), None) => {
+                self.catalog_call(move |catalog| catalog.lookup(&path)).await?
+            }
+        };
+        let version = found.ok_or_else(not_found)?;
+        match version.entry {
+            Entry::Put(_) => Ok(version),
+            Entry::Delete(_) => Err(ClientError::Deleted { name: name.to_owned() }),
+        }
+    }
+
+    /// All versions and delete markers of a path, the oldest first, at most 1024.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] where the path was never there.
+    pub async fn versions(&self, name: &str) -> Result<Vec<Version>, ClientError> {
+        let not_found = || ClientError::NotFound { name: name.to_owned() };
+        let asked = name.to_owned();
+        let named = self.catalog_call(move |catalog| catalog.resolve(&asked)).await?;
+        let (Named::Path(path) | Named::File(_, path) | Named::Version(_, path)) =
+            named.ok_or_else(not_found)?;
+        self.catalog_call(move |catalog| catalog.versions(&path, 0, 1024)).await
+    }
+
+    /// Marks files as deleted, all in one transaction. Their versions and space stay.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] and [`ClientError::Deleted`] name the first that is not there;
+    /// nothing is deleted then.
+    pub async fn remove(&self, names: &[String]) -> Result<Vec<MeshPath>, ClientError> {
+        let mut changes = Vec::new();
+        let mut paths = Vec::new();
+        for name in names {
+            let version = self.resolve(name, None).await?;
+            let Entry::Put(put) = version.entry else { continue };
+            paths.push(put.path.clone());
+            changes.push(Change::Delete(Delete {
+                file: put.file,
+                version: VersionId(seam::random(&*self.entropy)),
+                path: put.path,
+                created: self.engine.now(),
+            }));
+        }
+        let (keys, now) = (std::sync::Arc::clone(&self.keys), self.engine.now());
+        self.catalog_call(move |catalog| {
+            let append = Append { changes, owed: Vec::new(), now };
+            catalog.append(append, |body| keys.sign_operation(body))
+        })
+        .await?;
+        Ok(paths)
+    }
+
+    /// Asks every member where the segments of a version are.
+    ///
+    /// # Errors
+    /// [`ClientError`] where the manifest cannot be read.
+    pub async fn placement(&self, put: &Put) -> Result<Vec<SegmentPlacement>, ClientError> {
+        let Some(manifest) = self.manifest(put).await? else { return Ok(Vec::new()) };
+        let mut segments: Vec<SegmentId> = Vec::new();
+        for slice in &manifest.slices {
+            // Slices of one segment are neighbours, so the last one is all there is to compare.
+            if segments.last() != Some(&slice.segment) {
+                segments.push(slice.segment);
+            }
+        }
+        let census = self.engine.census(&segments).await;
+        let scheme = put.protection.map(|protection| protection.scheme);
+        let placed = segments.into_iter().zip(census);
+        Ok(placed.map(|(segment, holders)| SegmentPlacement { segment, scheme, holders }).collect())
+    }
+}

@@ -1,0 +1,325 @@
+//! Fetching: manifests become slices, slices are fetched ahead of the reader, opened, checked and
+//! handed on in order.
+//!
+//! Promised: no byte reaches the sink that was not verified against its shard's root or proof and
+//! opened with its slice's key; an entry ends well only if the whole content has its version's
+//! hash.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use datamesh_core::catalog::{Content, EntryKind, Put};
+use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Sink};
+use datamesh_core::{Hash, MeshPath, wire};
+use datamesh_crypto::{Manifest, Slice};
+use datamesh_engine::Fault;
+use tokio::sync::oneshot;
+
+use super::put::EntryFailure;
+use super::slices::{Fetch, Opened, Shared, open_slice};
+use crate::client::{Client, Progress, ProgressFn};
+use crate::error::ClientError;
+
+/// Plaintext fetched ahead of the reader.
+const AHEAD_BYTES: usize = 20 * 1024 * 1024;
+
+/// Slices fetched ahead of the reader, however small.
+const AHEAD_SLICES: usize = 64;
+
+/// Faults that a report lists.
+const FAULTS_MAX: usize = 100;
+
+/// A version to fetch, and the name it gets at the sink.
+pub struct GetItem {
+    /// The version.
+    pub put: Box<Put>,
+    /// Its name at the sink.
+    pub path: MeshPath,
+    /// Only these bytes; `None` for all.
+    pub range: Option<(u64, u64)>,
+}
+
+/// What came of a get.
+#[derive(Debug, Default)]
+pub struct GetReport {
+    /// Entries that arrived whole.
+    pub files: u64,
+    /// Bytes that they have.
+    pub bytes: u64,
+    /// Entries that did not.
+    pub failed: Vec<EntryFailure>,
+    /// The first error behind them.
+    pub error: Option<ClientError>,
+    /// Peers that failed on the way.
+    pub faults: Vec<Fault>,
+}
+
+/// One step of the stream, in order.
+enum Step {
+    Begin(EntryHead),
+    Plain(Bytes),
+    /// A slice under way.
+    Slice(oneshot::Receiver<Result<Opened, ClientError>>, Arc<AtomicBool>, usize),
+    /// The entry's end, and the hash it must have.
+    End(MeshPath, Option<Hash>),
+    /// The entry cannot be begun or goes no further.
+    Broken(MeshPath, ClientError),
+}
+
+impl Client {
+    /// Fetches versions to a sink, in order. Entries that fail are reported and the others go on.
+    ///
+    /// # Errors
+    /// [`ClientError::Stream`] where the sink breaks.
+    pub async fn get(
+        &self,
+        items: Vec<GetItem>,
+        sink: &mut dyn Sink,
+        progress: Option<ProgressFn>,
+    ) -> Result<GetReport, ClientError> {
+        let fetch =
+            if items.len() > 1 { Fetch::Shared(Arc::new(Shared::default())) } else { Fetch::Alone };
+        let mut run = GetRun {
+            client: self,
+            fetch,
+            steps: VecDeque::new(),
+            ahead: 0,
+            report: GetReport::default(),
+            entry: None,
+            progress,
+            done: Progress::default(),
+        };
+        for item in items {
+            run.schedule(item, sink).await?;
+        }
+        while !run.steps.is_empty() {
+            run.step(sink).await?;
+        }
+        Ok(run.report)
+    }
+}
+
+/// The entry that the sink has open.
+struct Entry {
+    path: MeshPath,
+    hasher: blake3::Hasher,
+    bytes: u64,
+    failed: bool,
+}
+
+struct GetRun<'a> {
+    client: &'a Client,
+    fetch: Fetch,
+    steps: VecDeque<Step>,
+    /// Plaintext bytes of the slices under way.
+    ahead: usize,
+    report: GetReport,
+    entry: Option<Entry>,
+    progress: Option<ProgressFn>,
+    done: Progress,
+}
+
+impl GetRun<'_> {
+    async fn schedule(&mut self, item: GetItem, sink: &mut dyn Sink) -> Result<(), ClientError> {
+        let GetItem { put, path, range } = item;
+        let (start, end) = range.unwrap_or((0, put.size));
+        let head = EntryHead {
+            path: path.clone(),
+            kind: put.kind,
+            mode: put.mode,
+            modified: put.modified,
+            size: Some(end - start),
+            source: None,
+        };
+        self.steps.push_back(Step::Begin(head));
+        if let Err(error) = self.content(&put, start, end, sink).await {
+            if matches!(error, ClientError::Stream(_)) {
+                return Err(error);
+            }
+            self.steps.push_back(Step::Broken(path, error));
+            return Ok(());
+        }
+        let hash = (range.is_none() && put.kind == EntryKind::File).then_some(put.hash);
+        self.steps.push_back(Step::End(path, hash));
+        Ok(())
+    }
+
+    async fn content(
+        &mut self,
+        put: &Put,
+        start: u64,
+        end: u64,
+        sink: &mut dyn Sink,
+    ) -> Result<(), ClientError> {
+        let key = self.client.keys.unwrap_key(&put.version, &put.key)?;
+        let opened = key.open(&put.version, put.content.tag(), put.content.sealed())?;
+        let manifest = match put.content {
+            Content::Inline(_) => {
+                let part = opened.get(start as usize..end as usize).unwrap_or_default();
+                self.steps.push_back(Step::Plain(Bytes::copy_from_slice(part)));
+                return Ok(());
+            }
+            Content::Manifest(_) => {
+                wire::decode::<Manifest>(&opened).map_err(ClientError::Manifest)?
+            }
+            Content::Meta(_) => {
+                let meta = wire::decode::<Manifest>(&opened).map_err(ClientError::Manifest)?;
+                self.client.long_manifest(&meta).await?
+            }
+        };
+        let mut at = 0u64;
+        for slice in manifest.slices {
+            let (from, to) = (at, at + u64::from(slice.plain_length));
+            at = to;
+            if to <= start || from >= end {
+                continue;
+            }
+            let part = (start.max(from) - from) as usize..(end.min(to) - from) as usize;
+            while !self.steps.is_empty()
+                && (self.ahead + part.len() > AHEAD_BYTES || self.steps.len() >= AHEAD_SLICES * 3)
+            {
+                self.step(sink).await?;
+            }
+            self.start(slice, part);
+        }
+        Ok(())
+    }
+
+    /// Starts fetching part of a slice.
+    fn start(&mut self, slice: Slice, part: std::ops::Range<usize>) {
+        let length = part.len();
+        self.ahead += length;
+        let (sender, receiver) = oneshot::channel();
+        let urgent = Arc::new(AtomicBool::new(false));
+        let (engine, pool, fetch) =
+            (Arc::clone(&self.client.engine), self.client.pool.clone(), self.fetch.clone());
+        let waiting = Arc::clone(&urgent);
+        self.client.executor().spawn(Box::pin(async move {
+            let opened = open_slice(&engine, &pool, &slice, part, &fetch, &waiting).await;
+            drop(sender.send(opened));
+        }));
+        self.steps.push_back(Step::Slice(receiver, urgent, length));
+    }
+
+    /// Carries the stream one step on.
+    async fn step(&mut self, sink: &mut dyn Sink) -> Result<(), ClientError> {
+        let Some(step) = self.steps.pop_front() else { return Ok(()) };
+        match step {
+            Step::Begin(head) => {
+                let path = head.path.clone();
+                self.entry =
+                    Some(Entry { path, hasher: blake3::Hasher::new(), bytes: 0, failed: false });
+                sink.begin(head).await?;
+            }
+            Step::Plain(bytes) => self.write(bytes, sink).await?,
+            Step::Slice(receiver, urgent, length) => {
+                urgent.store(true, Ordering::Relaxed);
+                let opened = receiver.await.map_err(|_| ClientError::Shutdown);
+                self.ahead -= length;
+                match opened.and_then(|opened| opened) {
+                    Ok(opened) => {
+                        let room = FAULTS_MAX.saturating_sub(self.report.faults.len());
+                        self.report.faults.extend(opened.faults.into_iter().take(room));
+                        self.write(opened.plain, sink).await?;
+                    }
+                    Err(error) => self.fail(error, sink).await?,
+                }
+            }
+            Step::End(path, hash) => {
+                let Some(entry) = self.entry.take() else { return Ok(()) };
+                if entry.failed {
+                    return Ok(());
+                }
+                let got = Hash(*entry.hasher.finalize().as_bytes());
+                if hash.is_some_and(|hash| hash != got) {
+                    self.entry = Some(Entry {
+                        path: path.clone(),
+                        hasher: blake3::Hasher::new(),
+                        bytes: 0,
+                        failed: false,
+                    });
+                    self.fail(ClientError::Hash { path }, sink).await?;
+                    self.entry = None;
+                    return Ok(());
+                }
+                sink.end(None).await?;
+                self.report.files += 1;
+                self.report.bytes += entry.bytes;
+                self.done.files += 1;
+                self.tell();
+            }
+            Step::Broken(_, error) => {
+                self.fail(error, sink).await?;
+                self.entry = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self) {
+        if let Some(progress) = &self.progress {
+            progress(self.done);
+        }
+    }
+
+    async fn write(&mut self, bytes: Bytes, sink: &mut dyn Sink) -> Result<(), ClientError> {
+        let Some(entry) = self.entry.as_mut().filter(|entry| !entry.failed) else {
+            return Ok(());
+        };
+        entry.hasher.update(&bytes);
+        entry.bytes += bytes.len() as u64;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let piece = rest.split_to(rest.len().min(PIECE_BYTES_MAX));
+            self.done.bytes += piece.len() as u64;
+            sink.write(piece).await?;
+        }
+        self.tell();
+        Ok(())
+    }
+
+    /// Ends the open entry badly; what still comes of it is passed over.
+    async fn fail(&mut self, error: ClientError, sink: &mut dyn Sink) -> Result<(), ClientError> {
+        let Some(entry) = self.entry.as_mut().filter(|entry| !entry.failed) else {
+            return Ok(());
+        };
+        entry.failed = true;
+        let reason = error.to_string();
+        let path = entry.path.clone();
+        sink.end(Some(reason.clone())).await?;
+        self.report.failed.push(EntryFailure { path, reason });
+        self.report.error.get_or_insert(error);
+        Ok(())
+    }
+}
+
+impl Client {
+    /// Fetches a manifest that is stored in segments of its own.
+    pub(crate) async fn long_manifest(&self, meta: &Manifest) -> Result<Manifest, ClientError> {
+        let urgent = AtomicBool::new(true);
+        let mut bytes = zeroize::Zeroizing::new(Vec::new());
+        for slice in &meta.slices {
+            let all = 0..slice.plain_length as usize;
+            let opened =
+                open_slice(&self.engine, &self.pool, slice, all, &Fetch::Alone, &urgent).await?;
+            bytes.extend_from_slice(&opened.plain);
+        }
+        wire::decode(&bytes).map_err(ClientError::Manifest)
+    }
+
+    /// The manifest of a version; nothing where its content lives in the catalog.
+    pub(crate) async fn manifest(&self, put: &Put) -> Result<Option<Manifest>, ClientError> {
+        let key = self.keys.unwrap_key(&put.version, &put.key)?;
+        let open = || key.open(&put.version, put.content.tag(), put.content.sealed());
+        match put.content {
+            Content::Inline(_) => Ok(None),
+            Content::Manifest(_) => wire::decode(&open()?).map(Some).map_err(ClientError::Manifest),
+            Content::Meta(_) => {
+                let meta = wire::decode::<Manifest>(&open()?).map_err(ClientError::Manifest)?;
+                Ok(Some(self.long_manifest(&meta).await?))
+            }
+        }
+    }
+}

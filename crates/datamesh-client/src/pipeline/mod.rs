@@ -1,0 +1,21 @@
+//! How files become segments and come back.
+
+mod get;
+mod put;
+mod segment;
+mod slices;
+
+pub use get::{GetItem, GetReport};
+pub use put::{EntryFailure, PutOptions, PutReport, StoredEntry};
+
+use datamesh_core::descriptor::{CELL_BYTES_MAX, SEGMENT_BYTES_MAX};
+use datamesh_crypto::frame::TAG_BYTES;
+
+/// Bytes of a frame in segments that hold one slice, and in packed ones: the largest.
+pub(crate) const FRAME: usize = CELL_BYTES_MAX;
+
+/// Plaintext of a frame.
+pub(crate) const FRAME_PLAIN: usize = FRAME - TAG_BYTES;
+
+/// Plaintext of a full segment: 64 frames. Larger files are cut here; smaller ones are packed.
+pub(crate) const SEGMENT_PLAIN: usize = SEGMENT_BYTES_MAX / FRAME * FRAME_PLAIN;

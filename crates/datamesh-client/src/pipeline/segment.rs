@@ -1,0 +1,141 @@
+//! From plaintext or finished ciphertext to a segment that is ready to be sent.
+
+use std::sync::Arc;
+
+use datamesh_codec::{Buffer, Layout, Pool, encode};
+use datamesh_core::descriptor::SUITE_AES256GCM_BLAKE3_RS;
+use datamesh_core::{Descriptor, Entropy, Grant, MeshId, Scheme, SegmentId};
+use datamesh_crypto::frame::{self, Sealer, TAG_BYTES};
+use datamesh_crypto::{DeviceKeys, Secret};
+use datamesh_engine::{SegmentWrite, Spread};
+
+use super::FRAME;
+use crate::error::ClientError;
+
+/// What sealing and coding need; shared by the jobs of one put.
+#[derive(Clone)]
+pub(super) struct Forge {
+    pub(super) keys: Arc<DeviceKeys>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) grant: Arc<Grant>,
+    pub(super) mesh: MeshId,
+    pub(super) pool: Pool,
+    pub(super) spread: Spread,
+}
+
+/// A slice's place and key, before it is part of a manifest.
+pub(super) struct Sealed {
+    pub(super) segment: SegmentId,
+    pub(super) offset: u32,
+    pub(super) length: u32,
+    pub(super) frame: u32,
+    pub(super) key: Secret,
+}
+
+impl Forge {
+    /// Seals one slice of `padded` bytes that fills a segment of its own. `plain` has at least
+    /// that many bytes; those behind the content are zero. Frames and cells coincide.
+    pub(super) fn lone(
+        &self,
+        scheme: Scheme,
+        plain: &[u8],
+    ) -> Result<(SegmentWrite, Sealed), ClientError> {
+        // The frame is the cell, whose size depends on the sealed length, which depends on the
+        // frame: the largest cell that suits its own sealed length.
+        let mut cell = FRAME;
+        while cell > datamesh_core::descriptor::CELL_BYTES_MIN
+            && datamesh_core::descriptor::cell_for(scheme, frame::sealed_length(plain.len(), cell))
+                < cell
+        {
+            cell /= 2;
+        }
+        let length = frame::sealed_length(plain.len(), cell);
+        let layout = Layout { scheme, cell, length };
+        let mut buffer = self.pool.take(layout.buffer_length());
+        let (mut sealer, key) = Sealer::draw(&*self.entropy);
+        let count = frame::frame_count(plain.len(), cell);
+        let mut pieces = plain.chunks(cell - TAG_BYTES);
+        for number in 0..count {
+            let piece = pieces.next().unwrap_or_default();
+            let (shard, row) = (number % scheme.k(), number / scheme.k());
+            let start = shard * layout.shard_length() + row * cell;
+            let slot = &mut buffer[start..start + piece.len() + TAG_BYTES];
+            slot[..piece.len()].copy_from_slice(piece);
+            sealer
+                .seal(number + 1 == count, slot)
+                .map_err(|source| ClientError::Frame { segment: SegmentId([0; 32]), source })?;
+        }
+        layout.zero_fill(&mut buffer);
+        let write = self.finish(layout, buffer)?;
+        let sealed = Sealed {
+            segment: write.ticket.segment,
+            offset: 0,
+            length: length as u32,
+            frame: cell as u32,
+            key,
+        };
+        Ok((write, sealed))
+    }
+
+    /// Codes finished ciphertext, many slices behind one another, into a segment.
+    pub(super) fn packed(
+        &self,
+        scheme: Scheme,
+        ciphertext: &[u8],
+    ) -> Result<SegmentWrite, ClientError> {
+        let layout = Layout::suited(scheme, ciphertext.len());
+        let mut buffer = self.pool.take(layout.buffer_length());
+        layout.scatter(ciphertext, &mut buffer);
+        self.finish(layout, buffer)
+    }
+
+    /// Parity, roots, descriptor, ticket.
+    fn finish(&self, layout: Layout, mut buffer: Buffer) -> Result<SegmentWrite, ClientError> {
+        let roots = encode(&layout, &mut buffer)?;
+        let lease_key = self.keys.lease_key(&roots);
+        let descriptor = Descriptor {
+            suite: SUITE_AES256GCM_BLAKE3_RS,
+            scheme: layout.scheme,
+            cell: layout.cell as u32,
+            length: layout.length as u32,
+            roots,
+            lease_key,
+        };
+        let shard_length = layout.shard_length();
+        let ticket =
+            self.keys.grant().store_ticket(&self.mesh, descriptor.id(), shard_length as u32);
+        let whole = buffer.into_bytes();
+        let shards = (0..layout.scheme.n())
+            .map(|i| whole.slice(i * shard_length..(i + 1) * shard_length))
+            .collect();
+        Ok(SegmentWrite {
+            descriptor,
+            shards,
+            ticket,
+            grant: Arc::clone(&self.grant),
+            spread: self.spread,
+        })
+    }
+}
+
+/// Seals a small file as one slice of a pack: appends its frames to `pack`.
+pub(super) fn seal_into(
+    pack: &mut Vec<u8>,
+    plain: &[u8],
+    entropy: &dyn Entropy,
+) -> Result<(u32, u32, Secret), ClientError> {
+    let (mut sealer, key) = Sealer::draw(entropy);
+    let offset = pack.len();
+    let count = frame::frame_count(plain.len(), FRAME);
+    let mut pieces = plain.chunks(FRAME - TAG_BYTES);
+    for number in 0..count {
+        let piece = pieces.next().unwrap_or_default();
+        let start = pack.len();
+        pack.extend_from_slice(piece);
+        pack.resize(start + piece.len() + TAG_BYTES, 0);
+        sealer
+            .seal(number + 1 == count, &mut pack[start..])
+            .map_err(|source| ClientError::Frame { segment: SegmentId([0; 32]), source })?;
+    }
+    Ok((offset as u32, (pack.len() - offset) as u32, key))
+}

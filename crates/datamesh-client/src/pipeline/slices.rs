@@ -1,0 +1,171 @@
+//! From slices back to plaintext.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use datamesh_codec::Pool;
+use datamesh_core::SegmentId;
+use datamesh_crypto::Slice;
+use datamesh_crypto::frame::{Opener, TAG_BYTES};
+use datamesh_engine::{Engine, Fault, SegmentBytes, block};
+use tokio::sync::OnceCell;
+
+use crate::error::ClientError;
+
+/// Whole segments kept for the other slices in them.
+const SEGMENTS_KEPT: usize = 8;
+
+/// Segments that several slices of one operation share, each fetched once.
+#[derive(Default)]
+pub(super) struct Shared {
+    cells: Mutex<(BTreeMap<SegmentId, Arc<OnceCell<SegmentBytes>>>, VecDeque<SegmentId>)>,
+}
+
+impl Shared {
+    fn cell(&self, segment: SegmentId) -> Arc<OnceCell<SegmentBytes>> {
+        let mut kept = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cell) = kept.0.get(&segment) {
+            return Arc::clone(cell);
+        }
+        let cell = Arc::new(OnceCell::new());
+        kept.0.insert(segment, Arc::clone(&cell));
+        kept.1.push_back(segment);
+        while kept.1.len() > SEGMENTS_KEPT {
+            if let Some(oldest) = kept.1.pop_front() {
+                kept.0.remove(&oldest);
+            }
+        }
+        cell
+    }
+
+    async fn segment(
+        &self,
+        engine: &Engine,
+        segment: SegmentId,
+        urgent: &AtomicBool,
+    ) -> Result<SegmentBytes, ClientError> {
+        let cell = self.cell(segment);
+        let bytes = cell.get_or_try_init(|| engine.read_segment(&segment, urgent)).await?;
+        Ok(bytes.clone())
+    }
+}
+
+/// How a slice's ciphertext is fetched.
+#[derive(Clone)]
+pub(super) enum Fetch {
+    /// The segment has other slices that will be asked for as well.
+    Shared(Arc<Shared>),
+    /// Only this slice is wanted.
+    Alone,
+}
+
+/// A slice's plaintext, and peers that failed on the way.
+pub(super) struct Opened {
+    pub(super) plain: Bytes,
+    pub(super) faults: Vec<Fault>,
+}
+
+/// Fetches and opens bytes `range` of a slice's plaintext.
+pub(super) async fn open_slice(
+    engine: &Arc<Engine>,
+    pool: &Pool,
+    slice: &Slice,
+    range: Range<usize>,
+    fetch: &Fetch,
+    urgent: &AtomicBool,
+) -> Result<Opened, ClientError> {
+    if range.is_empty() {
+        return Ok(Opened { plain: Bytes::new(), faults: Vec::new() });
+    }
+    let frame = slice.frame as usize;
+    let payload = frame - TAG_BYTES;
+    let first = range.start / payload;
+    let end = range.end.div_ceil(payload);
+    // The frames that hold the range, as bytes of the segment.
+    let start = slice.offset as usize + first * frame;
+    let stop = slice.offset as usize + (end * frame).min(slice.length as usize);
+    let (source, faults) = match fetch {
+        Fetch::Shared(shared) => {
+            let segment = shared.segment(engine, slice.segment, urgent).await?;
+            let faults = segment.faults.clone();
+            (Ciphertext::Segment(segment, start), faults)
+        }
+        Fetch::Alone => {
+            let whole = slice.offset == 0 && stop - start >= slice.length as usize;
+            if whole {
+                let segment = engine.read_segment(&slice.segment, urgent).await?;
+                let faults = segment.faults.clone();
+                (Ciphertext::Segment(segment, start), faults)
+            } else {
+                let (bytes, faults) =
+                    engine.read_range(&slice.segment, start..stop, urgent).await?;
+                (Ciphertext::Bytes(bytes), faults)
+            }
+        }
+    };
+    let (slice, pool) = (slice.clone(), pool.clone());
+    let opened = block(&**engine.executor(), move || {
+        open_frames(&slice, &source, first..end, stop - start, &pool)
+    })
+    .await
+    .ok_or(ClientError::Shutdown)??;
+    let from = range.start - first * payload;
+    Ok(Opened { plain: opened.slice(from..from + range.len()), faults })
+}
+
+/// Where frames are opened from.
+enum Ciphertext {
+    /// A verified segment, and where in it the frames begin.
+    Segment(SegmentBytes, usize),
+    /// The frames behind one another.
+    Bytes(Vec<u8>),
+}
+
+fn open_frames(
+    slice: &Slice,
+    source: &Ciphertext,
+    frames: Range<usize>,
+    length: usize,
+    pool: &Pool,
+) -> Result<Bytes, ClientError> {
+    let segment = slice.segment;
+    let frame = slice.frame as usize;
+    let plain_length = length - TAG_BYTES * frames.len();
+    if let Ciphertext::Segment(bytes, start) = source
+        && start + length > bytes.descriptor.length as usize
+    {
+        return Err(ClientError::Slice { segment });
+    }
+    let opener = Opener::new(&slice.key);
+    let mut out = pool.take(plain_length);
+    let (mut at, mut filled) = (0, 0);
+    for number in frames {
+        let size = frame.min(length - at);
+        let room = &mut out[filled..filled + size - TAG_BYTES];
+        let last = number + 1 == slice.frames();
+        let opened = match source {
+            Ciphertext::Bytes(bytes) => {
+                opener.open(number as u32, last, &bytes[at..at + size], room)
+            }
+            Ciphertext::Segment(bytes, start) => {
+                let range = start + at..start + at + size;
+                let mut runs = bytes.layout().runs(range.clone());
+                match (runs.next(), runs.next()) {
+                    // A frame in one cell is opened where it lies.
+                    (Some(run), None) => {
+                        let cells = &bytes.data[run.shard][run.offset..run.offset + size];
+                        opener.open(number as u32, last, cells, room)
+                    }
+                    _ => opener.open(number as u32, last, &bytes.gather(range), room),
+                }
+            }
+        };
+        opened.map_err(|source| ClientError::Frame { segment, source })?;
+        at += size;
+        filled += size - TAG_BYTES;
+    }
+    Ok(out.into_bytes())
+}
