@@ -1,6 +1,9 @@
 //! The runner: failures name their seed, hanging ends, virtual time costs nothing.
 
+use std::env;
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
 use std::time::Duration;
 
 use datamesh_core::seam::random;
@@ -83,6 +86,34 @@ fn every_seed_of_a_range_is_run() {
         async {}
     });
     assert_eq!(*seen.borrow(), [3, 4, 5]);
+}
+
+const FAIL_VARIABLE: &str = "DATAMESH_TESTKIT_FAIL";
+
+#[test]
+fn a_run_fails_if_its_environment_says_so() {
+    sim::run_seeds(0..2, |world| async move {
+        world.note("before the failure");
+        assert!(env::var_os(FAIL_VARIABLE).is_none(), "told to fail");
+    });
+}
+
+#[test]
+fn the_environment_chooses_the_seed_and_gets_the_trace_of_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trace");
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "run::a_run_fails_if_its_environment_says_so"])
+        .env(FAIL_VARIABLE, "1")
+        .env("DATAMESH_SEED", "11")
+        .env("DATAMESH_TRACE", &file)
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("seed = 11: told to fail"), "{text}");
+    assert_eq!(fs::read_to_string(file).unwrap(), "         0 ms  before the failure\n");
 }
 
 #[test]
