@@ -21,7 +21,7 @@ use crate::account::{self, PasswordSource};
 use crate::config::{self, Config};
 use crate::home::{Home, Status};
 use crate::local::LocalServer;
-use crate::mesh::{self, InviteLedger, LateService};
+use crate::mesh::{self, InviteLedger, LateService, Loopback};
 use crate::operations::{NodeParts, Shared, engine_over};
 use crate::system::SystemEntropy;
 use crate::workers::{ADVERT_LIFETIME_MS, MembershipWorker, free_class};
@@ -317,7 +317,8 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
             .map_err(|_| OperationError::new(ErrorKind::Failed, "opening the store broke off"))??
     };
 
-    let transport: Arc<dyn Transport> = Arc::new(network.clone());
+    let transport: Arc<dyn Transport> =
+        Arc::new(Loopback::new(Arc::new(network.clone()), Arc::clone(&late) as _));
     let (engine, db) = engine_over(home, Arc::clone(&transport), genesis)?;
     let signer: Arc<dyn Signer> = Arc::new(mesh::node_key(home)?);
     let invites = InviteLedger::open(home, mesh_id)?;

@@ -4,11 +4,13 @@ mod found;
 mod invites;
 mod join;
 mod late;
+mod loopback;
 
 pub(crate) use found::found;
 pub(crate) use invites::{InviteLedger, InviteTerms};
 pub(crate) use join::{join, redeem_node};
 pub(crate) use late::LateService;
+pub(crate) use loopback::Loopback;
 
 use datamesh_api::{ErrorKind, OperationError};
 use datamesh_core::certificate::Delegation;

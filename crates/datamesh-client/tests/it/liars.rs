@@ -1,0 +1,91 @@
+//! Holders that lie: reads succeed from others, say who failed, and no false byte comes out.
+
+use datamesh_client::{GetItem, GetReport};
+use datamesh_core::NodeId;
+use datamesh_core::message::Refusal;
+use datamesh_testkit::sim::{self, Lie};
+
+use crate::cluster::{Cluster, single};
+use crate::streams::Collected;
+
+fn lies() -> Vec<Lie> {
+    vec![
+        Lie::FlipBodyBit,
+        Lie::TruncateBody,
+        Lie::ExtendBody,
+        Lie::Oversize,
+        Lie::GarbageHead,
+        Lie::Empty,
+        Lie::Stall,
+        Lie::Stale,
+        Lie::SwapDescriptor,
+        Lie::FalsifyProof,
+        Lie::DenyAll,
+        Lie::Refuse(Refusal::Busy),
+    ]
+}
+
+async fn fetch(
+    cluster: &Cluster,
+    files: &std::collections::BTreeMap<datamesh_core::MeshPath, Vec<u8>>,
+    range: Option<(u64, u64)>,
+) -> GetReport {
+    let (path, bytes) = files.first_key_value().unwrap();
+    let version = cluster.client.resolve(path.as_str(), None).await.unwrap();
+    let put = Box::new(version.put().unwrap().clone());
+    let mut sink = Collected::default();
+    let item = GetItem { put, path: path.clone(), range };
+    let report = cluster.client.get(vec![item], &mut sink, None).await.unwrap();
+    assert!(report.failed.is_empty(), "{:?}", report.failed);
+    let (start, end) = range.unwrap_or((0, bytes.len() as u64));
+    assert!(sink.files[path] == bytes[start as usize..end as usize]);
+    report
+}
+
+#[test]
+fn two_holders_that_lie_are_found_out_and_the_read_succeeds() {
+    for (seed, lie) in lies().into_iter().enumerate() {
+        sim::run(100 + seed as u64, |world| async move {
+            let cluster = Cluster::seven(&world);
+            let files = single(6_000_000);
+            let report = cluster.put(&files).await;
+            assert_eq!(report.stored.len(), 1);
+            let path = files.keys().next().unwrap();
+            let liars: Vec<NodeId> = cluster.holders(path).await[..2].to_vec();
+            for node in cluster.nodes.iter().filter(|node| liars.contains(&node.id)) {
+                node.liar.set(lie);
+            }
+            for range in [None, Some((100, 200)), Some((70_000, 400_000))] {
+                let report = fetch(&cluster, &files, range).await;
+                let honest: Vec<NodeId> = report
+                    .faults
+                    .iter()
+                    .map(|fault| fault.node)
+                    .filter(|node| !liars.contains(node))
+                    .collect();
+                assert!(honest.is_empty(), "honest nodes blamed: {honest:?} ({lie:?})");
+            }
+            let told: u64 = cluster.nodes.iter().map(|node| node.liar.told()).sum();
+            assert!(told > 0, "{lie:?} was never told, so nothing was tested");
+        });
+    }
+}
+
+#[test]
+fn a_holder_with_a_false_receipt_holds_nothing() {
+    sim::run(150, |world| async move {
+        let cluster = Cluster::seven(&world);
+        cluster.nodes[0].liar.set(Lie::ForgeReceipt);
+        let files = single(2_000_000);
+        let report = cluster.put(&files).await;
+        assert_eq!(report.stored.len(), 1);
+        let forged = cluster.nodes[0].id;
+        let placed = cluster.client.engine().peers();
+        assert!(placed.iter().any(|peer| peer.member.advert.node() == forged));
+        if cluster.nodes[0].liar.told() > 0 {
+            assert!(report.faults.iter().any(|fault| fault.node == forged));
+        }
+        cluster.assert_intact(&files).await;
+        assert!(cluster.nodes[0].store.usage().unwrap().shards <= 1);
+    });
+}

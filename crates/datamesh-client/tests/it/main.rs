@@ -1,0 +1,8 @@
+//! The owner's side in a simulated mesh: real engine, store and catalog over a simulated network
+//! and disk, from one seed.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod cluster;
+mod liars;
+mod losses;
+mod streams;

@@ -1,0 +1,87 @@
+//! Streams of files in memory.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use datamesh_core::catalog::EntryKind;
+use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Piece, Sink, Source, StreamError};
+use datamesh_core::{BoxFuture, MeshPath};
+
+/// Files to be stored, by name.
+pub(crate) struct Files {
+    entries: VecDeque<(MeshPath, Bytes)>,
+    current: Bytes,
+}
+
+impl Files {
+    pub(crate) fn new(entries: &BTreeMap<MeshPath, Vec<u8>>) -> Self {
+        let entries =
+            entries.iter().map(|(path, bytes)| (path.clone(), bytes.clone().into())).collect();
+        Self { entries, current: Bytes::new() }
+    }
+}
+
+impl Source for Files {
+    fn next_entry(&mut self) -> BoxFuture<'_, Result<Option<EntryHead>, StreamError>> {
+        Box::pin(async {
+            let Some((path, bytes)) = self.entries.pop_front() else { return Ok(None) };
+            self.current = bytes;
+            Ok(Some(EntryHead {
+                path,
+                kind: EntryKind::File,
+                mode: 0o640,
+                modified: 12_345,
+                size: Some(self.current.len() as u64),
+                source: None,
+            }))
+        })
+    }
+
+    fn next_piece(&mut self) -> BoxFuture<'_, Result<Piece, StreamError>> {
+        Box::pin(async {
+            if self.current.is_empty() {
+                return Ok(Piece::End);
+            }
+            let length = self.current.len().min(PIECE_BYTES_MAX);
+            Ok(Piece::Bytes(self.current.split_to(length)))
+        })
+    }
+}
+
+/// Fetched files, by name. A file counts only once its end said that it is complete.
+#[derive(Default)]
+pub(crate) struct Collected {
+    pub(crate) files: BTreeMap<MeshPath, Vec<u8>>,
+    pub(crate) broken: Vec<(MeshPath, String)>,
+    current: Option<(MeshPath, Vec<u8>)>,
+}
+
+impl Sink for Collected {
+    fn begin(&mut self, head: EntryHead) -> BoxFuture<'_, Result<(), StreamError>> {
+        Box::pin(async move {
+            assert!(self.current.is_none(), "an entry began before the last one ended");
+            self.current = Some((head.path, Vec::new()));
+            Ok(())
+        })
+    }
+
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), StreamError>> {
+        Box::pin(async move {
+            self.current.as_mut().unwrap().1.extend_from_slice(&bytes);
+            Ok(())
+        })
+    }
+
+    fn end(&mut self, failure: Option<String>) -> BoxFuture<'_, Result<(), StreamError>> {
+        Box::pin(async move {
+            let (path, bytes) = self.current.take().unwrap();
+            match failure {
+                None => {
+                    self.files.insert(path, bytes);
+                }
+                Some(reason) => self.broken.push((path, reason)),
+            }
+            Ok(())
+        })
+    }
+}
