@@ -281,11 +281,11 @@ impl<const BOUND: usize> Decode for Blob<BOUND> {
 /// The struct keeps its documentation; the encoding is the fields in declaration order.
 #[macro_export]
 macro_rules! record {
-    ($(#[$meta:meta])* pub struct $name:ident {
-        $($(#[$field_meta:meta])* pub $field:ident : $type:ty,)*
+    ($(#[$meta:meta])* $visible:vis struct $name:ident {
+        $($(#[$field_meta:meta])* $field_visible:vis $field:ident : $type:ty,)*
     }) => {
         $(#[$meta])*
-        pub struct $name { $($(#[$field_meta])* pub $field: $type,)* }
+        $visible struct $name { $($(#[$field_meta])* $field_visible $field: $type,)* }
 
         impl $crate::wire::Encode for $name {
             fn encode(&self, out: &mut $crate::wire::Writer) {

@@ -1,6 +1,7 @@
 //! How well peers serve, from what was measured here and from nothing else.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ struct Recent {
 pub(crate) struct Scores {
     peers: Mutex<BTreeMap<NodeId, PeerScore>>,
     large: Mutex<Recent>,
+    requests: AtomicU64,
+    hedges: AtomicU64,
 }
 
 fn average(old: f64, new: f64) -> f64 {
@@ -64,6 +67,21 @@ fn average(old: f64, new: f64) -> f64 {
 impl Scores {
     fn peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, PeerScore>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A shard was asked for.
+    pub(crate) fn requested(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A shard was asked for because another is slow.
+    pub(crate) fn hedged(&self) {
+        self.hedges.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether one more such request keeps them to a tenth of all.
+    pub(crate) fn hedge_allowed(&self) -> bool {
+        self.hedges.load(Ordering::Relaxed) * 10 < self.requests.load(Ordering::Relaxed) + 10
     }
 
     pub(crate) fn of(&self, node: &NodeId) -> PeerScore {

@@ -1,7 +1,9 @@
 //! For tests only: the outside world as it fails, from one seed.
 
 pub mod disk;
+pub mod fixtures;
 pub mod random;
+pub mod sim;
 
 pub use disk::FaultyDisk;
 pub use random::SeededEntropy;

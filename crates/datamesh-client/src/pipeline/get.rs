@@ -65,7 +65,7 @@ enum Step {
     /// The entry's end, and the hash it must have.
     End(MeshPath, Option<Hash>),
     /// The entry cannot be begun or goes no further.
-    Broken(MeshPath, ClientError),
+    Broken(ClientError),
 }
 
 impl Client {
@@ -138,7 +138,7 @@ impl GetRun<'_> {
             if matches!(error, ClientError::Stream(_)) {
                 return Err(error);
             }
-            self.steps.push_back(Step::Broken(path, error));
+            self.steps.push_back(Step::Broken(error));
             return Ok(());
         }
         let hash = (range.is_none() && put.kind == EntryKind::File).then_some(put.hash);
@@ -250,7 +250,7 @@ impl GetRun<'_> {
                 self.done.files += 1;
                 self.tell();
             }
-            Step::Broken(_, error) => {
+            Step::Broken(error) => {
                 self.fail(error, sink).await?;
                 self.entry = None;
             }

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use datamesh_core::message::{Reply, Request, SEGMENTS_MAX};
 use datamesh_core::scheme::SHARDS_MAX;
 use datamesh_core::{NodeId, SegmentId};
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt};
 
-use crate::ask::ask;
+use crate::ask::{AskError, ask};
 use crate::engine::Engine;
 use crate::placement::ranking;
 
@@ -49,14 +49,8 @@ impl Engine {
         let mut census: Vec<Vec<(u8, NodeId)>> = vec![Vec::new(); segments.len()];
         for (batch, asked) in segments.chunks(SEGMENTS_MAX).enumerate() {
             let request = Request::Have(asked.to_vec());
-            let mut answers = stream::iter(candidates.iter().map(|candidate| candidate.node))
-                .map(|node| {
-                    let (request, transport) = (&request, &*self.transport);
-                    async move {
-                        (node, ask(transport, node, request, Bytes::new(), HAVE_DEADLINE).await)
-                    }
-                })
-                .buffer_unordered(ASKED_AT_ONCE);
+            let nodes = candidates.iter().map(|candidate| candidate.node).collect();
+            let mut answers = self.ask_all(nodes, &request);
             while let Some((node, answer)) = answers.next().await {
                 let Ok((Reply::Holding(held), _)) = answer else { continue };
                 for (place, mask) in held.into_iter().take(asked.len()).enumerate() {
@@ -71,6 +65,22 @@ impl Engine {
         census
     }
 
+    /// Asks many nodes the same, a bounded number at once.
+    fn ask_all<'a>(
+        &'a self,
+        nodes: Vec<NodeId>,
+        request: &'a Request,
+    ) -> BoxStream<'a, (NodeId, Result<(Reply, Bytes), AskError>)> {
+        let mut asking = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            asking.push(async move {
+                let transport = &*self.transport;
+                (node, ask(transport, node, request, Bytes::new(), HAVE_DEADLINE).await)
+            });
+        }
+        stream::iter(asking).buffer_unordered(ASKED_AT_ONCE).boxed()
+    }
+
     /// Shards of a segment and who holds them, as far as `reach` goes.
     pub(super) async fn locate(&self, segment: &SegmentId, reach: Reach) -> Vec<(u8, NodeId)> {
         let limit = match reach {
@@ -83,15 +93,7 @@ impl Engine {
         let asked: Vec<NodeId> =
             ranking(segment, &candidates).iter().take(limit).map(|c| c.node).collect();
         let request = Request::Have(vec![*segment]);
-        let mut answers = stream::iter(asked)
-            .map(|node| {
-                let request = &request;
-                async move {
-                    let transport = &*self.transport;
-                    (node, ask(transport, node, request, Bytes::new(), HAVE_DEADLINE).await)
-                }
-            })
-            .buffer_unordered(ASKED_AT_ONCE);
+        let mut answers = self.ask_all(asked, &request);
         let mut found = Vec::new();
         while let Some((node, answer)) = answers.next().await {
             match answer {

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,10 +25,6 @@ use crate::work::block;
 
 /// How long one holder may take for one shard.
 const READ_DEADLINE: Duration = Duration::from_secs(15);
-
-/// Second requests for slow shards, in all reads of this process: at most one for ten requests.
-static REQUESTS: AtomicU64 = AtomicU64::new(0);
-static HEDGES: AtomicU64 = AtomicU64::new(0);
 
 /// A segment's verified data shards.
 #[derive(Debug, Clone)]
@@ -206,13 +202,12 @@ impl Engine {
                 }
             };
             let Some((shard, node, result)) = finished else {
-                let requests = REQUESTS.load(Ordering::Relaxed);
-                let allowed = HEDGES.load(Ordering::Relaxed) * 10 < requests + 10;
+                let allowed = self.scores.hedge_allowed();
                 let busy: BTreeSet<u8> = running.iter().map(|r| r.0).collect();
                 let spare = if allowed { fetch.pick(&mut sources, &busy) } else { None };
                 match spare {
                     Some((shard, node)) => {
-                        HEDGES.fetch_add(1, Ordering::Relaxed);
+                        self.scores.hedged();
                         running.push((shard, node, Instant::now(), true));
                         pending.push(self.fetch_shard(fetch.segment, shard, node));
                     }
@@ -247,7 +242,7 @@ impl Engine {
         shard: u8,
         node: NodeId,
     ) -> (u8, NodeId, Fetched) {
-        REQUESTS.fetch_add(1, Ordering::Relaxed);
+        self.scores.requested();
         let known = self.known_descriptor(&segment);
         let describe = known.is_none();
         let started = Instant::now();

@@ -1,0 +1,137 @@
+//! The account of a home: its keystore, and the part of it that needs no password.
+
+use std::sync::Arc;
+
+use datamesh_api::{ErrorKind, OperationError};
+use datamesh_catalog::{AccountDb, CatalogError, Owner};
+use datamesh_core::catalog::LogCertificate;
+use datamesh_core::wire::{self, Encode};
+use datamesh_core::{AccountId, Clock, PublicKey, Signer};
+use datamesh_crypto::{DeviceKeys, KeystoreError, Words, keystore};
+use zeroize::Zeroizing;
+
+use crate::home::Home;
+use crate::system::{SystemClock, SystemEntropy};
+
+const KEYSTORE: &str = "account/keystore";
+const PUBLIC: &str = "account/public";
+const CATALOG: &str = "account/catalog.db";
+
+/// Gives the password when a keystore must be opened.
+pub type PasswordSource = Arc<dyn Fn() -> Result<Zeroizing<String>, OperationError> + Send + Sync>;
+
+/// A fresh account.
+pub struct NewAccount {
+    /// Its 24 words: shown once, kept nowhere.
+    pub words: Zeroizing<String>,
+    /// Its id.
+    pub account: AccountId,
+}
+
+datamesh_core::record! {
+    /// What is known of the home's account without its password.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(crate) struct PublicAccount {
+        /// Account, device and log key.
+        pub log: LogCertificate,
+        /// The key that grants are made for.
+        pub grant_key: PublicKey,
+    }
+}
+
+/// Makes an account in a home: draws its words and writes its keystore. Blocks for some 0.3 s.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] where the home has an account or the password is too short.
+pub fn init_account(home: &Home, password: &str) -> Result<NewAccount, OperationError> {
+    let Some(_lock) = home.try_lock()? else {
+        let message = format!("another process works in {}", home.path().display());
+        return Err(OperationError::new(ErrorKind::Usage, message));
+    };
+    if home.has(KEYSTORE) {
+        let message = format!("{} has an account already", home.path().display());
+        return Err(
+            OperationError::new(ErrorKind::Usage, message).hint("choose another home with --home")
+        );
+    }
+    let entropy = SystemEntropy;
+    let words = Words::draw(&entropy);
+    let keys = DeviceKeys::set_up(&words, &entropy, SystemClock.now());
+    let file = keystore::seal(&keys, password, &entropy).map_err(keystore_error)?;
+    let public =
+        PublicAccount { log: keys.log_certificate().clone(), grant_key: keys.grant().public_key() };
+    home.write(PUBLIC, &public.to_bytes())?;
+    home.write(KEYSTORE, &file)?;
+    Ok(NewAccount { words: words.text(), account: keys.account() })
+}
+
+fn keystore_error(error: KeystoreError) -> OperationError {
+    let made = OperationError::of(ErrorKind::Failed, &error);
+    match error {
+        KeystoreError::PasswordShort => OperationError { kind: ErrorKind::Usage, ..made },
+        KeystoreError::Password => {
+            made.hint("check the password; the keystore file was not changed")
+        }
+        KeystoreError::Format | KeystoreError::Damaged(_) => {
+            made.hint("put a copy of the keystore back, or recover the account from its words")
+        }
+        KeystoreError::Cipher(_) => made,
+    }
+}
+
+/// What is known of the home's account without its password; nothing where there is none.
+pub(crate) fn public_account(home: &Home) -> Result<Option<PublicAccount>, OperationError> {
+    let Some(bytes) = home.read(PUBLIC)? else { return Ok(None) };
+    if !home.has(KEYSTORE) {
+        // The public part is written first; without a keystore there is no account.
+        return Ok(None);
+    }
+    let public: PublicAccount = wire::decode(&bytes).map_err(|error| {
+        let message = format!("{} is damaged: {error}", home.file(PUBLIC).display());
+        OperationError::new(ErrorKind::Failed, message).hint("put a copy of it back")
+    })?;
+    Ok(Some(public))
+}
+
+/// Opens the keystore. Takes 0.2 s and 64 MiB on purpose, away from the tasks.
+pub(crate) async fn open_keys(
+    home: &Home,
+    password: Zeroizing<String>,
+) -> Result<Arc<DeviceKeys>, OperationError> {
+    let Some(file) = home.read(KEYSTORE)? else { return Err(no_account(home)) };
+    let opened = tokio::task::spawn_blocking(move || keystore::open(&file, &password));
+    match opened.await {
+        Ok(Ok(keys)) => Ok(Arc::new(keys)),
+        Ok(Err(error)) => Err(keystore_error(error)),
+        Err(_) => Err(OperationError::new(ErrorKind::Failed, "opening the keystore broke off")),
+    }
+}
+
+pub(crate) fn no_account(home: &Home) -> OperationError {
+    let message = format!("{} has no account", home.path().display());
+    OperationError::new(ErrorKind::Usage, message).hint("make one with: datamesh init")
+}
+
+/// An error of the catalog, with what to do.
+pub(crate) fn catalog_error(error: &CatalogError) -> OperationError {
+    let made = OperationError::of(ErrorKind::Failed, error);
+    match error {
+        CatalogError::Damaged { .. } => {
+            made.hint("nothing wrong was given out; put a copy of account/catalog.db back")
+        }
+        _ => made,
+    }
+}
+
+/// Opens the catalog of the home's account.
+pub(crate) fn open_catalog(
+    home: &Home,
+    public: &PublicAccount,
+) -> Result<Arc<AccountDb>, OperationError> {
+    let owner = Owner {
+        account: public.log.account,
+        device: public.log.device,
+        log_key: public.log.log_key,
+    };
+    AccountDb::open(&home.file(CATALOG), owner).map(Arc::new).map_err(|e| catalog_error(&e))
+}

@@ -1,0 +1,301 @@
+//! Settings: `config.toml` in the home, the environment (`DATAMESH_…`), and defaults.
+//!
+//! Flags come before the environment, the environment before the file, the file before the
+//! defaults. A key that does not exist is an error that names the nearest one that does.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use datamesh_api::{ErrorKind, OperationError};
+use datamesh_core::Domain;
+
+use crate::home::Home;
+
+const FILE: &str = "config.toml";
+
+/// A setting as it counts now.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// Its name.
+    pub key: &'static str,
+    /// Its value as text.
+    pub value: String,
+    /// Where the value comes from: `default`, `file` or `environment`.
+    pub origin: String,
+    /// What it is.
+    pub about: &'static str,
+}
+
+/// A setting that exists.
+struct Key {
+    name: &'static str,
+    default: &'static str,
+    about: &'static str,
+    check: fn(&str) -> Result<(), String>,
+}
+
+fn any_text(_: &str) -> Result<(), String> {
+    Ok(())
+}
+
+fn is_duration(text: &str) -> Result<(), String> {
+    humantime::parse_duration(text).map(drop).map_err(|error| error.to_string())
+}
+
+fn is_size(text: &str) -> Result<(), String> {
+    if text.is_empty() { Ok(()) } else { parse_size(text).map(drop) }
+}
+
+fn is_domain(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    text.parse::<Domain>().map(drop).map_err(|error| error.to_string())
+}
+
+/// Bytes from text such as `8GiB`.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    text.parse::<bytesize::ByteSize>().map(|size| size.as_u64())
+}
+
+const KEYS: [Key; 6] = [
+    Key {
+        name: "membership.gossip_interval",
+        default: "20s",
+        about: "time between exchanges of adverts with a random member",
+        check: is_duration,
+    },
+    Key {
+        name: "membership.offline_after",
+        default: "5m",
+        about: "time without a word after which a member counts as silent",
+        check: is_duration,
+    },
+    Key {
+        name: "service.domain",
+        default: "",
+        about: "failure domain of this node, for instance zone-a/host-1; asked for once",
+        check: is_domain,
+    },
+    Key {
+        name: "service.listen",
+        default: "/ip4/0.0.0.0/tcp/0",
+        about: "multiaddrs to listen on, separated by commas",
+        check: any_text,
+    },
+    Key {
+        name: "service.operator",
+        default: "",
+        about: "who answers for this node; asked for once",
+        check: any_text,
+    },
+    Key {
+        name: "service.storage",
+        default: "",
+        about: "bytes offered for shards, for instance 8GiB; half of the free space if empty",
+        check: is_size,
+    },
+];
+
+/// The settings as the program uses them.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) gossip_interval: Duration,
+    pub(crate) offline_after: Duration,
+    pub(crate) domain: Option<Domain>,
+    pub(crate) listen: Vec<String>,
+    pub(crate) operator: Option<String>,
+    pub(crate) storage: Option<u64>,
+}
+
+fn usage(message: impl ToString) -> OperationError {
+    OperationError::new(ErrorKind::Usage, message)
+}
+
+fn key(name: &str) -> Result<&'static Key, OperationError> {
+    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+        return Ok(key);
+    }
+    let shown: String = name.chars().take(80).collect();
+    let nearest = KEYS
+        .iter()
+        .max_by(|a, b| {
+            let near = |key: &Key| strsim::jaro_winkler(key.name, name);
+            near(a).total_cmp(&near(b))
+        })
+        .map_or("", |key| key.name);
+    Err(usage(format!("there is no setting \"{shown}\""))
+        .hint(format!("did you mean {nearest}? All settings: datamesh config show")))
+}
+
+fn environment_name(key: &str) -> String {
+    format!("DATAMESH_{}", key.to_uppercase().replace('.', "_"))
+}
+
+/// The file's settings by name.
+fn read_file(home: &Home) -> Result<BTreeMap<&'static str, String>, OperationError> {
+    let Some(bytes) = home.read(FILE)? else { return Ok(BTreeMap::new()) };
+    let place = home.file(FILE);
+    let text = String::from_utf8(bytes)
+        .map_err(|_| usage(format!("{} is not UTF-8 text", place.display())))?;
+    let table: toml::Table = text
+        .parse()
+        .map_err(|error| usage(format!("{} cannot be read: {error}", place.display())))?;
+    let mut flat = Vec::new();
+    flatten("", &table, &mut flat)
+        .map_err(|error| usage(format!("{}: {error}", place.display())))?;
+    let mut settings = BTreeMap::new();
+    for (name, value) in flat {
+        let key = key(&name).map_err(|error| OperationError {
+            message: format!("{}: {}", place.display(), error.message),
+            ..error
+        })?;
+        settings.insert(key.name, value);
+    }
+    Ok(settings)
+}
+
+fn flatten(
+    prefix: &str,
+    table: &toml::Table,
+    out: &mut Vec<(String, String)>,
+) -> Result<(), String> {
+    for (name, value) in table {
+        let name = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match value {
+            toml::Value::Table(inner) => flatten(&name, inner, out)?,
+            toml::Value::String(text) => out.push((name, text.clone())),
+            toml::Value::Integer(number) => out.push((name, number.to_string())),
+            _ => return Err(format!("{name} must be text")),
+        }
+    }
+    Ok(())
+}
+
+/// All settings as they count now.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] where the file has an unknown key or a value that its key does not take.
+pub fn show(home: &Home) -> Result<Vec<Setting>, OperationError> {
+    let file = read_file(home)?;
+    let mut settings = Vec::new();
+    for key in &KEYS {
+        let environment = environment_name(key.name);
+        let (value, origin) = match (std::env::var(&environment), file.get(key.name)) {
+            (Ok(value), _) => (value, "environment"),
+            (Err(_), Some(value)) => (value.clone(), "file"),
+            (Err(_), None) => (key.default.to_owned(), "default"),
+        };
+        (key.check)(&value).map_err(|why| {
+            usage(format!("{} is \"{value}\" (from the {origin}): {why}", key.name))
+        })?;
+        settings.push(Setting {
+            key: key.name,
+            value,
+            origin: origin.to_owned(),
+            about: key.about,
+        });
+    }
+    Ok(settings)
+}
+
+/// One setting as it counts now.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] for a key that does not exist.
+pub fn get(home: &Home, name: &str) -> Result<Setting, OperationError> {
+    let key = key(name)?;
+    let found = show(home)?.into_iter().find(|setting| setting.key == key.name);
+    found.ok_or_else(|| usage("the setting is not there"))
+}
+
+/// Writes a setting to the file. A running service takes it at its next start.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] for a key that does not exist or a value that it does not take.
+pub fn set(home: &Home, name: &str, value: &str) -> Result<(), OperationError> {
+    let key = key(name)?;
+    (key.check)(value).map_err(|why| usage(format!("{name} cannot be \"{value}\": {why}")))?;
+    let mut settings = read_file(home)?;
+    settings.insert(key.name, value.to_owned());
+    let mut table = toml::Table::new();
+    for (name, value) in settings {
+        let (section, field) = name.split_once('.').unwrap_or(("", name));
+        let entry = table
+            .entry(section.to_owned())
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        if let toml::Value::Table(inner) = entry {
+            inner.insert(field.to_owned(), toml::Value::String(value));
+        }
+    }
+    home.write(FILE, table.to_string().as_bytes())
+}
+
+/// Checks the file and the environment.
+///
+/// # Errors
+/// What [`show`] finds.
+pub fn validate(home: &Home) -> Result<(), OperationError> {
+    load(home).map(drop)
+}
+
+/// The settings as the program uses them.
+pub(crate) fn load(home: &Home) -> Result<Config, OperationError> {
+    let mut values: BTreeMap<&str, String> =
+        show(home)?.into_iter().map(|setting| (setting.key, setting.value)).collect();
+    let mut take = |key: &str| values.remove(key).unwrap_or_default();
+    let duration = |text: String| {
+        humantime::parse_duration(&text).map_err(|error| usage(format!("\"{text}\": {error}")))
+    };
+    let text = |text: String| Some(text).filter(|text| !text.is_empty());
+    let gossip_interval = duration(take("membership.gossip_interval"))?;
+    if gossip_interval < Duration::from_millis(100) {
+        return Err(usage("membership.gossip_interval must be at least 100ms"));
+    }
+    Ok(Config {
+        gossip_interval,
+        offline_after: duration(take("membership.offline_after"))?,
+        domain: match text(take("service.domain")) {
+            Some(domain) => Some(domain.parse().map_err(usage)?),
+            None => None,
+        },
+        listen: take("service.listen")
+            .split(',')
+            .map(|address| address.trim().to_owned())
+            .filter(|address| !address.is_empty())
+            .collect(),
+        operator: text(take("service.operator")),
+        storage: match text(take("service.storage")) {
+            Some(size) => Some(parse_size(&size).map_err(usage)?),
+            None => None,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use super::*;
+
+    #[test]
+    fn a_wrong_key_names_the_nearest() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path().to_owned());
+        let error = set(&home, "service.storge", "1GiB").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Usage);
+        assert!(error.hint.unwrap().contains("service.storage"));
+        assert!(set(&home, "service.storage", "many").is_err());
+        set(&home, "service.storage", "8GiB").unwrap();
+        assert_eq!(load(&home).unwrap().storage, Some(8 << 30));
+        assert_eq!(get(&home, "service.storage").unwrap().origin, "file");
+    }
+
+    #[test]
+    fn an_unknown_key_in_the_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path().to_owned());
+        home.write(FILE, b"[membership]\noffline_aftr = \"1m\"\n").unwrap();
+        let error = validate(&home).unwrap_err();
+        assert!(error.hint.unwrap().contains("membership.offline_after"));
+    }
+}

@@ -1,0 +1,91 @@
+//! How a command gets its operations: from the daemon, or in its own process.
+
+use std::sync::Arc;
+
+use datamesh_api::{OperationError, Operations};
+use tokio::sync::OnceCell;
+
+use crate::account::{self, PasswordSource};
+use crate::home::{Home, HomeLock};
+use crate::local::Remote;
+use crate::mesh::{self, InviteLedger};
+use crate::operations::{HomeOperations, Shared};
+
+/// Operations in this process, which hold the home's lock as long as they exist.
+struct Locked {
+    operations: HomeOperations,
+    _lock: HomeLock,
+}
+
+impl Operations for Locked {
+    fn call(
+        &self,
+        call: datamesh_api::Call,
+    ) -> datamesh_core::BoxFuture<'_, Result<datamesh_api::Answer, OperationError>> {
+        self.operations.call(call)
+    }
+
+    fn put<'a>(
+        &'a self,
+        request: datamesh_api::PutRequest,
+        source: &'a mut dyn datamesh_core::stream::Source,
+        events: datamesh_api::EventFn,
+    ) -> datamesh_core::BoxFuture<'a, Result<datamesh_api::PutReply, OperationError>> {
+        self.operations.put(request, source, events)
+    }
+
+    fn get<'a>(
+        &'a self,
+        request: datamesh_api::GetRequest,
+        sink: &'a mut dyn datamesh_core::stream::Sink,
+        events: datamesh_api::EventFn,
+    ) -> datamesh_core::BoxFuture<'a, Result<datamesh_api::GetReply, OperationError>> {
+        self.operations.get(request, sink, events)
+    }
+}
+
+/// The operations of a home: of its daemon where one runs, else in this process. `password` is
+/// asked only when a keystore must be opened.
+///
+/// # Errors
+/// [`OperationError`] where the home cannot be used, for instance because another command has
+/// worked in it for 30 s.
+pub async fn connect(
+    home: &Home,
+    password: PasswordSource,
+) -> Result<Arc<dyn Operations>, OperationError> {
+    if let Some(remote) = Remote::find(home, Arc::clone(&password)).await {
+        return Ok(Arc::new(remote));
+    }
+    let Some(lock) = home.lock_or_service().await? else {
+        if let Some(remote) = Remote::find(home, password).await {
+            return Ok(Arc::new(remote));
+        }
+        return Err(OperationError::new(
+            datamesh_api::ErrorKind::Failed,
+            "the service of this home ended while it was being asked",
+        )
+        .hint("try again"));
+    };
+    let public = account::public_account(home)?;
+    let catalog = match &public {
+        Some(public) => Some(account::open_catalog(home, public)?),
+        None => None,
+    };
+    let invites = match mesh::genesis(home)? {
+        Some(genesis) => InviteLedger::open(home, genesis.mesh_id())?,
+        None => None,
+    };
+    let shared = Arc::new(Shared {
+        home: home.clone(),
+        public,
+        catalog,
+        node: None,
+        engine: OnceCell::new(),
+        network: OnceCell::new(),
+        invites,
+        keys: None,
+    });
+    let operations = HomeOperations::new(shared, password);
+    Ok(Arc::new(Locked { operations, _lock: lock }))
+}

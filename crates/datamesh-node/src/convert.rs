@@ -1,0 +1,116 @@
+//! From the client's and engine's words to the contract's.
+
+use datamesh_api::{EntryFailure, ErrorKind, FileVersion, OperationError, PeerFault, StoredFile};
+use datamesh_catalog::{CatalogError, Entry, Summary, Version};
+use datamesh_client::{ClientError, StoredEntry};
+use datamesh_core::catalog::EntryKind;
+use datamesh_engine::{Fault, ReadError};
+
+use crate::account::catalog_error;
+
+/// A client's error with its exit code and the next step.
+pub(crate) fn client_error(error: &ClientError) -> OperationError {
+    let made = |kind| OperationError::of(kind, error);
+    match error {
+        ClientError::TooFewDomains { .. } => made(ErrorKind::Network)
+            .hint("start more nodes in domains of their own, or put with --allow-degraded"),
+        ClientError::NoNodes => made(ErrorKind::Network)
+            .hint("check that nodes of the mesh run and can be reached: datamesh peers"),
+        ClientError::Write(_) => made(ErrorKind::Network)
+            .hint("see which nodes answer with: datamesh peers; nothing was acknowledged"),
+        ClientError::Read(ReadError::NotFound { .. } | ReadError::TooFew { .. }) => {
+            made(ErrorKind::Network).hint("see which nodes answer with: datamesh peers")
+        }
+        ClientError::NotFound { .. } | ClientError::NoVersion { .. } => made(ErrorKind::NotFound),
+        ClientError::Deleted { name } => {
+            made(ErrorKind::NotFound).hint(format!("see them with: datamesh versions -- '{name}'"))
+        }
+        ClientError::Range { .. } | ClientError::Tags(_) => made(ErrorKind::Usage),
+        ClientError::Catalog(CatalogError::Ambiguous { .. }) => {
+            made(ErrorKind::Usage).hint("give more digits, or the path")
+        }
+        ClientError::Catalog(error) => catalog_error(error),
+        _ => made(ErrorKind::Failed),
+    }
+}
+
+pub(crate) fn faults(faults: Vec<Fault>) -> Vec<PeerFault> {
+    faults
+        .into_iter()
+        .map(|fault| PeerFault { node: fault.node, what: fault.to_string() })
+        .collect()
+}
+
+pub(crate) fn failures(failed: Vec<datamesh_client::EntryFailure>) -> Vec<EntryFailure> {
+    failed
+        .into_iter()
+        .map(|failure| EntryFailure { path: failure.path.into(), reason: failure.reason })
+        .collect()
+}
+
+pub(crate) fn stored(entry: StoredEntry) -> StoredFile {
+    StoredFile {
+        path: entry.path,
+        file: entry.file,
+        version: entry.version,
+        size: entry.size,
+        scheme: entry.protection.map(|protection| protection.scheme),
+        margin: entry.protection.map(|protection| protection.margin),
+        degraded: entry.protection.is_some_and(|protection| protection.degraded),
+        owed: entry.owed,
+    }
+}
+
+pub(crate) fn version(version: Version) -> FileVersion {
+    let number = version.number;
+    match version.entry {
+        Entry::Put(put) => FileVersion {
+            path: put.path,
+            kind: Some(put.kind),
+            file: put.file,
+            version: put.version,
+            number,
+            size: put.size,
+            hash: (put.kind == EntryKind::File).then_some(put.hash),
+            created: put.created,
+            modified: put.modified,
+            tags: put.tags,
+            scheme: put.protection.map(|protection| protection.scheme),
+            degraded: put.protection.is_some_and(|protection| protection.degraded),
+            deleted: false,
+        },
+        Entry::Delete(delete) => FileVersion {
+            path: delete.path,
+            kind: None,
+            file: delete.file,
+            version: delete.version,
+            number,
+            size: 0,
+            hash: None,
+            created: delete.created,
+            modified: 0,
+            tags: Vec::new(),
+            scheme: None,
+            degraded: false,
+            deleted: true,
+        },
+    }
+}
+
+pub(crate) fn summary(summary: Summary) -> FileVersion {
+    FileVersion {
+        path: summary.path,
+        kind: Some(summary.kind),
+        file: summary.file,
+        version: summary.version,
+        number: summary.versions,
+        size: summary.size,
+        hash: (summary.kind == EntryKind::File).then_some(summary.hash),
+        created: summary.created,
+        modified: summary.modified,
+        tags: summary.tags,
+        scheme: summary.protection.map(|protection| protection.scheme),
+        degraded: summary.protection.is_some_and(|protection| protection.degraded),
+        deleted: false,
+    }
+}

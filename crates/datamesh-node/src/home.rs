@@ -1,0 +1,205 @@
+//! The home: a folder with all state of one node, one account, or both.
+//!
+//! ```text
+//! config.toml        settings that differ from the defaults
+//! lock               held by whoever works in this home
+//! status.json        of the running service
+//! account/           keystore, public part, catalog
+//! mesh/              genesis, ticket, grant, certificate, delegate key, invites
+//! node/              key, ports, adverts and receipts, peer book, store
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use datamesh_api::{ErrorKind, OperationError};
+use datamesh_core::{Hash, NodeId};
+use serde::{Deserialize, Serialize};
+
+/// Largest of the small files that are read whole.
+const SMALL_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How long a command waits for another one that holds the home.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The folder with all state.
+#[derive(Debug, Clone)]
+pub struct Home {
+    path: PathBuf,
+}
+
+/// What a running service writes when it is ready.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The node.
+    pub peer_id: NodeId,
+    /// Where it listens.
+    pub listen: Vec<String>,
+    /// Where its socket is.
+    pub socket: PathBuf,
+    /// Version of the program.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+}
+
+/// The lock of a home; released when it is dropped, and by the system when the process ends.
+#[derive(Debug)]
+pub(crate) struct HomeLock {
+    _file: File,
+}
+
+/// An error about a file of the home.
+pub(crate) fn file_error(doing: &str, path: &Path, error: &io::Error) -> OperationError {
+    let error_text = format!("{doing} {} failed: {error}", path.display());
+    let made = OperationError::new(ErrorKind::Failed, error_text);
+    match error.kind() {
+        io::ErrorKind::StorageFull => made.hint("the disk is full: make room and try again"),
+        io::ErrorKind::PermissionDenied => {
+            made.hint("the home belongs to another user: choose another with --home")
+        }
+        _ => made,
+    }
+}
+
+impl Home {
+    /// The home at `path`, which need not exist yet.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path: std::path::absolute(&path).unwrap_or(path) }
+    }
+
+    /// The home in the platform's data folder.
+    pub fn default_path() -> Option<PathBuf> {
+        directories::ProjectDirs::from("", "", "datamesh").map(|dirs| dirs.data_dir().to_owned())
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file or folder in the home.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes a folder of the home, and the home, readable by their owner only.
+    pub(crate) fn make_folder(&self, name: &str) -> Result<PathBuf, OperationError> {
+        let folder = self.file(name);
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|error| file_error("making the folder", &folder, &error))?;
+        Ok(folder)
+    }
+
+    /// Whether a file is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.file(name).exists()
+    }
+
+    /// Reads a small file; nothing where there is none.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, OperationError> {
+        let path = self.file(name);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(file_error("reading", &path, &error)),
+        };
+        let mut bytes = Vec::new();
+        file.take(SMALL_FILE_BYTES_MAX)
+            .read_to_end(&mut bytes)
+            .map_err(|error| file_error("reading", &path, &error))?;
+        Ok(Some(bytes))
+    }
+
+    /// Writes a small file whole or not at all, synced, readable by its owner only.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), OperationError> {
+        let path = self.file(name);
+        let folder = path.parent().unwrap_or(&self.path).to_owned();
+        let draft = path.with_extension("draft");
+        let written = (|| {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&draft)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&draft, &path)?;
+            File::open(&folder)?.sync_all()
+        })();
+        written.map_err(|error| file_error("writing", &path, &error))
+    }
+
+    /// Takes the home's lock if nobody has it.
+    pub(crate) fn try_lock(&self) -> Result<Option<HomeLock>, OperationError> {
+        self.make_folder("")?;
+        let path = self.file("lock");
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| file_error("opening", &path, &error))?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(HomeLock { _file: file })),
+            Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
+            Err(error) => Err(file_error("locking", &path, &error.into())),
+        }
+    }
+
+    /// Waits for the lock, up to 30 s; gives up early where a service appears that can be asked.
+    pub(crate) async fn lock_or_service(&self) -> Result<Option<HomeLock>, OperationError> {
+        let end = tokio::time::Instant::now() + LOCK_PATIENCE;
+        loop {
+            if let Some(lock) = self.try_lock()? {
+                return Ok(Some(lock));
+            }
+            if let Some(status) = read_status(self)
+                && tokio::net::UnixStream::connect(&status.socket).await.is_ok()
+            {
+                return Ok(None);
+            }
+            if tokio::time::Instant::now() >= end {
+                let message =
+                    format!("another command has worked in {} for 30 s", self.path.display());
+                return Err(OperationError::new(ErrorKind::Failed, message)
+                    .hint("wait for it to end, or end it"));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Where the service's socket is: in the home, or, where that path is too long for a socket, in
+    /// a private folder of the system's temporary files.
+    pub(crate) fn socket(&self) -> Result<PathBuf, OperationError> {
+        /// A socket's address has room for 107 bytes and a NUL on Linux.
+        const SOCKET_PATH_BYTES_MAX: usize = 100;
+        let path = self.file("datamesh.sock");
+        if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+            return Ok(path);
+        }
+        let name = Hash::of(self.path.as_os_str().as_encoded_bytes()).to_string();
+        let uid = rustix::process::getuid().as_raw();
+        let folder = std::env::temp_dir().join(format!("datamesh-{uid}-{}", &name[..16]));
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|error| file_error("making the folder", &folder, &error))?;
+        Ok(folder.join("sock"))
+    }
+}
+
+/// What the service of a home wrote when it was ready. It may have ended since.
+pub fn read_status(home: &Home) -> Option<Status> {
+    serde_json::from_slice(&home.read("status.json").ok()??).ok()
+}

@@ -1,0 +1,29 @@
+//! Composition: what makes crates into a running node.
+//!
+//! A [`Home`] is the folder with all state of one node, one account, or both. [`run_service`] is
+//! the daemon: one readable place where everything is wired, started and stopped. [`connect`] gives
+//! a command its [`Operations`](datamesh_api::Operations): the daemon's, over its socket, or the
+//! same ones in this process.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this crate implements the seams for time, chance, tasks and blocking work"
+)]
+
+mod account;
+pub mod config;
+mod connect;
+mod convert;
+mod doctor;
+mod home;
+mod local;
+mod mesh;
+mod operations;
+mod service;
+mod system;
+mod workers;
+
+pub use account::{NewAccount, PasswordSource, init_account};
+pub use connect::connect;
+pub use doctor::doctor;
+pub use home::{Home, Status, read_status};
+pub use service::{ServiceOptions, run_service};

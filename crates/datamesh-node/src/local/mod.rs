@@ -1,0 +1,42 @@
+//! The socket in the home: how commands reach the daemon.
+//!
+//! One connection carries one operation. Frames are `type (1 byte) ‖ length (u32, little-endian) ‖
+//! payload`; payloads are CBOR, but for file bytes, which are raw and at most 256 KiB. The socket
+//! is readable and writable by its owner only, which is all the authentication there is.
+
+mod frame;
+mod remote;
+mod server;
+
+pub(crate) use remote::Remote;
+pub(crate) use server::LocalServer;
+
+use datamesh_api::{Answer, Call, GetReply, GetRequest, PutReply, PutRequest};
+use serde::{Deserialize, Serialize};
+
+/// What a connection is for.
+#[derive(Debug, Serialize, Deserialize)]
+enum Operation {
+    Call(Call),
+    Put(PutRequest),
+    Get(GetRequest),
+}
+
+impl Operation {
+    /// Whether the account's keys are needed for it.
+    fn needs_keys(&self) -> bool {
+        match self {
+            Self::Put(_) | Self::Get(_) => true,
+            Self::Call(call) => matches!(call, Call::Info(_) | Call::Remove(_)),
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "one outcome exists at a time")]
+enum Outcome {
+    Call(Answer),
+    Put(PutReply),
+    Get(GetReply),
+}

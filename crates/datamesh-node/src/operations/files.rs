@@ -1,0 +1,302 @@
+//! Operations on files.
+
+use std::sync::Arc;
+
+use datamesh_api::{
+    ErrorKind, EventFn, GetReply, GetRequest, InfoReply, InfoRequest, ListEntry, ListReply,
+    ListRequest, OperationError, Progress, PutReply, PutRequest, RemoveReply, RemoveRequest,
+    SegmentInfo, ShardInfo, VersionsReply, VersionsRequest,
+};
+use datamesh_catalog::{AccountDb, CatalogError, Cursor, ListQuery, Listed, Version};
+use datamesh_client::{ClientError, GetItem, ProgressFn, PutOptions};
+use datamesh_core::MeshPath;
+use datamesh_core::stream::{Sink, Source};
+
+use super::HomeOperations;
+use crate::account::catalog_error;
+use crate::convert;
+
+/// Files of one recursive get or remove: bounds what is held of them in memory.
+const FILES_MAX: usize = 1_000_000;
+
+fn progress(events: EventFn) -> ProgressFn {
+    Arc::new(move |done: datamesh_client::Progress| {
+        events(Progress { bytes: done.bytes, files: done.files });
+    })
+}
+
+/// Runs a blocking call of the catalog.
+async fn blocking<T: Send + 'static>(
+    catalog: &Arc<AccountDb>,
+    call: impl FnOnce(&AccountDb) -> Result<T, CatalogError> + Send + 'static,
+) -> Result<T, OperationError> {
+    let catalog = Arc::clone(catalog);
+    match tokio::task::spawn_blocking(move || call(&catalog)).await {
+        Ok(result) => result.map_err(|error| catalog_error(&error)),
+        Err(_) => Err(OperationError::new(ErrorKind::Failed, "the catalog call broke off")),
+    }
+}
+
+fn query(request: ListRequest) -> Result<ListQuery, OperationError> {
+    let after = match request.after {
+        Some(bytes) => Some(Cursor::from_bytes(&bytes).map_err(|error| catalog_error(&error))?),
+        None => None,
+    };
+    Ok(ListQuery {
+        folder: request.folder,
+        recursive: request.recursive,
+        tags: request.tags,
+        limit: request.limit,
+        after,
+    })
+}
+
+impl HomeOperations {
+    pub(super) async fn do_put(
+        &self,
+        request: PutRequest,
+        source: &mut dyn Source,
+        events: EventFn,
+    ) -> Result<PutReply, OperationError> {
+        let client = self.client().await?;
+        let options = PutOptions {
+            tags: request.tags,
+            scheme: request.scheme,
+            allow_degraded: request.allow_degraded,
+        };
+        let report = client.put(source, &options, Some(progress(events))).await;
+        let report = report.map_err(|error| convert::client_error(&error))?;
+        if let Some(error) = &report.stopped {
+            let mut made = convert::client_error(error);
+            if !report.stored.is_empty() {
+                made.message = format!(
+                    "{} (before that, {} files were stored)",
+                    made.message,
+                    report.stored.len()
+                );
+            }
+            return Err(made);
+        }
+        Ok(PutReply {
+            stored: report.stored.into_iter().map(convert::stored).collect(),
+            failed: convert::failures(report.failed),
+            faults: convert::faults(report.faults),
+            resumed_bytes: report.resumed_bytes,
+            catalog_local_only: true,
+        })
+    }
+
+    pub(super) async fn do_get(
+        &self,
+        request: GetRequest,
+        sink: &mut dyn Sink,
+        events: EventFn,
+    ) -> Result<GetReply, OperationError> {
+        let client = self.client().await?;
+        let wrap = |error: ClientError| convert::client_error(&error);
+        let mut items = Vec::new();
+        if request.recursive {
+            for path in self.below(&request.name).await? {
+                let put = client.resolve(path.as_str(), None).await.map_err(wrap)?;
+                let folder = request.name.parse::<MeshPath>().ok();
+                let inner = folder.as_ref().and_then(|folder| path.below(folder));
+                let name = match inner.and_then(|inner| inner.parse().ok()) {
+                    Some(inner) => inner,
+                    None => path.clone(),
+                };
+                if let datamesh_catalog::Entry::Put(put) = put.entry {
+                    items.push(GetItem { put, path: name, range: None });
+                }
+            }
+        } else {
+            let version = client.resolve(&request.name, request.version).await.map_err(wrap)?;
+            let datamesh_catalog::Entry::Put(put) = version.entry else {
+                return Err(OperationError::new(
+                    ErrorKind::NotFound,
+                    format!("version {} of \"{}\" is a deletion", version.number, request.name),
+                ));
+            };
+            if let Some((start, end)) = request.range
+                && (start > end || end > put.size)
+            {
+                let (name, size) = (request.name, put.size);
+                return Err(wrap(ClientError::Range { name, start, end, size }));
+            }
+            let path = put.path.clone();
+            items.push(GetItem { put, path, range: request.range });
+        }
+        let single = items.len() == 1;
+        let report = client.get(items, sink, Some(progress(events))).await.map_err(wrap)?;
+        if single && let Some(error) = &report.error {
+            return Err(convert::client_error(error));
+        }
+        if report.files == 0
+            && let Some(error) = &report.error
+        {
+            return Err(convert::client_error(error));
+        }
+        Ok(GetReply {
+            files: report.files,
+            bytes: report.bytes,
+            failed: convert::failures(report.failed),
+            faults: convert::faults(report.faults),
+        })
+    }
+
+    /// All files below a folder; all files at all where the name is empty.
+    async fn below(&self, name: &str) -> Result<Vec<MeshPath>, OperationError> {
+        let folder = if name.is_empty() {
+            None
+        } else {
+            let parsed: Result<MeshPath, _> = name.trim_end_matches('/').parse();
+            Some(parsed.map_err(|error| OperationError::new(ErrorKind::Usage, error))?)
+        };
+        let mut paths = Vec::new();
+        let mut after = None;
+        loop {
+            let query = ListQuery {
+                folder: folder.clone(),
+                recursive: true,
+                after,
+                ..ListQuery::default()
+            };
+            let page = blocking(self.catalog()?, move |catalog| catalog.list(&query)).await?;
+            paths.extend(page.rows.iter().map(|row| row.path().clone()));
+            if paths.len() > FILES_MAX {
+                let message = format!("more than {FILES_MAX} files are below \"{name}\"");
+                return Err(OperationError::new(ErrorKind::Usage, message)
+                    .hint("take the folders below it one by one"));
+            }
+            after = match page.next {
+                Some(next) => Some(next),
+                None => break,
+            };
+        }
+        if paths.is_empty() {
+            let message = format!("there is nothing below \"{name}\"");
+            return Err(OperationError::new(ErrorKind::NotFound, message));
+        }
+        Ok(paths)
+    }
+
+    pub(super) async fn do_list(&self, request: ListRequest) -> Result<ListReply, OperationError> {
+        let query = query(request)?;
+        let page = blocking(self.catalog()?, move |catalog| catalog.list(&query)).await?;
+        let entries = page
+            .rows
+            .into_iter()
+            .map(|row| match row {
+                Listed::Folder(path) => ListEntry::Folder { path },
+                Listed::Entry(summary) => ListEntry::Entry(convert::summary(*summary)),
+            })
+            .collect();
+        Ok(ListReply { entries, next: page.next.map(|cursor| cursor.as_bytes().to_vec()) })
+    }
+
+    pub(super) async fn do_info(&self, request: InfoRequest) -> Result<InfoReply, OperationError> {
+        let client = self.client().await?;
+        let wrap = |error: ClientError| convert::client_error(&error);
+        let version: Version =
+            client.resolve(&request.name, request.version).await.map_err(wrap)?;
+        let Some(put) = version.put() else {
+            let message =
+                format!("version {} of \"{}\" is a deletion", version.number, request.name);
+            return Err(OperationError::new(ErrorKind::NotFound, message));
+        };
+        let path = put.path.clone();
+        let placed = client.placement(put).await.map_err(wrap)?;
+        let versions = client.versions(path.as_str()).await.map_err(wrap)?.len() as u64;
+        let domains: std::collections::BTreeMap<_, _> = client
+            .engine()
+            .peers()
+            .into_iter()
+            .map(|peer| {
+                let claim = &peer.member.advert.certificate.claim;
+                (claim.node, claim.domain.to_string())
+            })
+            .collect();
+        let segments: Vec<SegmentInfo> = placed
+            .into_iter()
+            .map(|placement| SegmentInfo {
+                segment: placement.segment,
+                margin: placement.margin(),
+                shards: placement
+                    .holders
+                    .iter()
+                    .map(|(shard, node)| ShardInfo {
+                        shard: *shard,
+                        node: *node,
+                        domain: domains.get(node).cloned(),
+                    })
+                    .collect(),
+            })
+            .collect();
+        let ids: Vec<_> = segments.iter().map(|segment| segment.segment).collect();
+        let owed = blocking(self.catalog()?, move |catalog| {
+            let mut count = 0;
+            let mut after = None;
+            loop {
+                let page = catalog.owed(after, 4096)?;
+                count += page.iter().filter(|owed| ids.contains(&owed.segment)).count();
+                after = match page.last() {
+                    Some(last) => Some((last.segment, last.shard)),
+                    None => return Ok(count),
+                };
+            }
+        })
+        .await?;
+        Ok(InfoReply {
+            margin: segments.iter().filter_map(|segment| segment.margin).min(),
+            version: convert::version(version),
+            versions,
+            segments,
+            owed,
+            catalog_local_only: true,
+        })
+    }
+
+    pub(super) async fn do_versions(
+        &self,
+        request: VersionsRequest,
+    ) -> Result<VersionsReply, OperationError> {
+        let not_found = || {
+            let message = format!("there is no file \"{}\"", request.name);
+            OperationError::new(ErrorKind::NotFound, message)
+        };
+        let name = request.name.clone();
+        let found = blocking(self.catalog()?, move |catalog| {
+            let Some(named) = catalog.resolve(&name)? else { return Ok(None) };
+            let (datamesh_catalog::Named::Path(path)
+            | datamesh_catalog::Named::File(_, path)
+            | datamesh_catalog::Named::Version(_, path)) = named;
+            catalog.versions(&path, 0, 1024).map(Some)
+        })
+        .await?;
+        let mut versions: Vec<_> =
+            found.ok_or_else(not_found)?.into_iter().map(convert::version).collect();
+        versions.reverse();
+        Ok(VersionsReply { versions })
+    }
+
+    pub(super) async fn do_remove(
+        &self,
+        request: RemoveRequest,
+    ) -> Result<RemoveReply, OperationError> {
+        let client = self.client().await?;
+        let names = if request.recursive {
+            let mut names = Vec::new();
+            for name in &request.names {
+                names.extend(self.below(name).await?.into_iter().map(String::from));
+            }
+            names
+        } else {
+            request.names
+        };
+        let mut removed = Vec::new();
+        for batch in names.chunks(datamesh_catalog::OPERATIONS_MAX) {
+            let paths = client.remove(batch).await;
+            removed.extend(paths.map_err(|error| convert::client_error(&error))?);
+        }
+        Ok(RemoveReply { removed, space_freed: 0 })
+    }
+}

@@ -1,0 +1,166 @@
+//! The operations of a home, the same whether a daemon or a single command does them.
+
+mod files;
+mod membership;
+mod state;
+
+use std::sync::Arc;
+
+use datamesh_api::{
+    Answer, Call, EventFn, GetReply, GetRequest, OperationError, Operations, PutReply, PutRequest,
+};
+use datamesh_catalog::{AccountDb, NodeDb, NodeLimits};
+use datamesh_client::{Client, ClientParts};
+use datamesh_core::stream::{Sink, Source};
+use datamesh_core::{BoxFuture, Genesis, NodeId, Transport};
+use datamesh_crypto::DeviceKeys;
+use datamesh_engine::{Engine, EngineParts};
+use datamesh_net::Network;
+use datamesh_store::Store;
+use tokio::sync::OnceCell;
+
+use crate::account::{self, PasswordSource, PublicAccount};
+use crate::home::Home;
+use crate::mesh::InviteLedger;
+use crate::system::{SystemClock, SystemEntropy, TokioExecutor};
+use crate::{config, mesh};
+
+/// What a running service has and a single command lacks.
+pub(crate) struct NodeParts {
+    pub(crate) node: NodeId,
+    pub(crate) store: Arc<Store>,
+}
+
+/// What all operations of one process share.
+pub(crate) struct Shared {
+    pub(crate) home: Home,
+    pub(crate) public: Option<PublicAccount>,
+    pub(crate) catalog: Option<Arc<AccountDb>>,
+    pub(crate) node: Option<NodeParts>,
+    /// The daemon's network and engine; a command starts its own when it first needs them.
+    pub(crate) engine: OnceCell<Arc<Engine>>,
+    pub(crate) network: OnceCell<Network>,
+    pub(crate) invites: Option<Arc<InviteLedger>>,
+    /// The keys, if they were opened for the whole process.
+    pub(crate) keys: Option<Arc<DeviceKeys>>,
+}
+
+/// The operations of a home.
+pub(crate) struct HomeOperations {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) password: PasswordSource,
+    pub(crate) client: OnceCell<Arc<Client>>,
+}
+
+/// An engine over a network, with the adverts that the home remembers.
+pub(crate) fn engine_over(
+    home: &Home,
+    transport: Arc<dyn Transport>,
+    genesis: Genesis,
+) -> Result<(Arc<Engine>, Arc<NodeDb>), OperationError> {
+    let config = config::load(home)?;
+    home.make_folder("node")?;
+    let db = NodeDb::open(&home.file("node/memory.db"), NodeLimits::default())
+        .map_err(|error| account::catalog_error(&error))?;
+    if let Some(damage) = db.rebuilt() {
+        tracing::warn!(%damage, "what was remembered of peers was damaged and is begun anew");
+    }
+    let db = Arc::new(db);
+    let engine = Engine::new(EngineParts {
+        transport,
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        executor: Arc::new(TokioExecutor::current()),
+        node_db: Some(Arc::clone(&db)),
+        genesis,
+        offline_after_ms: config.offline_after.as_millis() as u64,
+    });
+    match db.adverts() {
+        Ok(adverts) => {
+            for advert in adverts {
+                engine.learn_advert(advert);
+            }
+        }
+        Err(error) => tracing::warn!(%error, "remembered adverts cannot be read"),
+    }
+    Ok((Arc::new(engine), db))
+}
+
+impl HomeOperations {
+    pub(crate) fn new(shared: Arc<Shared>, password: PasswordSource) -> Self {
+        Self { shared, password, client: OnceCell::new() }
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.shared.home
+    }
+
+    /// The catalog of the home's account.
+    fn catalog(&self) -> Result<&Arc<AccountDb>, OperationError> {
+        self.shared.catalog.as_ref().ok_or_else(|| account::no_account(self.home()))
+    }
+
+    /// The client: asks for the password where the keys are not open yet.
+    async fn client(&self) -> Result<&Arc<Client>, OperationError> {
+        self.client
+            .get_or_try_init(|| async {
+                let catalog = Arc::clone(self.catalog()?);
+                let engine = self.engine().await?;
+                let grant = mesh::grant(self.home())?.ok_or_else(|| no_grant(self.home()))?;
+                let keys = match &self.shared.keys {
+                    Some(keys) => Arc::clone(keys),
+                    None => account::open_keys(self.home(), (self.password)()?).await?,
+                };
+                Ok(Arc::new(Client::new(ClientParts {
+                    engine: Arc::clone(engine),
+                    catalog,
+                    keys,
+                    grant: Arc::new(grant),
+                    entropy: Arc::new(SystemEntropy),
+                })))
+            })
+            .await
+    }
+}
+
+fn no_grant(home: &Home) -> OperationError {
+    let message = format!("the account in {} may not store in its mesh", home.path().display());
+    OperationError::new(datamesh_api::ErrorKind::Usage, message)
+        .hint("ask for an invite that admits accounts, and join with it in a fresh home")
+}
+
+impl Operations for HomeOperations {
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, OperationError>> {
+        Box::pin(async move {
+            Ok(match call {
+                Call::List(request) => Answer::List(self.do_list(request).await?),
+                Call::Info(request) => Answer::Info(self.do_info(request).await?),
+                Call::Versions(request) => Answer::Versions(self.do_versions(request).await?),
+                Call::Remove(request) => Answer::Remove(self.do_remove(request).await?),
+                Call::Peers(_) => Answer::Peers(self.do_peers().await?),
+                Call::Invite(request) => Answer::Invite(self.do_invite(request).await?),
+                Call::Join(request) => Answer::Join(self.do_join(request).await?),
+                Call::Stats(_) => Answer::Stats(self.do_stats().await?),
+                Call::Health(_) => Answer::Health(self.do_health().await?),
+            })
+        })
+    }
+
+    fn put<'a>(
+        &'a self,
+        request: PutRequest,
+        source: &'a mut dyn Source,
+        events: EventFn,
+    ) -> BoxFuture<'a, Result<PutReply, OperationError>> {
+        Box::pin(self.do_put(request, source, events))
+    }
+
+    fn get<'a>(
+        &'a self,
+        request: GetRequest,
+        sink: &'a mut dyn Sink,
+        events: EventFn,
+    ) -> BoxFuture<'a, Result<GetReply, OperationError>> {
+        Box::pin(self.do_get(request, sink, events))
+    }
+}

@@ -1,0 +1,153 @@
+//! Operations that tell how things are.
+
+use std::sync::Arc;
+
+use datamesh_api::{
+    CatalogStats, ErrorKind, Finding, HealthReply, MeshStats, OperationError, Severity, StatsReply,
+    StoreStats,
+};
+use datamesh_engine::Standing;
+
+use super::HomeOperations;
+use crate::account::catalog_error;
+use crate::mesh;
+
+fn on_this_machine(address: &str) -> bool {
+    address.starts_with("/ip4/127.") || address.starts_with("/ip6/::1/")
+}
+
+fn finding(subject: &str, severity: Severity, message: String) -> Finding {
+    Finding { subject: subject.to_owned(), severity, message, hint: None }
+}
+
+impl HomeOperations {
+    pub(super) async fn do_stats(&self) -> Result<StatsReply, OperationError> {
+        let mesh = if mesh::genesis(self.home())?.is_some() {
+            let engine = self.engine().await?;
+            let peers = engine.peers();
+            let (domains, scheme) = engine.domains();
+            Some(MeshStats {
+                mesh: engine.mesh(),
+                nodes_alive: peers
+                    .iter()
+                    .filter(|peer| matches!(peer.standing, Standing::Alive | Standing::Draining))
+                    .count(),
+                nodes: peers.len(),
+                domains,
+                scheme,
+                one_machine: !peers.is_empty()
+                    && peers.iter().all(|peer| {
+                        peer.member.advert.addresses.iter().all(|a| on_this_machine(a))
+                    }),
+                capacity: peers.iter().map(|p| p.member.advert.counted_capacity()).sum(),
+            })
+        } else {
+            None
+        };
+        let store = match &self.shared.node {
+            None => None,
+            Some(node) => {
+                let store = Arc::clone(&node.store);
+                let usage = tokio::task::spawn_blocking(move || store.usage()).await;
+                let usage = match usage {
+                    Ok(Ok(usage)) => usage,
+                    Ok(Err(error)) => {
+                        return Err(OperationError::of(ErrorKind::Failed, &error));
+                    }
+                    Err(_) => {
+                        let message = "counting the store broke off";
+                        return Err(OperationError::new(ErrorKind::Failed, message));
+                    }
+                };
+                Some(StoreStats {
+                    node: node.node,
+                    capacity: usage.capacity,
+                    used: usage.used,
+                    free: usage.free,
+                    shards: usage.shards,
+                    shard_bytes: usage.shard_bytes,
+                    damaged: usage.damaged,
+                    read_only: usage.read_only,
+                })
+            }
+        };
+        let catalog = match (&self.shared.catalog, &self.shared.public) {
+            (Some(catalog), Some(public)) => {
+                let totals = catalog.totals().map_err(|error| catalog_error(&error))?;
+                Some(CatalogStats {
+                    account: public.log.account,
+                    files: totals.files,
+                    versions: totals.versions,
+                    bytes: totals.bytes,
+                    version_bytes: totals.version_bytes,
+                    deleted: totals.deleted,
+                    owed: totals.owed,
+                })
+            }
+            _ => None,
+        };
+        Ok(StatsReply { mesh, store, catalog })
+    }
+
+    pub(super) async fn do_health(&self) -> Result<HealthReply, OperationError> {
+        let stats = self.do_stats().await?;
+        let mut findings = Vec::new();
+        match &stats.mesh {
+            None => findings.push(Finding {
+                hint: Some("datamesh join <ticket>, or datamesh service to found one".into()),
+                ..finding("mesh", Severity::Warning, "this home has joined no mesh".into())
+            }),
+            Some(mesh) => {
+                let silent = mesh.nodes - mesh.nodes_alive;
+                let severity = match (mesh.nodes_alive, silent) {
+                    (0, _) => Severity::Critical,
+                    (_, 0) => Severity::Ok,
+                    _ => Severity::Warning,
+                };
+                let message = format!("{} of {} nodes are alive", mesh.nodes_alive, mesh.nodes);
+                findings.push(finding("nodes", severity, message));
+                findings.push(match mesh.scheme {
+                    Some(scheme) => finding(
+                        "scheme",
+                        Severity::Ok,
+                        format!("{} failure domains: files are stored as {scheme}", mesh.domains),
+                    ),
+                    None => Finding {
+                        hint: Some("start nodes in more failure domains".into()),
+                        ..finding(
+                            "scheme",
+                            Severity::Critical,
+                            format!("{} failure domains; a put needs 6", mesh.domains),
+                        )
+                    },
+                });
+            }
+        }
+        if let Some(store) = &stats.store {
+            findings.push(match (&store.read_only, store.damaged, store.free) {
+                (Some(reason), ..) => {
+                    finding("store", Severity::Critical, format!("takes no writes: {reason}"))
+                }
+                (None, 1.., _) => finding(
+                    "store",
+                    Severity::Critical,
+                    format!("{} shards are damaged", store.damaged),
+                ),
+                (None, 0, 0) => {
+                    finding("store", Severity::Warning, "full: it takes no more shards".into())
+                }
+                _ => finding("store", Severity::Ok, format!("{} shards held", store.shards)),
+            });
+        }
+        if let Some(catalog) = &stats.catalog {
+            let (severity, message) = if catalog.owed > 0 {
+                (Severity::Warning, format!("{} shards are owed", catalog.owed))
+            } else {
+                (Severity::Ok, format!("{} files, nothing owed", catalog.files))
+            };
+            findings.push(finding("catalog", severity, message));
+        }
+        let severity = findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Ok);
+        Ok(HealthReply { severity, findings })
+    }
+}

@@ -1,0 +1,428 @@
+//! The daemon: the one place where a node is wired, started and stopped.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use datamesh_api::{ErrorKind, OperationError};
+use datamesh_core::certificate::OPERATOR_BYTES_MAX;
+use datamesh_core::message::NodeRequest;
+use datamesh_core::{
+    Advert, Domain, Genesis, NodeCertificate, NodeId, Signature, Signer, Transport,
+};
+use datamesh_engine::{Admissions, Holder};
+use datamesh_net::{Network, NetworkConfig, NetworkError};
+use datamesh_store::{Directory, Owner, Store, StoreConfig, StoreError, StoreId};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::account::{self, PasswordSource};
+use crate::config::{self, Config};
+use crate::home::{Home, Status};
+use crate::local::LocalServer;
+use crate::mesh::{self, InviteLedger, LateService};
+use crate::operations::{NodeParts, Shared, engine_over};
+use crate::system::SystemEntropy;
+use crate::workers::{ADVERT_LIFETIME_MS, MembershipWorker, free_class};
+
+const LISTENING: &str = "node/listening";
+const STORE_ID: &str = "node/store.id";
+
+/// Known members that a starting node asks for adverts.
+const FIRST_PEERS: usize = 8;
+
+/// How long commands and workers may take to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a service runs; what is `None` comes from the configuration.
+#[derive(Default)]
+pub struct ServiceOptions {
+    /// Multiaddrs to listen on; a port 0 is chosen once and remembered.
+    pub listen: Vec<String>,
+    /// Bytes offered for shards.
+    pub storage: Option<u64>,
+    /// Failure domain.
+    pub domain: Option<Domain>,
+    /// Who answers for the node.
+    pub operator: Option<String>,
+    /// Opens the keystore once at the start.
+    pub password: Option<PasswordSource>,
+    /// Ends by itself after this time.
+    pub timeout: Option<Duration>,
+}
+
+fn usage(message: impl ToString) -> OperationError {
+    OperationError::new(ErrorKind::Usage, message)
+}
+
+/// Pairs of an address as it was asked for and as it became, as text lines.
+fn remembered_ports(home: &Home) -> Result<Vec<(String, String)>, OperationError> {
+    let text = home.read(LISTENING)?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    Ok(text
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(asked, became)| (asked.to_owned(), became.to_owned()))
+        .collect())
+}
+
+/// Where the node of a home listened when it last ran.
+pub(crate) fn remembered_listening(home: &Home) -> Result<Vec<String>, OperationError> {
+    let mut addresses: Vec<String> =
+        remembered_ports(home)?.into_iter().map(|(_, became)| became).collect();
+    addresses.sort();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+/// The TCP port of a multiaddr.
+fn port(address: &str) -> Option<&str> {
+    let mut parts = address.split('/');
+    parts.find(|part| *part == "tcp")?;
+    parts.next()
+}
+
+/// Starts the network on the remembered ports, or on fresh ones where they are taken by now.
+async fn start_network(
+    home: &Home,
+    listen: &[String],
+    late: &Arc<LateService>,
+) -> Result<Network, OperationError> {
+    let key = mesh::node_key(home)?;
+    let remembered = remembered_ports(home)?;
+    let resolved: Vec<String> = listen
+        .iter()
+        .map(|asked| {
+            let known = remembered.iter().find(|(before, _)| before == asked);
+            match known.and_then(|(_, became)| port(became)) {
+                Some(port) if self::port(asked) == Some("0") => {
+                    asked.replacen("/tcp/0", &format!("/tcp/{port}"), 1)
+                }
+                _ => asked.clone(),
+            }
+        })
+        .collect();
+    let start = |listen: Vec<String>| {
+        let mut config = NetworkConfig::new(key.secret(), Arc::clone(late) as _);
+        config.listen = listen;
+        config.peer_book = Some(home.file("node/peers"));
+        Network::start(config)
+    };
+    let network = match start(resolved.clone()).await {
+        Err(NetworkError::PortInUse { address }) if !listen.contains(&address) => {
+            tracing::warn!(%address, "the remembered port is in use; another is chosen");
+            start(listen.to_vec()).await
+        }
+        started => started,
+    };
+    let network = network.map_err(|error| {
+        let kind = match error {
+            NetworkError::Address { .. } => ErrorKind::Usage,
+            _ => ErrorKind::Failed,
+        };
+        let made = OperationError::of(kind, &error);
+        match error {
+            NetworkError::PortInUse { .. } => {
+                made.hint("end the process that has it, or choose another with --listen")
+            }
+            _ => made,
+        }
+    })?;
+    // A wildcard listener has several addresses with one port; the first stands for all.
+    let listening = network.listening();
+    let lines: Vec<String> = listening
+        .iter()
+        .map(|became| {
+            let asked = listen.iter().zip(&resolved).find(|(asked, resolved)| {
+                let (same, wanted) = (port(resolved) == port(became), port(asked) == Some("0"));
+                same || wanted && listen.len() == 1
+            });
+            let asked = asked.map_or(became.as_str(), |(asked, _)| asked.as_str());
+            format!("{asked} {became}")
+        })
+        .collect();
+    home.write(LISTENING, lines.join("\n").as_bytes())?;
+    Ok(network)
+}
+
+/// What the node is to be, from flags and configuration.
+struct Wish {
+    domain: Option<Domain>,
+    operator: Option<String>,
+    storage: Option<u64>,
+}
+
+impl Wish {
+    /// What is asked for at the first start, with defaults for what nobody set.
+    fn first(&self, home: &Home, node: NodeId) -> Result<NodeRequest, OperationError> {
+        let name = node.to_string();
+        let short = &name[name.len() - 8..];
+        let domain = match &self.domain {
+            Some(domain) => domain.clone(),
+            // A node of its own is its own failure domain.
+            None => format!("node-{short}").parse().map_err(usage)?,
+        };
+        let operator = self.operator.clone().unwrap_or_else(|| format!("node-{short}"));
+        if operator.len() > OPERATOR_BYTES_MAX || operator.chars().any(char::is_control) {
+            return Err(usage(format!(
+                "an operator's name has at most {OPERATOR_BYTES_MAX} bytes and no control characters"
+            )));
+        }
+        let capacity = match self.storage {
+            Some(storage) => storage,
+            None => {
+                let folder = home.make_folder("node")?;
+                let stat = rustix::fs::statvfs(&folder).map_err(|error| {
+                    usage(format!("the file system does not say its size: {error}"))
+                })?;
+                stat.f_bavail.saturating_mul(stat.f_frsize) / 2
+            }
+        };
+        Ok(NodeRequest { operator, domain, capacity })
+    }
+
+    /// Refuses what differs from the certificate: only its issuer may change it.
+    fn check(&self, certificate: &NodeCertificate) -> Result<(), OperationError> {
+        let claim = &certificate.claim;
+        let fixed = |what: &str, is: &str| {
+            Err(usage(format!("this node was admitted with {what} {is}"))
+                .hint("changing it needs the issuer: join with a fresh ticket in a fresh home"))
+        };
+        if self.domain.as_ref().is_some_and(|domain| *domain != claim.domain) {
+            return fixed("domain", claim.domain.as_str());
+        }
+        if self.operator.as_ref().is_some_and(|operator| *operator != claim.operator) {
+            return fixed("operator", &claim.operator);
+        }
+        if self.storage.is_some_and(|storage| storage > claim.capacity_cap) {
+            return fixed("storage of at most", &format!("{} bytes", claim.capacity_cap));
+        }
+        Ok(())
+    }
+}
+
+/// The admission of this home's node: kept, founded, or redeemed from the ticket.
+async fn admit(
+    home: &Home,
+    network: &Network,
+    wish: &Wish,
+    keys: Option<&Arc<datamesh_crypto::DeviceKeys>>,
+) -> Result<(Genesis, NodeCertificate), OperationError> {
+    let node = network.local();
+    match (mesh::genesis(home)?, mesh::certificate(home)?) {
+        (Some(genesis), Some(certificate)) => {
+            wish.check(&certificate)?;
+            Ok((genesis, certificate))
+        }
+        (Some(genesis), None) => {
+            let Some(ticket) = mesh::ticket(home)? else {
+                return Err(usage("this home is in a mesh but has no ticket for a node"));
+            };
+            if !ticket.powers.node {
+                return Err(usage("the ticket that this home joined with admits no node")
+                    .hint("join with a ticket that does, in a fresh home"));
+            }
+            let request = wish.first(home, node)?;
+            let certificate = mesh::redeem_node(home, network, &ticket, &genesis, request).await?;
+            Ok((genesis, certificate))
+        }
+        (None, _) => {
+            let Some(keys) = keys else {
+                return Err(OperationError::new(
+                    ErrorKind::Usage,
+                    "founding a mesh needs the account's password once",
+                )
+                .hint("give it with --password-file or DATAMESH_PASSWORD_FILE"));
+            };
+            let request = wish.first(home, node)?;
+            let certificate =
+                mesh::found(home, keys, request.operator, request.domain, request.capacity)?;
+            let genesis = mesh::genesis(home)?.ok_or_else(|| mesh::no_mesh(home))?;
+            Ok((genesis, certificate))
+        }
+    }
+}
+
+fn open_store(home: &Home, node: NodeId, capacity: u64) -> Result<Arc<Store>, OperationError> {
+    let folder = home.make_folder("node/store")?;
+    let known = home.read(STORE_ID)?.and_then(|bytes| bytes.as_slice().try_into().ok());
+    let owner = Owner { node, store: known.map(StoreId) };
+    let store_error = |error: &StoreError| {
+        let made = OperationError::of(ErrorKind::Failed, error);
+        match error {
+            StoreError::IdentityMissing | StoreError::OtherStore => {
+                made.hint("mount the right disk there; nothing was changed")
+            }
+            _ => made,
+        }
+    };
+    let disk = Directory::open(&folder).map_err(|error| store_error(&error.into()))?;
+    let config = StoreConfig::new(capacity);
+    let store = Store::open(Arc::new(disk), config, &owner, &SystemEntropy)
+        .map_err(|error| store_error(&error))?;
+    home.write(STORE_ID, &store.id().0)?;
+    Ok(store)
+}
+
+/// Runs the node of a home until SIGTERM, SIGINT or the timeout.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] for a home with neither account nor ticket, and for flags that differ from
+/// the certificate; [`ErrorKind::Network`] where the issuer of a ticket cannot be reached;
+/// [`ErrorKind::Failed`] where a port is in use, a disk fails, or another process has the home.
+pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), OperationError> {
+    let config: Config = config::load(home)?;
+    let public = account::public_account(home)?;
+    if public.is_none() && mesh::genesis(home)?.is_none() {
+        let message = format!("{} has neither an account nor a ticket", home.path().display());
+        return Err(usage(message).hint(
+            "make an account with: datamesh init, or join a mesh with: datamesh join <ticket>",
+        ));
+    }
+    let Some(_lock) = home.try_lock()? else {
+        let message = format!("another process works in {}", home.path().display());
+        return Err(OperationError::new(ErrorKind::Failed, message)
+            .hint("a home has one service; stop the other, or choose another home with --home"));
+    };
+    home.make_folder("node")?;
+    // Stale from a service that was killed; ready means that it is there again.
+    drop(std::fs::remove_file(home.file("status.json")));
+
+    let keys = match (&public, &options.password) {
+        (Some(_), Some(password)) => Some(account::open_keys(home, password()?).await?),
+        _ => None,
+    };
+    let catalog = match &public {
+        Some(public) => Some(account::open_catalog(home, public)?),
+        None => None,
+    };
+
+    let late = Arc::new(LateService::default());
+    let listen = if options.listen.is_empty() { config.listen.clone() } else { options.listen };
+    let network = start_network(home, &listen, &late).await?;
+    let wish = Wish {
+        domain: options.domain.or(config.domain.clone()),
+        operator: options.operator.or(config.operator.clone()),
+        storage: options.storage.or(config.storage),
+    };
+    let (genesis, certificate) = admit(home, &network, &wish, keys.as_ref()).await?;
+    let mesh_id = genesis.mesh_id();
+    let capacity = wish.storage.unwrap_or(certificate.claim.capacity_cap);
+    let node = network.local();
+    let store = {
+        let home = home.clone();
+        let opened = tokio::task::spawn_blocking(move || open_store(&home, node, capacity)).await;
+        opened
+            .map_err(|_| OperationError::new(ErrorKind::Failed, "opening the store broke off"))??
+    };
+
+    let transport: Arc<dyn Transport> = Arc::new(network.clone());
+    let (engine, db) = engine_over(home, Arc::clone(&transport), genesis)?;
+    let signer: Arc<dyn Signer> = Arc::new(mesh::node_key(home)?);
+    let invites = InviteLedger::open(home, mesh_id)?;
+    let admissions = invites.clone().map(|ledger| ledger as Arc<dyn Admissions>);
+    let holder = Holder::new(
+        Arc::clone(&engine),
+        Arc::clone(&store),
+        Arc::clone(&signer),
+        certificate.clone(),
+        admissions,
+    );
+    late.set(Arc::new(holder));
+
+    let usage = store.usage().map_err(|e| OperationError::of(ErrorKind::Failed, &e))?;
+    let advert = Advert {
+        certificate,
+        addresses: Vec::new(),
+        capacity,
+        free_class: free_class(usage.free, usage.capacity),
+        draining: false,
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        sequence: 0,
+        expiry: 0,
+        signature: Signature([0; 64]),
+    };
+    let advert = engine.sign_advert(&*signer, advert, ADVERT_LIFETIME_MS);
+    let worker = Arc::new(MembershipWorker {
+        engine: Arc::clone(&engine),
+        network: network.clone(),
+        store: Arc::clone(&store),
+        signer,
+        db,
+        advert: Mutex::new(advert),
+        interval: config.gossip_interval,
+    });
+    let mut first: Vec<NodeId> = Vec::new();
+    if let Some(ticket) = mesh::ticket(home)? {
+        transport.learn(ticket.issuer, &ticket.addresses);
+        first.push(ticket.issuer);
+    }
+    let known = engine.peers().into_iter().map(|peer| peer.member.advert.node());
+    first.extend(known.filter(|peer| *peer != node).take(FIRST_PEERS));
+    first.dedup();
+    worker.introduce(&first).await;
+
+    let shared = Arc::new(Shared {
+        home: home.clone(),
+        public,
+        catalog,
+        node: Some(NodeParts { node, store }),
+        engine: OnceCell::new_with(Some(engine)),
+        network: OnceCell::new_with(Some(network.clone())),
+        invites,
+        keys,
+    });
+    let socket = home.socket()?;
+    let server = LocalServer::bind(&socket, shared)?;
+
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    tasks.spawn(server.run(stop.clone(), tasks.clone()));
+    tasks.spawn(worker.run(stop.clone()));
+
+    let status = Status {
+        peer_id: node,
+        listen: network.listening(),
+        socket,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+    };
+    let text = serde_json::to_vec_pretty(&status)
+        .map_err(|error| OperationError::new(ErrorKind::Failed, error))?;
+    home.write("status.json", &text)?;
+    tracing::info!(node = %status.peer_id, listen = ?status.listen, "ready");
+
+    wait_for_end(options.timeout).await?;
+    tracing::info!("stopping");
+    stop.cancel();
+    tasks.close();
+    if tokio::time::timeout(STOP_PATIENCE, tasks.wait()).await.is_err() {
+        tracing::warn!("work under way is given up");
+    }
+    network.shutdown().await;
+    drop(std::fs::remove_file(home.file("status.json")));
+    Ok(())
+}
+
+async fn wait_for_end(timeout: Option<Duration>) -> Result<(), OperationError> {
+    let caught = |kind| {
+        signal(kind).map_err(|error| {
+            OperationError::new(ErrorKind::Failed, format!("signals cannot be caught: {error}"))
+        })
+    };
+    let (mut terminate, mut interrupt) =
+        (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
+    let end = async {
+        match timeout {
+            Some(timeout) => tokio::time::sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = end => {}
+    }
+    Ok(())
+}

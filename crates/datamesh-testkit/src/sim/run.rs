@@ -1,0 +1,165 @@
+//! Drives a scenario from its beginning to its end.
+
+use std::any::Any;
+use std::env;
+use std::fs;
+use std::future::Future;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use datamesh_core::Hash;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
+
+use super::World;
+
+/// Virtual time after which a scenario counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Names the one seed that [`run_seeds`] shall run.
+const SEED_VARIABLE: &str = "DATAMESH_SEED";
+
+/// Names a file that gets the trace of a run that failed.
+const TRACE_VARIABLE: &str = "DATAMESH_TRACE";
+
+/// The first panic of any task.
+#[derive(Default)]
+pub(crate) struct Failure {
+    text: Mutex<Option<String>>,
+    happened: Notify,
+}
+
+impl Failure {
+    pub(crate) fn set(&self, text: String) {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
+        self.happened.notify_one();
+    }
+
+    fn get(&self) -> Option<String> {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "a panic without text".to_owned()
+    }
+}
+
+/// Runs a scenario in a world from `seed` and returns what it returns.
+///
+/// The trace of a run that failed is written to the file that the environment variable
+/// `DATAMESH_TRACE` names, if it is set.
+///
+/// # Panics
+/// With the seed in the message: if the scenario or any task of a node panics, or if the scenario
+/// has not ended after 30 days of virtual time, which is what a deadlock looks like.
+pub fn run<F: Future>(seed: u64, scenario: impl FnOnce(World) -> F) -> F::Output {
+    run_within(seed, PATIENCE, scenario)
+}
+
+/// [`run`] with another patience, in virtual time.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_within<F: Future>(
+    seed: u64,
+    patience: Duration,
+    scenario: impl FnOnce(World) -> F,
+) -> F::Output {
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => panic!("seed = {seed}: no runtime: {error}"),
+    };
+    let world = {
+        let _inside = runtime.enter();
+        World::new(seed)
+    };
+    let given = world.clone();
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(async {
+            let failure = world.failure();
+            let scenario = tokio::time::timeout(patience, scenario(given));
+            let result = tokio::select! {
+                biased;
+                () = failure.happened.notified() => None,
+                result = scenario => Some(result),
+            };
+            match (failure.get(), result) {
+                (None, Some(Ok(value))) => Ok(value),
+                (None, _) => {
+                    Err(format!("the scenario did not end within {} s", patience.as_secs()))
+                }
+                (Some(text), _) => Err(text),
+            }
+        })
+    }));
+    // Nodes and world hold each other; ending the nodes lets go of both.
+    {
+        let _inside = runtime.enter();
+        world.end();
+    }
+    drop(runtime);
+    let text = match outcome {
+        Ok(Ok(value)) => return value,
+        Ok(Err(text)) => text,
+        Err(panic) => panic_text(&*panic),
+    };
+    match env::var_os(TRACE_VARIABLE).map(|file| fs::write(file, world.trace().to_string())) {
+        Some(Err(error)) => panic!("seed = {seed}: {text} (no trace: {error})"),
+        _ => panic!("seed = {seed}: {text}"),
+    }
+}
+
+/// Runs a scenario once for each seed of a range, or for the one in the environment variable
+/// `DATAMESH_SEED` if that is set: so a failure is looked at again without a change of the test.
+///
+/// # Panics
+/// As [`run`]; or if the variable is no number.
+pub fn run_seeds<F: Future<Output = ()>>(seeds: Range<u64>, mut scenario: impl FnMut(World) -> F) {
+    match env::var(SEED_VARIABLE) {
+        Ok(text) => match text.parse() {
+            Ok(seed) => run(seed, &mut scenario),
+            Err(error) => panic!("{SEED_VARIABLE}={text}: {error}"),
+        },
+        Err(_) => seeds.for_each(|seed| run(seed, &mut scenario)),
+    }
+}
+
+/// Runs a scenario twice with the same seed, checks that both runs were the same event by event,
+/// and returns the digest of their traces.
+///
+/// # Panics
+/// As [`run`]; or if the runs differ, with the first events that do.
+pub fn assert_replays<F: Future<Output = ()>>(
+    seed: u64,
+    mut scenario: impl FnMut(World) -> F,
+) -> Hash {
+    let mut once = || {
+        run(seed, |world| {
+            let scenario = scenario(world.clone());
+            async move {
+                scenario.await;
+                world.trace()
+            }
+        })
+    };
+    let (first, second) = (once(), once());
+    if first.digest() != second.digest() {
+        let differ = first.events().zip(second.events()).find(|(one, other)| one != other);
+        let counts = (first.count(), second.count());
+        panic!("seed = {seed}: two runs differ, first at {differ:?}; events: {counts:?}");
+    }
+    first.digest()
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_time().start_paused(true).build()
+}
