@@ -1,0 +1,82 @@
+//! What the user typed.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::configuration::{ConfigArgs, DoctorArgs};
+use crate::commands::files::{GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, VersionsArgs};
+use crate::commands::network::{HealthArgs, PeersArgs, StatsArgs};
+use crate::commands::nodes::{InitArgs, InviteArgs, JoinArgs, ServiceArgs};
+use crate::context::{Context, GlobalArgs};
+use crate::error::{Outcome, Stop};
+
+/// Encrypted, self-healing file storage on machines that need not trust each other
+#[derive(Debug, Parser)]
+#[command(
+    name = "datamesh",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "\
+Exit codes:
+  0 done   1 failed   2 wrong usage   3 not found   4 partly done   5 network too small or unreachable"
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// One command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(visible_alias = "upload")]
+    Put(PutArgs),
+    #[command(visible_alias = "download")]
+    Get(GetArgs),
+    #[command(visible_alias = "ls")]
+    List(ListArgs),
+    #[command(visible_alias = "show")]
+    Info(InfoArgs),
+    Versions(VersionsArgs),
+    #[command(visible_alias = "rm")]
+    Remove(RemoveArgs),
+    Init(InitArgs),
+    Service(ServiceArgs),
+    Invite(InviteArgs),
+    Join(JoinArgs),
+    Peers(PeersArgs),
+    Stats(StatsArgs),
+    Health(HealthArgs),
+    Config(ConfigArgs),
+    Doctor(DoctorArgs),
+}
+
+impl Command {
+    /// The command runs until it is stopped and ends by itself when a signal asks it to.
+    pub(crate) fn handles_signals(&self) -> bool {
+        matches!(self, Self::Service(_))
+    }
+
+    /// Does it.
+    pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
+        match self {
+            Self::Put(args) => args.run(context).await,
+            Self::Get(args) => args.run(context).await,
+            Self::List(args) => args.run(context).await,
+            Self::Info(args) => args.run(context).await,
+            Self::Versions(args) => args.run(context).await,
+            Self::Remove(args) => args.run(context).await,
+            Self::Init(args) => args.run(context).await,
+            Self::Service(args) => args.run(context).await,
+            Self::Invite(args) => args.run(context).await,
+            Self::Join(args) => args.run(context).await,
+            Self::Peers(args) => args.run(context).await,
+            Self::Stats(args) => args.run(context).await,
+            Self::Health(args) => args.run(context).await,
+            Self::Config(args) => args.run(context),
+            Self::Doctor(args) => args.run(context).await,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `datamesh config`.
+
+use clap::Subcommand;
+use datamesh_node::config::{self, Setting};
+use serde_json::json;
+
+use crate::context::Context;
+use crate::error::{Outcome, Stop};
+use crate::output::Table;
+
+/// Show and change this home's settings
+///
+/// A setting comes from the command's flags, else from the environment (DATAMESH_…), else from
+/// the home's file, else it has its default.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  datamesh config show
+  datamesh config get storage.capacity
+  datamesh config set storage.capacity 500GiB
+  datamesh config validate")]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// List all settings, their values and where these come from
+    Show,
+    /// Print the value of one setting
+    Get {
+        /// The setting
+        key: String,
+    },
+    /// Write a setting to the home's file
+    Set {
+        /// The setting
+        key: String,
+        /// Its value
+        value: String,
+    },
+    /// Check the home's file
+    Validate,
+}
+
+impl ConfigArgs {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, Stop> {
+        let (home, output) = (&context.home, &context.output);
+        match self.command {
+            ConfigCommand::Show => {
+                let settings = config::show(home)?;
+                if output.is_json() {
+                    output.json(&settings.iter().map(answer).collect::<Vec<_>>())?;
+                } else {
+                    let mut table = Table::new(&["SETTING", "VALUE", "FROM", "MEANING"]);
+                    for setting in &settings {
+                        table.row([setting.key, &setting.value, &setting.origin, setting.about]);
+                    }
+                    output.table(&table)?;
+                }
+            }
+            ConfigCommand::Get { key } => {
+                let setting = config::get(home, &key)?;
+                if output.is_json() {
+                    output.json(&answer(&setting))?;
+                } else {
+                    output.line(crate::output::visible(&setting.value))?;
+                }
+            }
+            ConfigCommand::Set { key, value } => {
+                config::set(home, &key, &value)?;
+                let setting = config::get(home, &key)?;
+                if output.is_json() {
+                    output.json(&answer(&setting))?;
+                } else {
+                    output.line(format!(
+                        "{} = {}",
+                        setting.key,
+                        crate::output::visible(&setting.value)
+                    ))?;
+                    if setting.origin == "environment" {
+                        output.warn("the environment says otherwise and is what counts");
+                    }
+                    output.note("a running service takes it up when it is started again");
+                }
+            }
+            ConfigCommand::Validate => {
+                config::validate(home)?;
+                if output.is_json() {
+                    output.json(&json!({ "valid": true }))?;
+                } else {
+                    output.line("the settings are valid")?;
+                }
+            }
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn answer(setting: &Setting) -> serde_json::Value {
+    json!({
+        "key": setting.key,
+        "value": setting.value,
+        "origin": setting.origin,
+        "about": setting.about,
+    })
+}

@@ -1,0 +1,165 @@
+//! `datamesh get`.
+
+use std::path::{Path, PathBuf};
+
+use datamesh_api::{GetReply, GetRequest, InfoRequest, OperationError, Operations, OperationsExt};
+
+use crate::context::Context;
+use crate::error::{Outcome, Stop, failed, usage};
+use crate::local::{LocalSink, Target, Written};
+use crate::output::{Transfer, plural, rate, size, visible};
+use crate::values::{ByteRange, mesh_folder};
+
+/// Fetch a file, or a folder and all below it
+///
+/// Every byte is verified before it is written. A file appears under its name only when it is whole,
+/// and replaces what was there in one step.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  datamesh get report.pdf                        into this folder
+  datamesh get report.pdf ~/desk/                into that folder
+  datamesh get -- report.pdf old.pdf             under another name
+  datamesh get --version 3 report.pdf third.pdf  an earlier version
+  datamesh get --range 0-1024 report.pdf -       the first 1024 bytes, to standard output
+  datamesh get -r photos here                    all below photos/, laid below here/
+  datamesh get -r / everything                   all files")]
+pub(crate) struct GetArgs {
+    /// Fetch everything below the folder NAME
+    #[arg(short, long, conflicts_with_all = ["version", "range"])]
+    recursive: bool,
+
+    /// Which version, by its number
+    #[arg(long, value_name = "N")]
+    version: Option<u64>,
+
+    /// Only the bytes from A up to, not including, B; A- for all from A on
+    #[arg(long, value_name = "A-B")]
+    range: Option<ByteRange>,
+
+    /// A name in the account, or the beginning of a file's or version's id
+    name: String,
+
+    /// Where to: a folder, a file name, or - for standard output [default: this folder]
+    dest: Option<PathBuf>,
+}
+
+impl GetArgs {
+    pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
+        let (target, name) = self.target()?;
+        let streams = matches!(target, Target::Stdout);
+        let mut sink = LocalSink::open(target)?;
+        let operations = context.connect().await?;
+        let range = self.range(&*operations).await?;
+        let request = GetRequest { name, version: self.version, range, recursive: self.recursive };
+        let transfer = Transfer::begin(&context.output, "get", None);
+        if !self.recursive {
+            sink.length_to(transfer.bar());
+        }
+        let reply = operations.get(request, &mut sink, transfer.events()).await;
+        let written = sink.finish().await;
+        let seconds = transfer.end().as_secs_f64();
+        let (reply, closed) = merged(reply, written)?;
+        if closed {
+            return Err(Stop::Closed);
+        }
+        self.tell(context, &reply, seconds, streams)
+    }
+
+    /// Where files go, and the name to ask for.
+    fn target(&self) -> Result<(Target, String), OperationError> {
+        let dest = self.dest.as_deref();
+        let stdout = dest == Some(Path::new("-"));
+        if !self.recursive {
+            let target = match dest {
+                _ if stdout => Target::Stdout,
+                Some(dest) => Target::Path(dest.to_owned()),
+                None => Target::Path(PathBuf::from(".")),
+            };
+            return Ok((target, self.name.clone()));
+        }
+        if stdout {
+            return Err(usage("a folder cannot be written to standard output"));
+        }
+        let strip = mesh_folder(&self.name)?;
+        let folder = match (dest, &strip) {
+            (Some(dest), _) => dest.to_owned(),
+            (None, Some(folder)) => PathBuf::from(folder.name()),
+            (None, None) => {
+                return Err(usage("all files need a folder to go to")
+                    .hint("name one: datamesh get -r / FOLDER"));
+            }
+        };
+        let name = strip.as_ref().map_or_else(String::new, ToString::to_string);
+        Ok((Target::Tree { folder, strip }, name))
+    }
+
+    /// The range in full: an open one ends where the file does.
+    async fn range(
+        &self,
+        operations: &dyn Operations,
+    ) -> Result<Option<(u64, u64)>, OperationError> {
+        let Some(range) = self.range else { return Ok(None) };
+        let end = match range.end {
+            Some(end) => end,
+            None => {
+                let request = InfoRequest { name: self.name.clone(), version: self.version };
+                operations.info(request).await?.version.size.max(range.start)
+            }
+        };
+        Ok(Some((range.start, end)))
+    }
+
+    /// Says what came of it.
+    fn tell(
+        &self,
+        context: &Context,
+        reply: &GetReply,
+        seconds: f64,
+        streams: bool,
+    ) -> Result<Outcome, Stop> {
+        let output = &context.output;
+        output.failures("fetched", &reply.failed);
+        output.faults(&reply.faults);
+        if reply.files == 0
+            && let Some(first) = reply.failed.first()
+        {
+            let reason = match reply.failed.len() {
+                1 => format!("\"{}\" was not fetched: {}", first.path, first.reason),
+                count => format!("none of {count} entries was fetched"),
+            };
+            return Err(failed(reason).into());
+        }
+        if streams {
+            // Standard output is the file's.
+        } else if output.is_json() {
+            output.json(reply)?;
+        } else if self.recursive {
+            let files = plural(reply.files, "file");
+            output.line(format!("fetched {files}, {}", size(reply.bytes)))?;
+        } else {
+            output.line(format!("fetched {}  {}", visible(&self.name), size(reply.bytes)))?;
+        }
+        if seconds > 0.0 && reply.bytes > 0 {
+            output.note(format!("took {seconds:.2} s, {}", rate(reply.bytes as f64 / seconds)));
+        }
+        Ok(if reply.failed.is_empty() { Outcome::Done } else { Outcome::Partial })
+    }
+}
+
+/// Puts what the mesh and what the disk said together. The second says that the reader of the
+/// output has left.
+fn merged(
+    reply: Result<GetReply, OperationError>,
+    written: Result<Written, OperationError>,
+) -> Result<(GetReply, bool), OperationError> {
+    let written = written?;
+    if written.closed {
+        return Ok((GetReply::default(), true));
+    }
+    let mut reply = reply?;
+    // They arrived and then could not be written.
+    reply.files = reply.files.saturating_sub(written.failed.len() as u64);
+    reply.failed.extend(written.failed);
+    Ok((reply, false))
+}

@@ -1,0 +1,134 @@
+//! `datamesh list`.
+
+use datamesh_api::{FileVersion, ListEntry, ListReply, ListRequest, OperationsExt};
+
+use crate::context::Context;
+use crate::error::{Outcome, Stop};
+use crate::output::{Table, size, time};
+use crate::values::mesh_folder;
+
+use super::protection;
+
+/// Entries that are asked for at once: what is in memory, whatever the account holds.
+const PAGE_ENTRIES: usize = 1000;
+
+/// List files
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  datamesh list                      the top of the account
+  datamesh list photos/2026 -r       everything below a folder
+  datamesh list -r --tags draft      all files with a tag
+  datamesh list -r --json            for programs; `next` is null at the end")]
+pub(crate) struct ListArgs {
+    /// To any depth
+    #[arg(short, long)]
+    recursive: bool,
+
+    /// Only files with all these tags
+    #[arg(long, value_delimiter = ',', value_name = "TAG,...")]
+    tags: Vec<String>,
+
+    /// Most entries
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<usize>,
+
+    /// Only below this folder
+    folder: Option<String>,
+}
+
+impl ListArgs {
+    pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
+        let folder = self.folder.as_deref().map(mesh_folder).transpose()?.flatten();
+        let operations = context.connect().await?;
+        let mut left = self.limit.unwrap_or(usize::MAX);
+        let mut after = None;
+        let mut pages = Pages::default();
+        loop {
+            let request = ListRequest {
+                folder: folder.clone(),
+                recursive: self.recursive,
+                tags: self.tags.clone(),
+                limit: Some(left.min(PAGE_ENTRIES)),
+                after: after.take(),
+            };
+            let reply = operations.list(request).await?;
+            left = left.saturating_sub(reply.entries.len());
+            let last = reply.next.is_none() || left == 0 || reply.entries.is_empty();
+            after.clone_from(&reply.next);
+            if context.output.is_json() {
+                pages.json(context, reply, last)?;
+            } else {
+                pages.table(context, &reply)?;
+            }
+            if last {
+                break;
+            }
+        }
+        if pages.count == 0 && !context.output.is_json() {
+            context.output.note("no files");
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+/// Writes page by page what reads as one answer.
+#[derive(Default)]
+struct Pages {
+    count: usize,
+}
+
+impl Pages {
+    fn json(&mut self, context: &Context, reply: ListReply, last: bool) -> Result<(), Stop> {
+        let mut text = String::new();
+        if self.count == 0 {
+            text.push_str("{\"entries\":[");
+        }
+        for entry in &reply.entries {
+            if self.count > 0 {
+                text.push(',');
+            }
+            self.count += 1;
+            text.push_str(&encoded(entry)?);
+        }
+        if last {
+            text.push_str(&format!("],\"next\":{}}}\n", encoded(&reply.next)?));
+        }
+        context.output.raw(&text)
+    }
+
+    fn table(&mut self, context: &Context, reply: &ListReply) -> Result<(), Stop> {
+        let mut table = Table::new(&["NAME", ">SIZE", "STORED", "SCHEME", "TAGS"]);
+        for entry in &reply.entries {
+            match entry {
+                ListEntry::Folder { path } => {
+                    table.row([
+                        format!("{path}/"),
+                        String::new(),
+                        String::new(),
+                        String::new(),
+                        String::new(),
+                    ]);
+                }
+                ListEntry::Entry(version) => table.row(row(version)),
+            }
+        }
+        self.count += reply.entries.len();
+        context.output.table(&table)
+    }
+}
+
+fn row(version: &FileVersion) -> [String; 5] {
+    let folder = version.kind == Some(datamesh_core::catalog::EntryKind::Folder);
+    [
+        if folder { format!("{}/", version.path) } else { version.path.to_string() },
+        if folder { "-".to_owned() } else { size(version.size) },
+        time(version.created),
+        protection(version),
+        version.tags.join(","),
+    ]
+}
+
+fn encoded(value: &impl serde::Serialize) -> Result<String, Stop> {
+    serde_json::to_string(value).map_err(|error| Stop::Failed(crate::error::failed(error)))
+}

@@ -1,0 +1,28 @@
+//! Commands about files.
+
+mod get;
+mod info;
+mod list;
+mod put;
+mod remove;
+mod versions;
+
+pub(crate) use get::GetArgs;
+pub(crate) use info::InfoArgs;
+pub(crate) use list::ListArgs;
+pub(crate) use put::PutArgs;
+pub(crate) use remove::RemoveArgs;
+pub(crate) use versions::VersionsArgs;
+
+use datamesh_api::FileVersion;
+use datamesh_core::catalog::EntryKind;
+
+/// How a version is protected, in a word or two.
+fn protection(version: &FileVersion) -> String {
+    match (version.scheme, version.degraded) {
+        (Some(scheme), false) => scheme.to_string(),
+        (Some(scheme), true) => format!("{scheme} degraded"),
+        (None, _) if version.deleted || version.kind == Some(EntryKind::Folder) => "-".to_owned(),
+        (None, _) => "catalog".to_owned(),
+    }
+}

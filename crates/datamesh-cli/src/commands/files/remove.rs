@@ -1,0 +1,63 @@
+//! `datamesh remove`.
+
+use datamesh_api::{OperationsExt, RemoveRequest};
+
+use crate::context::Context;
+use crate::error::{Outcome, Stop, usage};
+use crate::output::{plural, size, visible};
+
+/// Mark files as deleted
+///
+/// A removed file is no longer listed. Its versions stay and can still be fetched by number, and so
+/// does the space that they take: giving it back comes with a later release.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  datamesh remove report.pdf draft.pdf
+  datamesh remove -r photos/2019
+  datamesh get --version 1 report.pdf back.pdf     a version of a removed file")]
+pub(crate) struct RemoveArgs {
+    /// Everything below the names, which are folders
+    #[arg(short, long)]
+    recursive: bool,
+
+    /// Names in the account, or beginnings of files' ids
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+impl RemoveArgs {
+    pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
+        let mut names = self.names;
+        if self.recursive {
+            for name in &mut names {
+                *name = name.trim_end_matches('/').to_owned();
+            }
+            if names.iter().any(String::is_empty) {
+                return Err(usage("all files at once cannot be removed")
+                    .hint("name the folders: datamesh list")
+                    .into());
+            }
+        }
+        let operations = context.connect().await?;
+        let request = RemoveRequest { names, recursive: self.recursive };
+        let reply = operations.remove(request).await?;
+        let output = &context.output;
+        if output.is_json() {
+            output.json(&reply)?;
+            return Ok(Outcome::Done);
+        }
+        for path in &reply.removed {
+            output.line(format!("removed {}", visible(path.as_str())))?;
+        }
+        let files = plural(reply.removed.len() as u64, "file");
+        if reply.space_freed > 0 {
+            output.note(format!("{files} removed, {} given back", size(reply.space_freed)));
+        } else {
+            output.note(format!(
+                "{files} removed; their versions stay, and their space comes back with a later release"
+            ));
+        }
+        Ok(Outcome::Done)
+    }
+}

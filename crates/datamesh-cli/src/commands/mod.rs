@@ -1,0 +1,6 @@
+//! The commands: one file each, whose documentation is the command's help.
+
+pub(crate) mod configuration;
+pub(crate) mod files;
+pub(crate) mod network;
+pub(crate) mod nodes;

@@ -1,0 +1,28 @@
+//! Commands about the mesh and its state.
+
+mod health;
+mod peers;
+mod stats;
+
+pub(crate) use health::HealthArgs;
+pub(crate) use peers::PeersArgs;
+pub(crate) use stats::StatsArgs;
+
+use datamesh_api::{Finding, Severity};
+
+use crate::output::Table;
+
+/// Findings as rows.
+pub(crate) fn findings(findings: &[Finding]) -> Table {
+    let mut table = Table::new(&["STATE", "SUBJECT", "FINDING"]);
+    for finding in findings {
+        let state = match finding.severity {
+            Severity::Ok => "ok",
+            Severity::Warning => "warning",
+            Severity::Critical => "CRITICAL",
+        };
+        let hint = finding.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
+        table.row([state, &finding.subject, &format!("{}{hint}", finding.message)]);
+    }
+    table
+}

@@ -1,0 +1,78 @@
+//! `datamesh stats`.
+
+use datamesh_api::{CatalogStats, MeshStats, OperationsExt, StatsRequest, StoreStats};
+
+use crate::context::Context;
+use crate::error::{Outcome, Stop};
+use crate::output::{Table, plural, size};
+
+/// Count what this home knows of: mesh, store, catalog
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatsArgs {}
+
+impl StatsArgs {
+    pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
+        let operations = context.connect().await?;
+        let reply = operations.stats(StatsRequest {}).await?;
+        let output = &context.output;
+        if output.is_json() {
+            output.json(&reply)?;
+            return Ok(Outcome::Done);
+        }
+        let mut table = Table::pairs();
+        match &reply.mesh {
+            Some(stats) => mesh(&mut table, stats),
+            None => table.pair("mesh", "none joined"),
+        }
+        if let Some(stats) = &reply.store {
+            store(&mut table, stats);
+        }
+        if let Some(stats) = &reply.catalog {
+            catalog(&mut table, stats);
+        }
+        output.table(&table)?;
+        if let Some(stats) = &reply.mesh {
+            if stats.one_machine {
+                output.warn(
+                    "all nodes are on one machine: nothing protects against the loss of the machine",
+                );
+            }
+            if stats.scheme.is_none() {
+                output.note(format!(
+                    "{} are too few to store in: 6 are needed, or --allow-degraded",
+                    plural(stats.domains as u64, "failure domain")
+                ));
+            }
+        }
+        if let Some(reason) = reply.store.and_then(|store| store.read_only) {
+            output.warn(format!("the store takes no writes: {}", crate::output::visible(&reason)));
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn mesh(table: &mut Table, stats: &MeshStats) {
+    table.pair("mesh", stats.mesh);
+    table.pair("nodes", format!("{} alive of {} known", stats.nodes_alive, stats.nodes));
+    table.pair("failure domains", stats.domains);
+    let scheme = stats.scheme.map_or_else(|| "none yet".to_owned(), |scheme| scheme.to_string());
+    table.pair("scheme that follows", scheme);
+    table.pair("offered by all", size(stats.capacity));
+}
+
+fn store(table: &mut Table, stats: &StoreStats) {
+    table.pair("this node", stats.node);
+    let used =
+        format!("{} of {}, {} free", size(stats.used), size(stats.capacity), size(stats.free));
+    table.pair("store", used);
+    table.pair("shards held", format!("{} with {}", stats.shards, size(stats.shard_bytes)));
+    table.pair("damaged shards", stats.damaged);
+}
+
+fn catalog(table: &mut Table, stats: &CatalogStats) {
+    table.pair("account", stats.account);
+    table.pair("files", format!("{} with {}", stats.files, size(stats.bytes)));
+    table.pair("versions", format!("{} with {}", stats.versions, size(stats.version_bytes)));
+    table.pair("deleted", stats.deleted);
+    table.pair("owed shards", stats.owed);
+}

@@ -1,0 +1,11 @@
+//! Commands that set up homes and run nodes.
+
+mod init;
+mod invite;
+mod join;
+mod service;
+
+pub(crate) use init::InitArgs;
+pub(crate) use invite::InviteArgs;
+pub(crate) use join::JoinArgs;
+pub(crate) use service::ServiceArgs;

@@ -1,0 +1,114 @@
+//! What every command needs, made once from what the user typed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datamesh_api::{OperationError, Operations};
+use datamesh_node::Home;
+
+use crate::error::usage;
+use crate::output::{Format, Output};
+use crate::password::Password;
+
+/// Options that every command takes.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct GlobalArgs {
+    /// Where all state of this account or node lives [default: the platform's data folder]
+    #[arg(
+        long,
+        global = true,
+        env = "DATAMESH_HOME",
+        value_name = "FOLDER",
+        hide_env_values = true
+    )]
+    home: Option<PathBuf>,
+
+    /// How answers are written to standard output
+    #[arg(long, global = true, value_enum, default_value = "table")]
+    format: Format,
+
+    /// Short for --format json
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// A file whose first line is the keystore's password
+    #[arg(
+        long,
+        global = true,
+        env = "DATAMESH_PASSWORD_FILE",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    password_file: Option<PathBuf>,
+
+    /// Only answers, warnings and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+
+    /// Say more; twice or thrice for what goes on inside
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+/// What every command needs.
+pub(crate) struct Context {
+    pub(crate) home: Home,
+    pub(crate) output: Output,
+    pub(crate) password: Password,
+    pub(crate) global: GlobalArgs,
+}
+
+impl GlobalArgs {
+    /// Answers are for programs.
+    pub(crate) fn wants_json(&self) -> bool {
+        self.json || self.format == Format::Json
+    }
+
+    /// The file that holds the password, if one was named.
+    pub(crate) fn password_file(&self) -> Option<&std::path::Path> {
+        self.password_file.as_deref()
+    }
+
+    /// What logs say where `RUST_LOG` does not tell: warnings, or `usual` if that is more.
+    pub(crate) fn log_level(&self, usual: &'static str) -> &'static str {
+        match (self.quiet, self.verbose) {
+            (true, _) => "error",
+            (_, 0) => usual,
+            (_, 1) => "info",
+            (_, 2) => "debug",
+            _ => "trace",
+        }
+    }
+}
+
+impl Context {
+    /// Makes sense of the options.
+    ///
+    /// # Errors
+    /// [`OperationError`] where no home was named and the platform has no place for one.
+    pub(crate) fn new(global: GlobalArgs) -> Result<Self, OperationError> {
+        let home = match global.home.clone().or_else(Home::default_path) {
+            Some(home) if home.as_os_str().is_empty() => {
+                return Err(usage("the home's name is empty"));
+            }
+            Some(home) => std::path::absolute(&home).unwrap_or(home),
+            None => {
+                return Err(usage("no home is known on this system")
+                    .hint("name one with --home or DATAMESH_HOME"));
+            }
+        };
+        let format = if global.wants_json() { Format::Json } else { Format::Table };
+        Ok(Self {
+            home: Home::at(home),
+            output: Output::new(format, global.quiet, global.verbose > 0),
+            password: Password::new(global.password_file.clone()),
+            global,
+        })
+    }
+
+    /// The running daemon of the home, or the same operations in this process.
+    pub(crate) async fn connect(&self) -> Result<Arc<dyn Operations>, OperationError> {
+        datamesh_node::connect(&self.home, self.password.source()).await
+    }
+}

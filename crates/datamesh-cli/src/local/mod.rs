@@ -1,0 +1,27 @@
+//! Files of this machine: what a put reads and a get writes.
+//!
+//! Both ends do their reading and writing on a thread of their own and are joined to the operation
+//! by a short queue, so that a slow disk never holds up the tasks of the runtime and at most
+//! [`QUEUE_ITEMS`] pieces wait in memory.
+
+mod pool;
+mod reader;
+mod sink;
+mod source;
+mod writer;
+
+pub(crate) use sink::{LocalSink, Target, Written};
+pub(crate) use source::{LocalSource, folder_name};
+
+/// Pieces and heads that wait between the disk and the operation: 6 MiB at most, enough to hide
+/// the time of one read or write.
+const QUEUE_ITEMS: usize = 24;
+
+/// A reason for people: the system's text without the error number.
+fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(at) => text[..at].to_lowercase(),
+        None => text,
+    }
+}

@@ -1,0 +1,224 @@
+//! Where fetched files go on this machine.
+//!
+//! Promised: a file appears under its name only when it is whole and verified, replacing what was
+//! there in one step; whatever ends the operation, no part of a file stays behind; below a folder
+//! nothing is written through a symbolic link.
+//! Not promised: that the files are synced to the disk. They can be fetched again.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use datamesh_api::{EntryFailure, ErrorKind, OperationError};
+use datamesh_core::stream::{EntryHead, Sink, StreamError};
+use datamesh_core::{BoxFuture, MeshPath};
+use indicatif::ProgressBar;
+use tokio::sync::{mpsc, oneshot};
+
+use super::writer::{Item, Place, Writer};
+use super::{QUEUE_ITEMS, reason};
+
+/// Where files are written.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    /// Standard output.
+    Stdout,
+    /// To this place: a folder that is there, or a file's name.
+    Path(PathBuf),
+    /// Below a folder, by their way from `strip`.
+    Tree { folder: PathBuf, strip: Option<MeshPath> },
+}
+
+/// What the writing thread has to tell.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Entries that could not be written.
+    pub(super) failed: Vec<EntryFailure>,
+    /// Why no further entry can be written.
+    pub(super) stopped: Option<StreamError>,
+    /// The reader of the stream has left, which is no fault.
+    pub(super) closed: bool,
+}
+
+/// Writes fetched entries.
+pub(crate) struct LocalSink {
+    items: Option<mpsc::Sender<Item>>,
+    done: Option<oneshot::Receiver<()>>,
+    thread: Option<JoinHandle<()>>,
+    told: Arc<Mutex<Told>>,
+    bar: Option<ProgressBar>,
+}
+
+/// What came of the writing.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// Entries that arrived and could not be written.
+    pub(crate) failed: Vec<EntryFailure>,
+    /// The reader of the stream has left.
+    pub(crate) closed: bool,
+}
+
+impl LocalSink {
+    /// A sink that writes to `target`. Nothing is written yet, but what can be checked is.
+    ///
+    /// # Errors
+    /// [`OperationError`] where the target's folder is not there or cannot be opened.
+    pub(crate) fn open(target: Target) -> Result<Self, OperationError> {
+        let place = place(target)?;
+        let (items, queue) = mpsc::channel(QUEUE_ITEMS);
+        let (finished, done) = oneshot::channel();
+        let told = Arc::<Mutex<Told>>::default();
+        let mut writer = Writer::new(place, Arc::clone(&told));
+        let thread = std::thread::Builder::new().name("write files".to_owned()).spawn(move || {
+            writer.run(queue);
+            drop(writer);
+            // Nobody waits where the operation was given up.
+            let _ = finished.send(());
+        });
+        let thread = thread.map_err(|error| OperationError::of(ErrorKind::Failed, &error))?;
+        Ok(Self { items: Some(items), done: Some(done), thread: Some(thread), told, bar: None })
+    }
+
+    /// Tells `bar` the length of what is to come.
+    pub(crate) fn length_to(&mut self, bar: ProgressBar) {
+        self.bar = Some(bar);
+    }
+
+    /// Waits until everything is written.
+    ///
+    /// # Errors
+    /// [`OperationError`] where the writing itself broke down.
+    pub(crate) async fn finish(mut self) -> Result<Written, OperationError> {
+        drop(self.items.take());
+        let ended = match self.done.take() {
+            Some(done) => done.await.is_ok(),
+            None => false,
+        };
+        let told = std::mem::take(&mut *self.told());
+        if !ended {
+            return Err(OperationError::new(ErrorKind::Failed, "the writing thread died"));
+        }
+        match told.stopped {
+            Some(stopped) if !told.closed => {
+                Err(OperationError::new(ErrorKind::Failed, stopped.message))
+            }
+            _ => Ok(Written { failed: told.failed, closed: told.closed }),
+        }
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send(&self, item: Item) -> Result<(), StreamError> {
+        if let Some(stopped) = &self.told().stopped {
+            return Err(stopped.clone());
+        }
+        let Some(items) = &self.items else {
+            return Err(StreamError::new("the writing has ended"));
+        };
+        match items.send(item).await {
+            Ok(()) => Ok(()),
+            Err(_) => {
+                let stopped = self.told().stopped.clone();
+                Err(stopped.unwrap_or_else(|| StreamError::new("the writing thread died")))
+            }
+        }
+    }
+}
+
+impl Drop for LocalSink {
+    fn drop(&mut self) {
+        drop(self.items.take());
+        // The thread removes what is half-written; without waiting the process could end first.
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Sink for LocalSink {
+    fn begin(&mut self, head: EntryHead) -> BoxFuture<'_, Result<(), StreamError>> {
+        if let (Some(bar), Some(size)) = (&self.bar, head.size) {
+            bar.set_length(size);
+        }
+        Box::pin(self.send(Item::Begin(head)))
+    }
+
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), StreamError>> {
+        Box::pin(self.send(Item::Bytes(bytes)))
+    }
+
+    fn end(&mut self, failure: Option<String>) -> BoxFuture<'_, Result<(), StreamError>> {
+        Box::pin(self.send(Item::End { whole: failure.is_none() }))
+    }
+}
+
+/// What the target is, by a look at the disk.
+fn place(target: Target) -> Result<Place, OperationError> {
+    match target {
+        Target::Stdout => {
+            let output = io::stdout().as_fd().try_clone_to_owned();
+            let output = output.map_err(|error| not_writable(Path::new("-"), &error))?;
+            Ok(Place::Stream(File::from(output)))
+        }
+        Target::Path(path) => path_place(path),
+        Target::Tree { folder, strip } => {
+            let failed = |error: io::Error| not_writable(&folder, &error);
+            std::fs::create_dir_all(&folder).map_err(failed)?;
+            let root = File::open(&folder).map_err(failed)?;
+            Ok(Place::Tree { root: root.into(), strip })
+        }
+    }
+}
+
+fn path_place(path: PathBuf) -> Result<Place, OperationError> {
+    // The link that the user named stays a link: what it points to is replaced.
+    let path = path.canonicalize().unwrap_or(path);
+    let failed = |error: io::Error| not_writable(&path, &error);
+    match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => {
+            let root = File::open(&path).map_err(failed)?;
+            return Ok(Place::Folder { root: root.into() });
+        }
+        Ok(metadata) if metadata.file_type().is_char_device() || metadata.file_type().is_fifo() => {
+            let stream = File::options().write(true).open(&path).map_err(failed)?;
+            return Ok(Place::Stream(stream));
+        }
+        Ok(metadata) if !metadata.is_file() => {
+            let message = format!("\"{}\" is not a file", path.display());
+            return Err(OperationError::new(ErrorKind::Usage, message));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let is_folder_name = path.as_os_str().as_encoded_bytes().ends_with(b"/");
+    let (Some(name), false) = (path.file_name(), is_folder_name) else {
+        let message = format!("the folder \"{}\" is not there", path.display());
+        return Err(OperationError::new(ErrorKind::Usage, message));
+    };
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let root = match File::open(folder) {
+        Ok(root) => root,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let message = format!("the folder \"{}\" is not there", folder.display());
+            return Err(OperationError::new(ErrorKind::Usage, message));
+        }
+        Err(error) => return Err(not_writable(folder, &error)),
+    };
+    Ok(Place::File { root: root.into(), name: name.to_owned() })
+}
+
+fn not_writable(path: &Path, error: &io::Error) -> OperationError {
+    let message = format!("\"{}\" cannot be written: {}", path.display(), reason(error));
+    OperationError::new(ErrorKind::Failed, message)
+}

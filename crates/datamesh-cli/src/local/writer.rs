@@ -1,0 +1,386 @@
+//! The thread that lays fetched entries on the disk.
+//!
+//! Every step is taken from an open folder and never through a symbolic link, so that a tree whose
+//! names or whose destination somebody else chose cannot lead outside of it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use datamesh_api::EntryFailure;
+use datamesh_core::MeshPath;
+use datamesh_core::catalog::EntryKind;
+use datamesh_core::stream::{EntryHead, StreamError};
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+use tokio::sync::mpsc;
+
+use super::reason;
+use super::sink::Told;
+
+/// Most bytes of a file's name that its temporary name repeats, so that both fit a component.
+const NAME_BYTES_KEPT: usize = 200;
+
+/// What the operation sends.
+pub(super) enum Item {
+    Begin(EntryHead),
+    Bytes(Bytes),
+    End { whole: bool },
+}
+
+/// Where entries go.
+pub(super) enum Place {
+    /// One after another into a stream.
+    Stream(File),
+    /// Under this name.
+    File { root: OwnedFd, name: OsString },
+    /// Under the last part of their own name.
+    Folder { root: OwnedFd },
+    /// Under their whole name, without what is stripped.
+    Tree { root: OwnedFd, strip: Option<MeshPath> },
+}
+
+/// Writes entries to their place.
+pub(super) struct Writer {
+    place: Where,
+    told: Arc<Mutex<Told>>,
+    open: Option<Open>,
+    /// Makes temporary names differ.
+    count: u64,
+}
+
+/// The place, with what was opened on the way.
+enum Where {
+    Stream(File),
+    Files { root: Arc<OwnedFd>, naming: Naming, last: Option<(Vec<String>, Arc<OwnedFd>)> },
+}
+
+enum Naming {
+    Fixed(OsString),
+    Last,
+    Below(Option<MeshPath>),
+}
+
+/// The entry that is being written.
+enum Open {
+    /// It failed; what still comes of it is passed over.
+    Failed,
+    /// It goes into the stream.
+    Stream,
+    /// A folder that is there.
+    Folder,
+    /// A file under its temporary name.
+    File(Part),
+}
+
+/// A file under its temporary name. It is removed unless it is kept.
+struct Part {
+    folder: Arc<OwnedFd>,
+    temporary: OsString,
+    name: OsString,
+    file: File,
+    head: EntryHead,
+    written: u64,
+    kept: bool,
+}
+
+/// Why an entry is not written.
+enum Failure {
+    /// It alone.
+    Entry(String),
+    /// Nothing that follows can be written either.
+    All(String),
+    /// Whoever read the stream has left.
+    Closed,
+}
+
+impl Failure {
+    fn of(what: &str, error: Errno) -> Self {
+        let text = format!("{what}: {}", reason(&error.into()));
+        match error {
+            Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS | Errno::MFILE | Errno::NFILE => {
+                Self::All(text)
+            }
+            _ => Self::Entry(text),
+        }
+    }
+
+    fn io(what: &str, error: &io::Error) -> Self {
+        match Errno::from_io_error(error) {
+            Some(errno) => Self::of(what, errno),
+            None => Self::Entry(format!("{what}: {}", reason(error))),
+        }
+    }
+}
+
+impl Writer {
+    pub(super) fn new(place: Place, told: Arc<Mutex<Told>>) -> Self {
+        let files =
+            |root: OwnedFd, naming| Where::Files { root: Arc::new(root), naming, last: None };
+        let place = match place {
+            Place::Stream(file) => Where::Stream(file),
+            Place::File { root, name } => files(root, Naming::Fixed(name)),
+            Place::Folder { root } => files(root, Naming::Last),
+            Place::Tree { root, strip } => files(root, Naming::Below(strip)),
+        };
+        Self { place, told, open: None, count: 0 }
+    }
+
+    /// Writes until the queue ends or nothing more can be written.
+    pub(super) fn run(&mut self, mut queue: mpsc::Receiver<Item>) {
+        let mut path = String::new();
+        while let Some(item) = queue.blocking_recv() {
+            if let Item::Begin(head) = &item {
+                path = head.path.as_str().to_owned();
+            }
+            let failure = match self.item(item) {
+                Ok(()) => continue,
+                Err(failure) => failure,
+            };
+            // Dropping a part removes it.
+            self.open = Some(Open::Failed);
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            match failure {
+                Failure::Entry(reason) => {
+                    told.failed.push(EntryFailure { path: path.clone(), reason });
+                }
+                Failure::All(reason) => {
+                    told.stopped = Some(StreamError::new(format!("\"{path}\": {reason}")));
+                    return;
+                }
+                Failure::Closed => {
+                    told.closed = true;
+                    told.stopped = Some(StreamError::new("nobody reads the output any more"));
+                    return;
+                }
+            }
+        }
+        self.open = None;
+    }
+
+    fn item(&mut self, item: Item) -> Result<(), Failure> {
+        match item {
+            Item::Begin(head) => {
+                self.open = Some(Open::Failed);
+                self.open = Some(self.begin(head)?);
+                Ok(())
+            }
+            Item::Bytes(bytes) => self.write(&bytes),
+            Item::End { whole } => match self.open.take() {
+                Some(Open::File(part)) if whole => part.keep(),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn begin(&mut self, head: EntryHead) -> Result<Open, Failure> {
+        let (root, naming, last) = match &mut self.place {
+            Where::Stream(_) => return Ok(Open::Stream),
+            Where::Files { root, naming, last } => (root, naming, last),
+        };
+        let below: Vec<String> = match naming {
+            Naming::Fixed(name) => {
+                return match head.kind {
+                    EntryKind::File => part(Arc::clone(root), name.clone(), head, &mut self.count),
+                    EntryKind::Folder => {
+                        folder(root, name, &head)?;
+                        Ok(Open::Folder)
+                    }
+                };
+            }
+            Naming::Last => vec![head.path.name().to_owned()],
+            Naming::Below(strip) => {
+                let below = strip.as_ref().and_then(|strip| head.path.below(strip));
+                match below {
+                    Some(below) => below.split('/').map(str::to_owned).collect(),
+                    // The folder itself, where it is empty.
+                    None if strip.as_ref() == Some(&head.path)
+                        && head.kind == EntryKind::Folder =>
+                    {
+                        return Ok(Open::Folder);
+                    }
+                    None if strip.as_ref() == Some(&head.path) => vec![head.path.name().to_owned()],
+                    None => head.path.components().map(str::to_owned).collect(),
+                }
+            }
+        };
+        let Some((name, parents)) = below.split_last() else {
+            return Err(Failure::Entry("it has no name".to_owned()));
+        };
+        let parent = descend(root, last, parents)?;
+        let name = OsString::from(name);
+        match head.kind {
+            EntryKind::File => part(parent, name, head, &mut self.count),
+            EntryKind::Folder => {
+                folder(&parent, &name, &head)?;
+                Ok(Open::Folder)
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        match (&mut self.open, &mut self.place) {
+            (Some(Open::Stream), Where::Stream(file)) => match file.write_all(bytes) {
+                Ok(()) => Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::Closed),
+                Err(error) => Err(Failure::All(format!("the output fails: {}", reason(&error)))),
+            },
+            (Some(Open::File(part)), _) => {
+                part.written += bytes.len() as u64;
+                let written = part.file.write_all(bytes);
+                written.map_err(|error| Failure::io("it cannot be written", &error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Opens the folder that `parts` lead to below `root`, making those that are not there. The last
+/// one is remembered, as entries come folder by folder.
+fn descend(
+    root: &Arc<OwnedFd>,
+    last: &mut Option<(Vec<String>, Arc<OwnedFd>)>,
+    parts: &[String],
+) -> Result<Arc<OwnedFd>, Failure> {
+    let (mut at, known) = match last {
+        Some((names, folder)) if parts.starts_with(names) => (Arc::clone(folder), names.len()),
+        _ => (Arc::clone(root), 0),
+    };
+    for part in parts.iter().skip(known) {
+        match rustix::fs::mkdirat(&*at, part.as_str(), Mode::from_raw_mode(0o777)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => {
+                let what = format!("the folder \"{part}\" cannot be made");
+                return Err(Failure::of(&what, error));
+            }
+        }
+        at = Arc::new(open_folder(&at, OsStr::new(part))?);
+    }
+    *last = Some((parts.to_vec(), Arc::clone(&at)));
+    Ok(at)
+}
+
+/// Opens a folder in `at`, but not through a link.
+fn open_folder(at: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+    rustix::fs::openat(at, name, flags, Mode::empty()).map_err(|error| {
+        let shown = name.to_string_lossy();
+        let is_link = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_symlink());
+        match error {
+            Errno::NOTDIR | Errno::LOOP if is_link => Failure::Entry(format!(
+                "\"{shown}\" is a symbolic link there, and nothing is written through it"
+            )),
+            Errno::NOTDIR => {
+                Failure::Entry(format!("\"{shown}\" is a file there, and it has to be a folder"))
+            }
+            error => Failure::of(&format!("the folder \"{shown}\" cannot be opened"), error),
+        }
+    })
+}
+
+/// Makes a folder that is an entry of its own.
+fn folder(at: &OwnedFd, name: &OsStr, head: &EntryHead) -> Result<(), Failure> {
+    let made = match rustix::fs::mkdirat(at, name, Mode::from_raw_mode(0o777)) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(error) => return Err(Failure::of("the folder cannot be made", error)),
+    };
+    let opened = open_folder(at, name)?;
+    if made {
+        restore(&opened, head)?;
+    }
+    Ok(())
+}
+
+/// Opens a file under a temporary name.
+fn part(
+    folder: Arc<OwnedFd>,
+    name: OsString,
+    head: EntryHead,
+    count: &mut u64,
+) -> Result<Open, Failure> {
+    let taken = rustix::fs::statat(&*folder, &name, AtFlags::SYMLINK_NOFOLLOW);
+    if taken.is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir()) {
+        let shown = name.to_string_lossy();
+        return Err(Failure::Entry(format!("\"{shown}\" is a folder there")));
+    }
+    let kept = name.to_string_lossy();
+    let kept = &kept[..kept.floor_char_boundary(NAME_BYTES_KEPT)];
+    // Nobody else may read more of the file while it is written than when it is whole.
+    let mode = if head.mode == 0 { 0o666 } else { (head.mode & 0o700) | 0o600 };
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    loop {
+        *count += 1;
+        let temporary = OsString::from(format!(".{kept}.{}-{count}.part", std::process::id()));
+        match rustix::fs::openat(&*folder, &temporary, flags, Mode::from_raw_mode(mode)) {
+            Ok(file) => {
+                let file = File::from(file);
+                return Ok(Open::File(Part {
+                    folder,
+                    temporary,
+                    name,
+                    file,
+                    head,
+                    written: 0,
+                    kept: false,
+                }));
+            }
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(Failure::of("the file cannot be made", error)),
+        }
+    }
+}
+
+/// Gives the permission bits and the time of change back.
+fn restore(opened: &impl std::os::fd::AsFd, head: &EntryHead) -> Result<(), Failure> {
+    if head.mode != 0 {
+        // Not the set-id bits: who stored the file is not who fetches it.
+        let mode = Mode::from_raw_mode(head.mode & 0o777);
+        rustix::fs::fchmod(opened, mode)
+            .map_err(|error| Failure::of("its permissions cannot be set", error))?;
+    }
+    if head.modified != 0 {
+        let time = Timespec {
+            tv_sec: (head.modified / 1000).cast_signed(),
+            tv_nsec: (head.modified % 1000 * 1_000_000).cast_signed(),
+        };
+        let times = Timestamps { last_access: time, last_modification: time };
+        rustix::fs::futimens(opened, &times)
+            .map_err(|error| Failure::of("its time of change cannot be set", error))?;
+    }
+    Ok(())
+}
+
+impl Part {
+    /// Gives the file its name.
+    fn keep(mut self) -> Result<(), Failure> {
+        if let Some(size) = self.head.size
+            && size != self.written
+        {
+            let text = format!("{} bytes arrived of {size}", self.written);
+            return Err(Failure::Entry(text));
+        }
+        restore(&self.file, &self.head)?;
+        rustix::fs::renameat(&*self.folder, &self.temporary, &*self.folder, &self.name)
+            .map_err(|error| Failure::of("it cannot be given its name", error))?;
+        self.kept = true;
+        Ok(())
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.kept
+            && let Err(error) =
+                rustix::fs::unlinkat(&*self.folder, &self.temporary, AtFlags::empty())
+        {
+            let name = String::from_utf8_lossy(self.temporary.as_bytes()).into_owned();
+            tracing::warn!(%error, name, "a half-written file stays behind");
+        }
+    }
+}

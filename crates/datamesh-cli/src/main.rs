@@ -1,0 +1,128 @@
+//! The program `datamesh`: it parses arguments, calls the operations, and prints.
+
+#![allow(clippy::disallowed_methods, reason = "the real clock and threads are used here")]
+
+mod args;
+mod commands;
+mod context;
+mod error;
+mod local;
+mod output;
+mod password;
+mod values;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::Args;
+use crate::context::Context;
+use crate::error::{Stop, failed, usage};
+
+/// Most threads that run tasks: the work that computes and blocks has threads of its own.
+const TASK_THREADS_MAX: usize = 4;
+
+/// How long work that is given up may take to end.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    match Args::try_parse() {
+        Ok(args) => run(args),
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Says what is wrong with the arguments, or gives the help that they ask for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let asked: Vec<_> = std::env::args_os().collect();
+    let json = asked.iter().any(|word| word == "--json" || word == "--format=json")
+        || asked.windows(2).any(|pair| pair[0] == "--format" && pair[1] == "json");
+    if json && error.use_stderr() {
+        let message = error.to_string();
+        let message = message.trim_start_matches("error: ").trim_end();
+        output::report(&usage(message), true);
+    } else {
+        // Where neither output can be written, nobody is there to be told.
+        drop(error.print());
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+fn run(args: Args) -> ExitCode {
+    let json = args.global.wants_json();
+    let usual = if args.command.handles_signals() { "info" } else { "warn" };
+    log(args.global.log_level(usual));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.min(TASK_THREADS_MAX))
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::report(&failed(format!("the runtime cannot be started: {error}")), json);
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(command(args, json));
+    runtime.shutdown_timeout(END_PATIENCE);
+    ExitCode::from(code)
+}
+
+async fn command(args: Args, json: bool) -> u8 {
+    let context = match Context::new(args.global) {
+        Ok(context) => context,
+        Err(error) => {
+            output::report(&error, json);
+            return error.kind.exit_code();
+        }
+    };
+    let ends_itself = args.command.handles_signals();
+    let interrupted =
+        async { if ends_itself { std::future::pending().await } else { signalled().await } };
+    let done = tokio::select! {
+        done = args.command.run(&context) => done,
+        code = interrupted => {
+            output::to_stderr("interrupted");
+            return code;
+        }
+    };
+    match done {
+        Ok(outcome) => outcome.exit_code(),
+        Err(Stop::Closed) => 0,
+        Err(Stop::Failed(error)) => {
+            output::report(&error, json);
+            error.kind.exit_code()
+        }
+    }
+}
+
+/// Waits for a signal that ends the program. Returns the exit code that shells expect then.
+async fn signalled() -> u8 {
+    let kinds =
+        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds else {
+        // Without handlers the system ends the program as it always did.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => 130,
+        _ = terminate.recv() => 143,
+        _ = hangup.recv() => 129,
+    }
+}
+
+/// Logs to standard error: what `RUST_LOG` asks for, else `level` and above.
+fn log(level: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && !plain)
+        .init();
+}

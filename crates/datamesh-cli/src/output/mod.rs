@@ -1,0 +1,134 @@
+//! What goes to standard output and standard error.
+//!
+//! Standard output carries the answer alone, as a table or as JSON; progress, notes and warnings go
+//! to standard error. A reader of standard output that leaves early ends the program quietly.
+
+mod progress;
+mod table;
+mod text;
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use datamesh_api::{EntryFailure, OperationError, PeerFault};
+use serde::Serialize;
+
+use crate::error::Stop;
+
+pub(crate) use progress::Transfer;
+pub(crate) use table::Table;
+pub(crate) use text::{ago, plural, rate, short, size, time, visible};
+
+/// How answers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people: columns fitted to the terminal.
+    Table,
+    /// For programs: exact and stable.
+    Json,
+}
+
+/// Where answers, notes and errors go.
+#[derive(Debug, Clone)]
+pub(crate) struct Output {
+    format: Format,
+    quiet: bool,
+    verbose: bool,
+}
+
+impl Output {
+    /// Output in `format`.
+    pub(crate) fn new(format: Format, quiet: bool, verbose: bool) -> Self {
+        Self { format, quiet, verbose }
+    }
+
+    /// Answers are for programs.
+    pub(crate) fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// More is wanted than usual.
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
+    /// Whether progress may be drawn.
+    pub(crate) fn draws_progress(&self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// Writes an answer as JSON.
+    pub(crate) fn json<T: Serialize + ?Sized>(&self, answer: &T) -> Result<(), Stop> {
+        let text = if io::stdout().is_terminal() {
+            serde_json::to_string_pretty(answer)
+        } else {
+            serde_json::to_string(answer)
+        };
+        let text =
+            text.map_err(|error| OperationError::of(datamesh_api::ErrorKind::Failed, &error))?;
+        self.line(text)
+    }
+
+    /// Writes one line, or several with line ends between them.
+    pub(crate) fn line(&self, text: impl Display) -> Result<(), Stop> {
+        let mut out = io::stdout().lock();
+        Ok(writeln!(out, "{text}").and_then(|()| out.flush())?)
+    }
+
+    /// Writes text as it is.
+    pub(crate) fn raw(&self, text: &str) -> Result<(), Stop> {
+        let mut out = io::stdout().lock();
+        Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush())?)
+    }
+
+    /// Writes a table, if it has rows.
+    pub(crate) fn table(&self, table: &Table) -> Result<(), Stop> {
+        if table.is_empty() { Ok(()) } else { self.line(table) }
+    }
+
+    /// Says something beside the answer, unless quiet was asked for.
+    pub(crate) fn note(&self, text: impl Display) {
+        if !self.quiet {
+            to_stderr(&text.to_string());
+        }
+    }
+
+    /// Says something that must not be overlooked.
+    pub(crate) fn warn(&self, text: impl Display) {
+        to_stderr(&format!("{} {text}", text::coloured("warning:", "33")));
+    }
+
+    /// Lists entries that were not done; `done` says what was not.
+    pub(crate) fn failures(&self, done: &str, failures: &[EntryFailure]) {
+        for failure in failures {
+            self.warn(format!(
+                "not {done}: {}: {}",
+                visible(&failure.path),
+                visible(&failure.reason)
+            ));
+        }
+    }
+
+    /// Lists peers that failed while others served.
+    pub(crate) fn faults(&self, faults: &[PeerFault]) {
+        for fault in faults {
+            self.note(format!("peer {} failed: {}", short(&fault.node), visible(&fault.what)));
+        }
+    }
+}
+
+/// Writes a line to standard error. Where that is gone, nothing is left to be told.
+pub(crate) fn to_stderr(text: &str) {
+    drop(writeln!(io::stderr().lock(), "{text}"));
+}
+
+/// Reports an error: for people on standard error, for programs on standard output too.
+pub(crate) fn report(error: &OperationError, json: bool) {
+    if json && let Ok(text) = serde_json::to_string(&serde_json::json!({ "error": error })) {
+        drop(writeln!(io::stdout().lock(), "{text}"));
+    }
+    to_stderr(&format!("{} {}", text::coloured("error:", "31;1"), visible(&error.message)));
+    if let Some(hint) = &error.hint {
+        to_stderr(&format!("{} {}", text::coloured("hint:", "36"), visible(hint)));
+    }
+}

@@ -1,0 +1,103 @@
+//! Where the password of the keystore comes from: a file or the terminal, never an argument, which
+//! every user of the machine could read.
+
+use std::fs::File;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datamesh_api::OperationError;
+use datamesh_node::PasswordSource;
+use zeroize::Zeroizing;
+
+use crate::error::{failed, usage};
+
+/// Longest password in bytes: far more than anybody types, far less than a wrong file holds.
+const PASSWORD_BYTES_MAX: u64 = 4096;
+
+/// Where the password comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct Password {
+    file: Option<PathBuf>,
+}
+
+impl Password {
+    /// From `file`, or from the terminal where there is none.
+    pub(crate) fn new(file: Option<PathBuf>) -> Self {
+        Self { file }
+    }
+
+    /// Asks for the password when it is needed.
+    pub(crate) fn source(&self) -> PasswordSource {
+        let file = self.file.clone();
+        Arc::new(move || match &file {
+            Some(file) => read(file),
+            None => ask("Password of this home's keystore: "),
+        })
+    }
+
+    /// As [`source`](Self::source), where somebody can be asked; nothing otherwise.
+    pub(crate) fn source_if_any(&self) -> Option<PasswordSource> {
+        (self.file.is_some() || has_terminal()).then(|| self.source())
+    }
+
+    /// The password of a keystore that is to be made.
+    ///
+    /// # Errors
+    /// [`OperationError`] where the file cannot be read, nobody can be asked, or what was typed
+    /// twice differs.
+    pub(crate) fn choose(&self) -> Result<Zeroizing<String>, OperationError> {
+        if let Some(file) = &self.file {
+            return read(file);
+        }
+        let first = ask("New password for this home's keystore: ")?;
+        let second = ask("The same again: ")?;
+        if *first != *second {
+            return Err(usage("the two passwords differ"));
+        }
+        Ok(first)
+    }
+}
+
+/// Somebody can be asked.
+pub(crate) fn has_terminal() -> bool {
+    (std::io::stdin().is_terminal() || std::io::stderr().is_terminal())
+        && File::options().read(true).write(true).open("/dev/tty").is_ok()
+}
+
+fn ask(prompt: &str) -> Result<Zeroizing<String>, OperationError> {
+    if !has_terminal() {
+        return Err(usage("a password is needed and there is no terminal to ask on")
+            .hint("name a file that holds it with --password-file or DATAMESH_PASSWORD_FILE"));
+    }
+    let typed = rpassword::prompt_password(prompt)
+        .map(Zeroizing::new)
+        .map_err(|error| failed(format!("the password cannot be read: {error}")))?;
+    checked(typed, "the password is empty")
+}
+
+/// The first line of a file.
+fn read(file: &Path) -> Result<Zeroizing<String>, OperationError> {
+    let shown = file.display();
+    let unreadable = |error: std::io::Error| {
+        usage(format!("the password file \"{shown}\" cannot be read: {error}"))
+    };
+    // The whole room from the start, so that no half-grown copy is left in memory.
+    let mut text = Zeroizing::new(String::with_capacity(PASSWORD_BYTES_MAX as usize + 2));
+    let opened = File::open(file).map_err(unreadable)?;
+    opened.take(PASSWORD_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    let line = text.lines().next().unwrap_or_default();
+    if line.len() as u64 > PASSWORD_BYTES_MAX || text.len() as u64 > PASSWORD_BYTES_MAX {
+        return Err(usage(format!(
+            "the password file \"{shown}\" is longer than a password can be"
+        )));
+    }
+    checked(
+        Zeroizing::new(line.to_owned()),
+        &format!("the first line of the password file \"{shown}\" is empty"),
+    )
+}
+
+fn checked(password: Zeroizing<String>, empty: &str) -> Result<Zeroizing<String>, OperationError> {
+    if password.is_empty() { Err(usage(empty)) } else { Ok(password) }
+}
