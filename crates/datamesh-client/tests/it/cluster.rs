@@ -29,6 +29,10 @@ pub(crate) struct Cluster {
     pub(crate) world: World,
     pub(crate) nodes: Vec<Node>,
     pub(crate) client: Client,
+    keys: Arc<DeviceKeys>,
+    grant: Arc<Grant>,
+    genesis: Genesis,
+    adverts: Vec<Advert>,
     _folder: tempfile::TempDir,
 }
 
@@ -137,7 +141,7 @@ impl Cluster {
             entropy: world.entropy(client_id),
             executor: world.executor(client_id),
             node_db: None,
-            genesis,
+            genesis: genesis.clone(),
             offline_after_ms: 300_000,
         }));
         engines.push(Arc::clone(&engine));
@@ -153,14 +157,40 @@ impl Cluster {
             log_key: certificate.log_key,
         };
         let catalog = AccountDb::open(&folder.path().join("catalog.db"), owner).unwrap();
+        let (keys, grant) = (Arc::new(keys), Arc::new(grant));
         let client = Client::new(ClientParts {
             engine,
             catalog: Arc::new(catalog),
-            keys: Arc::new(keys),
-            grant: Arc::new(grant),
+            keys: Arc::clone(&keys),
+            grant: Arc::clone(&grant),
             entropy,
         });
-        Self { world: world.clone(), nodes, client, _folder: folder }
+        let world = world.clone();
+        Self { world, nodes, client, keys, grant, genesis, adverts, _folder: folder }
+    }
+
+    /// A client of the same account that remembers nothing of placements and descriptors.
+    pub(crate) fn forgetful(&self, number: u8) -> Client {
+        let id = NodeId([number; 32]);
+        let engine = Arc::new(Engine::new(EngineParts {
+            transport: self.world.attach(id),
+            clock: self.world.clock(id),
+            entropy: self.world.entropy(id),
+            executor: self.world.executor(id),
+            node_db: None,
+            genesis: self.genesis.clone(),
+            offline_after_ms: 300_000,
+        }));
+        for advert in &self.adverts {
+            assert!(engine.learn_advert(advert.clone()));
+        }
+        Client::new(ClientParts {
+            engine,
+            catalog: Arc::clone(self.client.catalog()),
+            keys: Arc::clone(&self.keys),
+            grant: Arc::clone(&self.grant),
+            entropy: self.world.entropy(id),
+        })
     }
 
     pub(crate) async fn put(&self, files: &BTreeMap<MeshPath, Vec<u8>>) -> PutReport {

@@ -1,6 +1,6 @@
 //! Holders that lie: reads succeed from others, say who failed, and no false byte comes out.
 
-use datamesh_client::{GetItem, GetReport};
+use datamesh_client::{Client, GetItem, GetReport};
 use datamesh_core::NodeId;
 use datamesh_core::message::Refusal;
 use datamesh_testkit::sim::{self, Lie};
@@ -26,16 +26,16 @@ fn lies() -> Vec<Lie> {
 }
 
 async fn fetch(
-    cluster: &Cluster,
+    client: &Client,
     files: &std::collections::BTreeMap<datamesh_core::MeshPath, Vec<u8>>,
     range: Option<(u64, u64)>,
 ) -> GetReport {
     let (path, bytes) = files.first_key_value().unwrap();
-    let version = cluster.client.resolve(path.as_str(), None).await.unwrap();
+    let version = client.resolve(path.as_str(), None).await.unwrap();
     let put = Box::new(version.put().unwrap().clone());
     let mut sink = Collected::default();
     let item = GetItem { put, path: path.clone(), range };
-    let report = cluster.client.get(vec![item], &mut sink, None).await.unwrap();
+    let report = client.get(vec![item], &mut sink, None).await.unwrap();
     assert!(report.failed.is_empty(), "{:?}", report.failed);
     let (start, end) = range.unwrap_or((0, bytes.len() as u64));
     assert!(sink.files[path] == bytes[start as usize..end as usize]);
@@ -55,8 +55,12 @@ fn two_holders_that_lie_are_found_out_and_the_read_succeeds() {
             for node in cluster.nodes.iter().filter(|node| liars.contains(&node.id)) {
                 node.liar.set(lie);
             }
-            for range in [None, Some((100, 200)), Some((70_000, 400_000))] {
-                let report = fetch(&cluster, &files, range).await;
+            let ranges = [None, Some((100, 200)), Some((70_000, 400_000))];
+            for (number, range) in ranges.into_iter().chain(ranges).enumerate() {
+                // One reader remembers who holds what and one has to ask, with the lie in both.
+                let forgetful = cluster.forgetful(number as u8 + 1);
+                let client = if number < 3 { &cluster.client } else { &forgetful };
+                let report = fetch(client, &files, range).await;
                 let honest: Vec<NodeId> = report
                     .faults
                     .iter()

@@ -137,8 +137,8 @@ fn a_mesh_of_three_domains_stores_only_when_it_is_allowed_to() {
 
 #[test]
 fn larger_meshes_use_wider_schemes() {
-    sim::run(7, |world| async move {
-        for (nodes, scheme, lost) in [(16, "8+4", 4), (32, "16+8", 8)] {
+    for (nodes, scheme, lost) in [(16, "8+4", 4), (32, "16+8", 8)] {
+        sim::run(7, |world| async move {
             let shape = Shape { nodes, ..Shape::default() };
             let cluster = Cluster::new(&world, &shape);
             let files = single(5_000_000);
@@ -149,8 +149,8 @@ fn larger_meshes_use_wider_schemes() {
                 world.kill(*holder);
             }
             cluster.assert_intact(&files).await;
-        }
-    });
+        });
+    }
 }
 
 #[test]
