@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::configuration::{ConfigArgs, DoctorArgs};
+use crate::commands::demo::DemoArgs;
 use crate::commands::files::{GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, VersionsArgs};
 use crate::commands::network::{HealthArgs, PeersArgs, StatsArgs};
 use crate::commands::nodes::{InitArgs, InviteArgs, JoinArgs, ServiceArgs};
@@ -51,6 +52,7 @@ pub(crate) enum Command {
     Health(HealthArgs),
     Config(ConfigArgs),
     Doctor(DoctorArgs),
+    Demo(DemoArgs),
 }
 
 impl Command {
@@ -77,6 +79,7 @@ impl Command {
             Self::Health(args) => args.run(context).await,
             Self::Config(args) => args.run(context),
             Self::Doctor(args) => args.run(context).await,
+            Self::Demo(args) => args.run(context).await,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The commands: one file each, whose documentation is the command's help.
 
 pub(crate) mod configuration;
+pub(crate) mod demo;
 pub(crate) mod files;
 pub(crate) mod network;
 pub(crate) mod nodes;

@@ -1,0 +1,157 @@
+//! Real processes that die, and what is left.
+
+use std::io::Write;
+
+use datamesh_testkit::fixtures::{TreeShape, noise, tree_digest, tree_of};
+
+use crate::mesh::{Mesh, program};
+
+fn holders(mesh: &Mesh, name: &str) -> Vec<usize> {
+    let info = mesh.run("n0", &["info", "--json", name]).ok().json();
+    let shards = info["segments"][0]["shards"].as_array().unwrap();
+    shards.iter().map(|shard| mesh.number_of(shard["node"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn a_tree_survives_every_pair_of_a_segments_holders() {
+    let mut mesh = Mesh::of(7);
+    let tree = mesh.path("tree");
+    tree_of(2, &tree, TreeShape { bytes: 24 << 20, small_files: 300 }).unwrap();
+    let digest = tree_digest(&tree).unwrap();
+    let source = mesh.text(&tree);
+    mesh.run("n0", &["put", "-r", "--", &source, "tree"]).ok();
+    std::fs::write(mesh.path("one"), noise(3, 3_000_000)).unwrap();
+    let one = mesh.text(&mesh.path("one"));
+    mesh.run("n0", &["put", "--", &one, "one"]).ok();
+    let held = holders(&mesh, "one");
+    assert_eq!(held.len(), 6);
+
+    // Every pair dies; the client's own node, which is also the daemon, only in its last turn.
+    let mut round = 0;
+    for a in 0..6 {
+        for b in a + 1..6 {
+            let pair = [held[a], held[b]];
+            if pair.contains(&0) {
+                continue;
+            }
+            for node in pair {
+                mesh.kill(node);
+            }
+            round += 1;
+            let back = mesh.path(&format!("back{round}"));
+            let dest = mesh.text(&back);
+            mesh.run("n0", &["get", "-r", "--", "tree", &dest]).ok();
+            assert_eq!(tree_digest(&back).unwrap(), digest, "pair {pair:?}");
+            std::fs::remove_dir_all(&back).unwrap();
+            let dest = mesh.text(&mesh.path("back"));
+            mesh.run("n0", &["get", "--", "one", &dest]).ok();
+            assert!(std::fs::read(mesh.path("back")).unwrap() == noise(3, 3_000_000));
+            for node in pair {
+                std::fs::remove_file(mesh.path(&format!("n{node}")).join("status.json")).unwrap();
+                mesh.start(node, &[]);
+            }
+        }
+    }
+    assert!(round >= 10, "{round}");
+
+    // Without the daemon, and without the node that it was and another one.
+    mesh.kill(0);
+    mesh.kill(held.iter().copied().find(|node| *node != 0).unwrap());
+    let back = mesh.path("without");
+    let dest = mesh.text(&back);
+    mesh.run("n0", &["get", "-r", "--", "tree", &dest]).ok();
+    assert_eq!(tree_digest(&back).unwrap(), digest);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_every_process_is_killed() {
+    let mut mesh = Mesh::of(7);
+    let mut stored = Vec::new();
+    for i in 0..10u64 {
+        let (name, bytes) = (format!("file {i}"), noise(i, 200_000 + i as usize * 70_000));
+        let path = mesh.path(&name);
+        std::fs::write(&path, &bytes).unwrap();
+        let source = mesh.text(&path);
+        mesh.run("n0", &["put", "--", &source, &name]).ok();
+        stored.push((name, bytes));
+    }
+    for node in 0..7 {
+        mesh.kill(node);
+        std::fs::remove_file(mesh.path(&format!("n{node}")).join("status.json")).unwrap();
+    }
+    for node in 0..7 {
+        mesh.start(node, &[]);
+    }
+    for (name, bytes) in stored {
+        let got = program()
+            .arg("--home")
+            .arg(mesh.path("n0"))
+            .args(["get", "--", &name, "-"])
+            .env("DATAMESH_PASSWORD_FILE", mesh.path("password"))
+            .output()
+            .unwrap();
+        assert!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
+        assert!(got.stdout == bytes, "{name}");
+    }
+}
+
+#[test]
+fn a_put_that_is_killed_leaves_the_old_version_and_can_be_repeated() {
+    let mesh = Mesh::of(7);
+    let path = mesh.path("big");
+    let old = noise(1, 1_000_000);
+    std::fs::write(&path, &old).unwrap();
+    let source = mesh.text(&path);
+    mesh.run("n0", &["put", "--", &source, "big"]).ok();
+    // A client of its own, without a daemon, is killed in the middle of storing a new version.
+    let new = noise(2, 40_000_000);
+    std::fs::write(&path, &new).unwrap();
+    let mut put = program()
+        .arg("--home")
+        .arg(mesh.path("n0"))
+        .args(["put", "--", "-", "big"])
+        .env("DATAMESH_PASSWORD_FILE", mesh.path("password"))
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = put.stdin.take().unwrap();
+    stdin.write_all(&new[..20_000_000]).unwrap();
+    put.kill().unwrap();
+    put.wait().unwrap();
+    drop(stdin);
+    let back = mesh.text(&mesh.path("back"));
+    mesh.run("n0", &["get", "--", "big", &back]).ok();
+    assert!(std::fs::read(&back).unwrap() == old, "the old state, not a mixture");
+    mesh.run("n0", &["put", "--", &source, "big"]).ok();
+    mesh.run("n0", &["get", "--", "big", &back]).ok();
+    assert!(std::fs::read(&back).unwrap() == new);
+    mesh.run("n0", &["get", "--version", "1", "--", "big", &back]).ok();
+    assert!(std::fs::read(&back).unwrap() == old, "the first version is still there");
+}
+
+#[test]
+fn with_too_few_nodes_nothing_is_acknowledged() {
+    let mut mesh = Mesh::of(7);
+    for node in [1, 2] {
+        mesh.kill(node);
+    }
+    std::fs::write(mesh.path("file"), noise(1, 500_000)).unwrap();
+    let source = mesh.text(&mesh.path("file"));
+    // Five are left: the put commits and says that a shard is owed.
+    let done = mesh.run("n0", &["put", "--json", "--", &source, "owing"]).code(4);
+    assert_eq!(done.json()["stored"][0]["owed"], 1);
+    assert_eq!(done.json()["stored"][0]["margin"], 1);
+    // Four are left: it does not.
+    mesh.kill(3);
+    mesh.run("n0", &["put", "--", &source, "refused"]).code(5);
+    mesh.run("n0", &["get", "--", "refused", "-"]).code(3);
+    mesh.run("n0", &["get", "--", "owing", "-"]).ok();
+    // Two are left: what is stored cannot be read, and nothing is written under its name.
+    for node in [4, 5] {
+        mesh.kill(node);
+    }
+    let dest = mesh.path("never");
+    let text = mesh.text(&dest);
+    mesh.run("n0", &["get", "--", "owing", &text]).code(5);
+    assert!(!dest.exists());
+}

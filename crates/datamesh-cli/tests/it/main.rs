@@ -1,0 +1,11 @@
+//! The program as its users meet it: real processes, real sockets on loopback, real files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test stops at the first surprise and lives in real time"
+)]
+
+mod demo;
+mod losses;
+mod mesh;
+mod wrong_use;

@@ -1,0 +1,136 @@
+//! Wrong use and damaged homes: a clear error, the right exit code, nothing else lost.
+
+use std::fs;
+
+use datamesh_testkit::fixtures::noise;
+
+use crate::mesh::{Mesh, program};
+
+#[test]
+fn a_home_with_nothing_says_what_to_do() {
+    let mesh = Mesh::empty();
+    for arguments in [&["list"][..], &["service"], &["put", "--", "/etc/hosts"], &["invite"]] {
+        let done = mesh.run("blank", arguments).code(2);
+        assert!(done.err.contains("hint:"), "{arguments:?}: {}", done.err);
+    }
+    let unknown = program().arg("frobnicate").output().unwrap();
+    assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[test]
+fn settings_are_checked_and_the_nearest_key_is_named() {
+    let mesh = Mesh::empty();
+    mesh.run("home", &["config", "set", "membership.offline_after", "2m"]).ok();
+    let shown = mesh.run("home", &["config", "get", "membership.offline_after"]).ok();
+    assert!(shown.out.contains("2m"), "{}", shown.out);
+    let done = mesh.run("home", &["config", "set", "membership.offline_aftr", "2m"]).code(2);
+    assert!(done.err.contains("membership.offline_after"), "{}", done.err);
+    mesh.run("home", &["config", "set", "membership.offline_after", "soon"]).code(2);
+    fs::write(mesh.path("home").join("config.toml"), "[service]\nstorge = \"1GiB\"\n").unwrap();
+    let done = mesh.run("home", &["config", "validate"]).code(2);
+    assert!(done.err.contains("service.storage"), "{}", done.err);
+}
+
+#[test]
+fn a_mesh_of_one_node_refuses_a_put_unless_it_is_allowed() {
+    let mut mesh = Mesh::empty();
+    mesh.init("n0");
+    mesh.run("n0", &["init", "--non-interactive", "--words-out", "/dev/null"]).code(2);
+    mesh.start(0, &[]);
+    // A second service in the same home.
+    let second = mesh.run("n0", &["service", "--listen", "/ip4/127.0.0.1/tcp/0"]).code(1);
+    assert!(second.err.contains("another process works in"), "{}", second.err);
+    // A port that is in use.
+    let status: serde_json::Value =
+        serde_json::from_slice(&fs::read(mesh.path("n0").join("status.json")).unwrap()).unwrap();
+    let address = status["listen"][0].as_str().unwrap().to_owned();
+    mesh.init("other");
+    let taken = mesh.run("other", &["service", "--listen", &address]).code(1);
+    assert!(taken.err.contains("in use"), "{}", taken.err);
+
+    let file = mesh.path("file");
+    fs::write(&file, noise(1, 100_000)).unwrap();
+    let source = mesh.text(&file);
+    let refused = mesh.run("n0", &["put", "--", &source, "file"]).code(5);
+    assert!(refused.err.contains("--allow-degraded"), "{}", refused.err);
+    let done = mesh.run("n0", &["put", "--json", "--allow-degraded", "--", &source, "file"]).ok();
+    assert_eq!(done.json()["stored"][0]["degraded"], true);
+    let info = mesh.run("n0", &["info", "--json", "file"]).ok().json();
+    assert_eq!(info["version"]["degraded"], true);
+    let back = mesh.text(&mesh.path("back"));
+    mesh.run("n0", &["get", "--", "file", &back]).ok();
+    assert!(fs::read(&back).unwrap() == noise(1, 100_000));
+
+    mesh.run("n0", &["get", "--", "no such file", "-"]).code(3);
+    mesh.run("n0", &["put", "--", "/no/such/file", "x"]).code(2);
+    mesh.run("n0", &["remove", "file"]).ok();
+    mesh.run("n0", &["get", "--", "file", "-"]).code(3);
+    mesh.run("n0", &["get", "--version", "1", "--", "file", &back]).ok();
+
+    // A ticket that expires at once, a damaged one, and a ticket for a home that is in a mesh.
+    let ticket = mesh.run("n0", &["invite", "--expires", "1ms"]).ok().out.trim().to_owned();
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    let late = mesh.run("late", &["join", &ticket]).code(1);
+    assert!(late.err.contains("expired"), "{}", late.err);
+    mesh.run("late", &["join", &ticket[..ticket.len() - 1]]).code(2);
+    let ticket = mesh.run("n0", &["invite", "--uses", "1"]).ok().out.trim().to_owned();
+    mesh.run("n0", &["join", &ticket]).code(2);
+    // One use is one home.
+    mesh.init("first");
+    mesh.init("second");
+    mesh.run("first", &["join", &ticket]).ok();
+    let used = mesh.run("second", &["join", &ticket]).code(1);
+    assert!(used.err.contains("no use left"), "{}", used.err);
+    // A member that does not issue.
+    let done = mesh.run("first", &["invite"]).code(2);
+    assert!(done.err.contains("hint:"), "{}", done.err);
+}
+
+#[test]
+fn a_wrong_password_and_damaged_files_are_told_apart_and_change_nothing() {
+    let mut mesh = Mesh::empty();
+    mesh.init("n0");
+    mesh.start(0, &[]);
+    let file = mesh.path("file");
+    fs::write(&file, noise(1, 10_000)).unwrap();
+    let source = mesh.text(&file);
+    mesh.run("n0", &["put", "--allow-degraded", "--", &source, "file"]).ok();
+    mesh.kill(0);
+
+    let wrong = mesh.path("wrong");
+    fs::write(&wrong, "not the password").unwrap();
+    let wrong = mesh.text(&wrong);
+    let done = mesh.run("n0", &["--password-file", &wrong, "get", "--", "file", "-"]).code(1);
+    assert!(done.err.contains("wrong password"), "{}", done.err);
+
+    let keystore = mesh.path("n0").join("account/keystore");
+    let good = fs::read(&keystore).unwrap();
+    let mut bad = good.clone();
+    let last = bad.len() - 1;
+    bad[last] ^= 1;
+    fs::write(&keystore, &bad).unwrap();
+    mesh.run("n0", &["get", "--", "file", "-"]).code(1);
+    fs::write(&keystore, &good[..20]).unwrap();
+    mesh.run("n0", &["get", "--", "file", "-"]).code(1);
+    fs::write(&keystore, &good).unwrap();
+
+    let catalog = mesh.path("n0").join("account/catalog.db");
+    let good = fs::read(&catalog).unwrap();
+    fs::write(&catalog, &good[..good.len() / 2]).unwrap();
+    let done = mesh.run("n0", &["list"]).code(1);
+    assert!(done.err.contains("catalog") || done.err.contains("database"), "{}", done.err);
+    fs::write(&catalog, &good).unwrap();
+
+    // The store's disk is not there: the node refuses to serve, and nothing counts as lost.
+    let (store, away) = (mesh.path("n0").join("node/store"), mesh.path("n0").join("node/away"));
+    fs::rename(&store, &away).unwrap();
+    let done = mesh.run("n0", &["service", "--listen", "/ip4/127.0.0.1/tcp/0"]).code(1);
+    assert!(done.err.contains("mount"), "{}", done.err);
+    fs::remove_dir_all(&store).unwrap();
+    fs::rename(&away, &store).unwrap();
+    drop(fs::remove_file(mesh.path("n0").join("status.json")));
+    mesh.start(0, &[]);
+    let back = mesh.text(&mesh.path("back"));
+    mesh.run("n0", &["get", "--", "file", &back]).ok();
+    assert!(fs::read(&back).unwrap() == noise(1, 10_000));
+}
