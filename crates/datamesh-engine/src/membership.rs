@@ -27,9 +27,25 @@ impl Engine {
     pub fn learn_advert(&self, advert: Advert) -> bool {
         let (node, addresses) = (advert.node(), advert.addresses.clone());
         let learnt = self.view_mut().learn(advert, self.now());
+        self.took_advert(node, &addresses, learnt)
+    }
+
+    /// Takes an advert in that was kept over a restart.
+    pub fn recall_advert(&self, advert: Advert) -> bool {
+        let (node, addresses) = (advert.node(), advert.addresses.clone());
+        let learnt = self.view_mut().recall(advert, self.now());
+        self.took_advert(node, &addresses, learnt)
+    }
+
+    fn took_advert(
+        &self,
+        node: NodeId,
+        addresses: &[String],
+        learnt: Result<bool, AdvertError>,
+    ) -> bool {
         match learnt {
             Ok(true) => {
-                self.transport.learn(node, &addresses);
+                self.transport.learn(node, addresses);
                 true
             }
             Ok(false) => false,

@@ -90,6 +90,25 @@ impl View {
     /// # Errors
     /// [`AdvertError`] for adverts of nodes that are not admitted, forged and expired ones.
     pub fn learn(&mut self, advert: Advert, now: Timestamp) -> Result<bool, AdvertError> {
+        self.take(advert, now, now)
+    }
+
+    /// Takes an advert in that was kept over a restart. Its sequence is the time at which its node
+    /// signed it, so a node that has been silent since does not look alive again.
+    ///
+    /// # Errors
+    /// As [`learn`](Self::learn).
+    pub fn recall(&mut self, advert: Advert, now: Timestamp) -> Result<bool, AdvertError> {
+        let signed = advert.sequence.min(now);
+        self.take(advert, now, signed)
+    }
+
+    fn take(
+        &mut self,
+        advert: Advert,
+        now: Timestamp,
+        heard: Timestamp,
+    ) -> Result<bool, AdvertError> {
         let node = advert.node();
         let known = self.members.get(&node);
         if known.is_some_and(|member| member.advert.sequence >= advert.sequence) {
@@ -103,7 +122,7 @@ impl View {
         }
         advert.certificate.verify(&self.genesis.authority, &self.mesh, now)?;
         advert.verify(&self.mesh)?;
-        self.members.insert(node, Member { advert, heard: now, unanswered: false });
+        self.members.insert(node, Member { advert, heard, unanswered: false });
         Ok(true)
     }
 

@@ -21,7 +21,7 @@ const CATALOG: &str = "account/catalog.db";
 pub type PasswordSource = Arc<dyn Fn() -> Result<Zeroizing<String>, OperationError> + Send + Sync>;
 
 /// A fresh account.
-pub struct NewAccount {
+pub struct CreatedAccount {
     /// Its 24 words: shown once, kept nowhere.
     pub words: Zeroizing<String>,
     /// Its id.
@@ -43,7 +43,7 @@ datamesh_core::record! {
 ///
 /// # Errors
 /// [`ErrorKind::Usage`] where the home has an account or the password is too short.
-pub fn init_account(home: &Home, password: &str) -> Result<NewAccount, OperationError> {
+pub fn init_account(home: &Home, password: &str) -> Result<CreatedAccount, OperationError> {
     let Some(_lock) = home.try_lock()? else {
         let message = format!("another process works in {}", home.path().display());
         return Err(OperationError::new(ErrorKind::Usage, message));
@@ -62,7 +62,7 @@ pub fn init_account(home: &Home, password: &str) -> Result<NewAccount, Operation
         PublicAccount { log: keys.log_certificate().clone(), grant_key: keys.grant().public_key() };
     home.write(PUBLIC, &public.to_bytes())?;
     home.write(KEYSTORE, &file)?;
-    Ok(NewAccount { words: words.text(), account: keys.account() })
+    Ok(CreatedAccount { words: words.text(), account: keys.account() })
 }
 
 fn keystore_error(error: KeystoreError) -> OperationError {

@@ -22,7 +22,7 @@ mod service;
 mod system;
 mod workers;
 
-pub use account::{NewAccount, PasswordSource, init_account};
+pub use account::{CreatedAccount, PasswordSource, init_account};
 pub use connect::connect;
 pub use doctor::doctor;
 pub use home::{Home, Status, read_status};

@@ -15,8 +15,8 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use datamesh_api::{EntryFailure, ErrorKind, OperationError};
+use datamesh_core::BoxFuture;
 use datamesh_core::stream::{EntryHead, Sink, StreamError};
-use datamesh_core::{BoxFuture, MeshPath};
 use indicatif::ProgressBar;
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,8 +30,8 @@ pub(crate) enum Target {
     Stdout,
     /// To this place: a folder that is there, or a file's name.
     Path(PathBuf),
-    /// Below a folder, by their way from `strip`.
-    Tree { folder: PathBuf, strip: Option<MeshPath> },
+    /// Below a folder, by their whole name.
+    Tree(PathBuf),
 }
 
 /// What the writing thread has to tell.
@@ -168,11 +168,11 @@ fn place(target: Target) -> Result<Place, OperationError> {
             Ok(Place::Stream(File::from(output)))
         }
         Target::Path(path) => path_place(path),
-        Target::Tree { folder, strip } => {
+        Target::Tree(folder) => {
             let failed = |error: io::Error| not_writable(&folder, &error);
             std::fs::create_dir_all(&folder).map_err(failed)?;
             let root = File::open(&folder).map_err(failed)?;
-            Ok(Place::Tree { root: root.into(), strip })
+            Ok(Place::Tree { root: root.into() })
         }
     }
 }

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use datamesh_api::EntryFailure;
-use datamesh_core::MeshPath;
 use datamesh_core::catalog::EntryKind;
 use datamesh_core::stream::{EntryHead, StreamError};
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
@@ -40,8 +39,8 @@ pub(super) enum Place {
     File { root: OwnedFd, name: OsString },
     /// Under the last part of their own name.
     Folder { root: OwnedFd },
-    /// Under their whole name, without what is stripped.
-    Tree { root: OwnedFd, strip: Option<MeshPath> },
+    /// Under their whole name.
+    Tree { root: OwnedFd },
 }
 
 /// Writes entries to their place.
@@ -62,7 +61,7 @@ enum Where {
 enum Naming {
     Fixed(OsString),
     Last,
-    Below(Option<MeshPath>),
+    Whole,
 }
 
 /// The entry that is being written.
@@ -125,7 +124,7 @@ impl Writer {
             Place::Stream(file) => Where::Stream(file),
             Place::File { root, name } => files(root, Naming::Fixed(name)),
             Place::Folder { root } => files(root, Naming::Last),
-            Place::Tree { root, strip } => files(root, Naming::Below(strip)),
+            Place::Tree { root } => files(root, Naming::Whole),
         };
         Self { place, told, open: None, count: 0 }
     }
@@ -193,20 +192,7 @@ impl Writer {
                 };
             }
             Naming::Last => vec![head.path.name().to_owned()],
-            Naming::Below(strip) => {
-                let below = strip.as_ref().and_then(|strip| head.path.below(strip));
-                match below {
-                    Some(below) => below.split('/').map(str::to_owned).collect(),
-                    // The folder itself, where it is empty.
-                    None if strip.as_ref() == Some(&head.path)
-                        && head.kind == EntryKind::Folder =>
-                    {
-                        return Ok(Open::Folder);
-                    }
-                    None if strip.as_ref() == Some(&head.path) => vec![head.path.name().to_owned()],
-                    None => head.path.components().map(str::to_owned).collect(),
-                }
-            }
+            Naming::Whole => head.path.components().map(str::to_owned).collect(),
         };
         let Some((name, parents)) = below.split_last() else {
             return Err(Failure::Entry("it has no name".to_owned()));

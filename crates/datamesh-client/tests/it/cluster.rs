@@ -29,10 +29,10 @@ pub(crate) struct Cluster {
     pub(crate) world: World,
     pub(crate) nodes: Vec<Node>,
     pub(crate) client: Client,
-    keys: Arc<DeviceKeys>,
-    grant: Arc<Grant>,
-    genesis: Genesis,
-    adverts: Vec<Advert>,
+    pub(crate) keys: Arc<DeviceKeys>,
+    pub(crate) grant: Arc<Grant>,
+    pub(crate) genesis: Genesis,
+    pub(crate) adverts: Vec<Advert>,
     _folder: tempfile::TempDir,
 }
 

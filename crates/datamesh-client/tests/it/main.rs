@@ -2,6 +2,7 @@
 //! and disk, from one seed.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod admission;
 mod cluster;
 mod liars;
 mod losses;

@@ -78,7 +78,7 @@ pub(crate) fn engine_over(
     match db.adverts() {
         Ok(adverts) => {
             for advert in adverts {
-                engine.learn_advert(advert);
+                engine.recall_advert(advert);
             }
         }
         Err(error) => tracing::warn!(%error, "remembered adverts cannot be read"),

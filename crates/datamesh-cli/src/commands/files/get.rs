@@ -81,8 +81,8 @@ impl GetArgs {
         if stdout {
             return Err(usage("a folder cannot be written to standard output"));
         }
-        let strip = mesh_folder(&self.name)?;
-        let folder = match (dest, &strip) {
+        let wanted = mesh_folder(&self.name)?;
+        let folder = match (dest, &wanted) {
             (Some(dest), _) => dest.to_owned(),
             (None, Some(folder)) => PathBuf::from(folder.name()),
             (None, None) => {
@@ -90,8 +90,8 @@ impl GetArgs {
                     .hint("name one: datamesh get -r / FOLDER"));
             }
         };
-        let name = strip.as_ref().map_or_else(String::new, ToString::to_string);
-        Ok((Target::Tree { folder, strip }, name))
+        let name = wanted.as_ref().map_or_else(String::new, ToString::to_string);
+        Ok((Target::Tree(folder), name))
     }
 
     /// The range in full: an open one ends where the file does.

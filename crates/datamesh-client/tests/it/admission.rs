@@ -1,0 +1,163 @@
+//! What nodes refuse: writes without a grant, forged papers, adverts of strangers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use datamesh_codec::{Layout, Pool, encode};
+use datamesh_core::certificate::NodeClaim;
+use datamesh_core::descriptor::SUITE_AES256GCM_BLAKE3_RS;
+use datamesh_core::message::{Refusal, Reply, Request};
+use datamesh_core::{Descriptor, Grant, NodeId, Scheme, Signature, Signer, StoreTicket};
+use datamesh_crypto::{IssuingKey, SigningKey, authority};
+use datamesh_engine::{AskError, ask};
+use datamesh_testkit::{fixtures, sim};
+
+use crate::cluster::Cluster;
+
+/// A coded segment and its first shard.
+fn segment(cluster: &Cluster) -> (Descriptor, Bytes) {
+    let layout = Layout::suited(Scheme::FOUR_TWO, 50_000);
+    let mut buffer = Pool::new(1).take(layout.buffer_length());
+    layout.scatter(&fixtures::noise(1, 50_000), &mut buffer);
+    let roots = encode(&layout, &mut buffer).unwrap();
+    let lease_key = cluster.keys.lease_key(&roots);
+    let descriptor = Descriptor {
+        suite: SUITE_AES256GCM_BLAKE3_RS,
+        scheme: layout.scheme,
+        cell: layout.cell as u32,
+        length: 50_000,
+        roots,
+        lease_key,
+    };
+    (descriptor, buffer.into_bytes().slice(..layout.shard_length()))
+}
+
+/// Sends a store request as a stranger and returns the refusal, if it is one.
+async fn store(
+    cluster: &Cluster,
+    descriptor: &Descriptor,
+    shard: u8,
+    ticket: StoreTicket,
+    grant: Grant,
+    cells: Bytes,
+) -> Result<Reply, Refusal> {
+    let stranger = cluster.world.attach(NodeId([0xAA; 32]));
+    let descriptor = descriptor.clone();
+    let request = Request::Store { descriptor, shard, ticket, grant };
+    let node = cluster.nodes[0].id;
+    let answer = ask(&*stranger, node, &request, cells, Duration::from_secs(5)).await;
+    cluster.world.kill(NodeId([0xAA; 32]));
+    match answer {
+        Ok((reply, _)) => Ok(reply),
+        Err(AskError::Refused { refusal, .. }) => Err(refusal),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_shard_is_taken_only_with_papers_that_hold() {
+    sim::run(200, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let mesh = cluster.genesis.mesh_id();
+        let (descriptor, cells) = segment(&cluster);
+        let id = descriptor.id();
+        let length = descriptor.shard_length() as u32;
+        let ticket = cluster.keys.grant().store_ticket(&mesh, id, length);
+        let grant = (*cluster.grant).clone();
+        let entropy = world.entropy(NodeId([0xAB; 32]));
+
+        // A grant by somebody who is not the authority, with a ticket that fits it.
+        let thief = SigningKey::draw(&*entropy);
+        let delegation = authority::delegate(&thief, &mesh, thief.public_key(), 1, 0);
+        let forger = IssuingKey::delegate(mesh, thief.clone(), delegation);
+        let forged = forger.grant(thief.public_key(), u64::MAX, 1, 0);
+        let own_ticket = thief.store_ticket(&mesh, id, length);
+        let got = store(&cluster, &descriptor, 0, own_ticket.clone(), forged, cells.clone()).await;
+        assert_eq!(got, Err(Refusal::NotPermitted));
+
+        // The right grant, which everybody can see, with a ticket by another key.
+        let got = store(&cluster, &descriptor, 0, own_ticket, grant.clone(), cells.clone()).await;
+        assert_eq!(got, Err(Refusal::NotPermitted));
+
+        // A ticket for another segment.
+        let other =
+            cluster.keys.grant().store_ticket(&mesh, datamesh_core::SegmentId([1; 32]), length);
+        let got = store(&cluster, &descriptor, 0, other, grant.clone(), cells.clone()).await;
+        assert_eq!(got, Err(Refusal::Mismatch));
+
+        // A grant whose bound was raised.
+        let mut raised = grant.clone();
+        raised.bytes_per_node -= 1;
+        let got = store(&cluster, &descriptor, 0, ticket.clone(), raised, cells.clone()).await;
+        assert_eq!(got, Err(Refusal::NotPermitted));
+
+        // Other cells, another shard's number, too few bytes.
+        let mut changed = cells.to_vec();
+        changed[17] ^= 1;
+        let got =
+            store(&cluster, &descriptor, 0, ticket.clone(), grant.clone(), changed.into()).await;
+        assert_eq!(got, Err(Refusal::Mismatch));
+        let got =
+            store(&cluster, &descriptor, 1, ticket.clone(), grant.clone(), cells.clone()).await;
+        assert_eq!(got, Err(Refusal::Mismatch));
+        let short = cells.slice(..cells.len() - 1);
+        let got = store(&cluster, &descriptor, 0, ticket.clone(), grant.clone(), short).await;
+        assert_eq!(got, Err(Refusal::Mismatch));
+        assert_eq!(cluster.nodes[0].store.held(id), 0, "nothing refused was kept");
+
+        // With papers that hold anybody may deliver.
+        let got = store(&cluster, &descriptor, 0, ticket, grant, cells).await;
+        let Ok(Reply::Stored(receipt)) = got else { panic!("{got:?}") };
+        receipt.verify(&mesh).unwrap();
+        assert_eq!(cluster.nodes[0].store.held(id), 1);
+    });
+}
+
+#[test]
+fn adverts_of_nodes_that_are_not_admitted_change_no_view() {
+    sim::run(201, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let engine = cluster.client.engine();
+        let mesh = cluster.genesis.mesh_id();
+        let entropy = world.entropy(NodeId([0xAB; 32]));
+        let thief = SigningKey::draw(&*entropy);
+        let delegation = authority::delegate(&thief, &mesh, thief.public_key(), 1, 0);
+        let forger = IssuingKey::delegate(mesh, thief.clone(), delegation);
+        let mut advert = cluster.adverts[0].clone();
+        advert.certificate = forger.certify(NodeClaim {
+            node: thief.node_id(),
+            ..cluster.adverts[0].certificate.claim.clone()
+        });
+        let forged = engine.sign_advert(&thief, advert, 1 << 40);
+        assert!(!engine.learn_advert(forged.clone()));
+
+        // A member's advert with a changed address, and one signed by somebody else.
+        let mut moved = cluster.adverts[1].clone();
+        moved.addresses = vec!["/ip4/127.0.0.1/tcp/1".into()];
+        moved.sequence += 1;
+        assert!(!engine.learn_advert(moved.clone()));
+        let stolen = engine.sign_advert(&thief, moved, 1 << 40);
+        assert!(!engine.learn_advert(stolen.clone()));
+
+        // Announced to a node, they change its view as little.
+        let stranger = world.attach(NodeId([0xAA; 32]));
+        let node = cluster.nodes[0].id;
+        let request = Request::Announce(vec![forged, stolen]);
+        let deadline = Duration::from_secs(5);
+        ask(&*stranger, node, &request, Bytes::new(), deadline).await.unwrap();
+        let zero = NodeId([0; 32]);
+        let request = Request::Digest { after: zero, known: Vec::new(), complete: true };
+        let (reply, _) = ask(&*stranger, node, &request, Bytes::new(), deadline).await.unwrap();
+        let Reply::Adverts { fresh, .. } = reply else { panic!("{reply:?}") };
+        let mut expected = cluster.adverts.clone();
+        expected.sort_by_key(datamesh_core::Advert::node);
+        assert_eq!(fresh, expected);
+
+        // A newer one that the node itself signed is taken.
+        let mut forged_signature = cluster.adverts[2].clone();
+        forged_signature.sequence += 5;
+        forged_signature.signature = Signature([7; 64]);
+        assert!(!engine.learn_advert(forged_signature));
+        assert_eq!(engine.peers().len(), 7);
+    });
+}

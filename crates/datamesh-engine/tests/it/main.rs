@@ -1,0 +1,4 @@
+//! The integration tests of the engine's pure parts. Transfers are tested in the simulated mesh of
+//! the client.
+
+mod placement;
