@@ -24,8 +24,8 @@ pub const OPERATION_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Files up to this many bytes live inside their operation.
 pub const INLINE_BYTES_MAX: usize = 4096;
 
-/// A sealed manifest up to this many bytes lives inside its operation; a longer one is stored in
-/// segments of its own.
+/// A manifest whose encoding has up to this many bytes lives, sealed, inside its operation; a longer
+/// one is stored in segments of its own.
 pub const MANIFEST_INLINE_BYTES_MAX: usize = 16 * 1024;
 
 /// Most tags of a file.
@@ -253,7 +253,8 @@ pub enum Content {
     Inline(Bytes),
     /// The manifest, sealed.
     Manifest(Bytes),
-    /// The manifest of the manifest, sealed: the sealed manifest is stored in segments of its own.
+    /// The manifest of the manifest, sealed: the manifest is stored in segments of its own, in slices
+    /// like a file.
     Meta(Bytes),
 }
 

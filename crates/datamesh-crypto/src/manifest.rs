@@ -87,8 +87,10 @@ impl Decode for Slice {
         let key = Secret::new(from.array()?);
         let slice = Self { segment, offset, length, plain_length, frame, compression, key };
         let tags = frame::TAG_BYTES * slice.frames();
+        // Each frame has room for its tag, the last one too.
+        let last = (length as usize).wrapping_sub(1) % frame as usize + 1;
         let fits = length > 0
-            && length as usize >= tags
+            && last >= frame::TAG_BYTES
             && offset.checked_add(length).is_some()
             && (compression == Compression::Zstd
                 || plain_length as usize <= length as usize - tags);

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use crate::vectors::{foreign, golden, one_encoding};
 
 /// A descriptor whose roots and key are easy to see in a dump: root i is the byte i + 1, repeated.
-fn plain(scheme: Scheme, cell: u32, length: u32) -> Descriptor {
+pub(crate) fn plain(scheme: Scheme, cell: u32, length: u32) -> Descriptor {
     let roots = (1..=scheme.n() as u8).map(|number| Hash([number; 32])).collect();
     Descriptor {
         suite: SUITE_AES256GCM_BLAKE3_RS,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod descriptor;
+mod messages;
 mod operation;
 mod records;
 mod vectors;

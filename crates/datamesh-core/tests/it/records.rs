@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use crate::vectors::{foreign, golden, one_encoding};
 
 /// A day in 2026, in milliseconds.
-const NOW: u64 = 1_780_000_000_000;
+pub(crate) const NOW: u64 = 1_780_000_000_000;
 
 /// The keys of the vectors: the secret is one byte, repeated.
 fn key(number: u8) -> SigningKey {
@@ -29,14 +29,14 @@ fn key(number: u8) -> SigningKey {
 const AUTHORITY: u8 = 1;
 const DELEGATE: u8 = 2;
 const NODE: u8 = 3;
-const GRANT: u8 = 4;
+pub(crate) const GRANT: u8 = 4;
 const LEASE: u8 = 5;
 
-fn public(number: u8) -> PublicKey {
+pub(crate) fn public(number: u8) -> PublicKey {
     PublicKey(key(number).verifying_key().to_bytes())
 }
 
-fn node() -> NodeId {
+pub(crate) fn node() -> NodeId {
     NodeId(public(NODE).0)
 }
 
@@ -44,29 +44,29 @@ fn sign(number: u8, context: Context, mesh: &MeshId, body: &[u8]) -> Signature {
     Signature(key(number).sign(&signed_bytes(context, mesh, body)).to_bytes())
 }
 
-fn domain(text: &str) -> Domain {
+pub(crate) fn domain(text: &str) -> Domain {
     text.parse().unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn genesis() -> Genesis {
+pub(crate) fn genesis() -> Genesis {
     let (authority, created, lease_days, nonce) = (public(AUTHORITY), NOW, 0, [9; 16]);
     let body = Genesis::signed_part(&authority, created, lease_days, &nonce);
     let signature = sign(AUTHORITY, Context::Genesis, &MeshId([0; 32]), &body);
     Genesis { authority, created, lease_days, nonce, signature }
 }
 
-fn mesh() -> MeshId {
+pub(crate) fn mesh() -> MeshId {
     genesis().mesh_id()
 }
 
-fn delegation(expiry: u64) -> Delegation {
+pub(crate) fn delegation(expiry: u64) -> Delegation {
     let (delegate, serial) = (public(DELEGATE), 7);
     let body = Delegation::signed_part(&delegate, serial, expiry);
     let signature = sign(AUTHORITY, Context::Delegation, &mesh(), &body);
     Delegation { delegate, serial, expiry, signature }
 }
 
-fn certificate(issuer: Issuer, expiry: u64) -> NodeCertificate {
+pub(crate) fn certificate(issuer: Issuer, expiry: u64) -> NodeCertificate {
     let claim = NodeClaim {
         node: node(),
         operator: "Ada".into(),
@@ -80,7 +80,7 @@ fn certificate(issuer: Issuer, expiry: u64) -> NodeCertificate {
     NodeCertificate { claim, issuer, signature }
 }
 
-fn grant(issuer: Issuer, expiry: u64) -> Grant {
+pub(crate) fn grant(issuer: Issuer, expiry: u64) -> Grant {
     let (key, bytes_per_node, serial) = (public(GRANT), 1 << 36, 12);
     let body = Grant::signed_part(&key, bytes_per_node, serial, expiry);
     let signer = if issuer == Issuer::Authority { AUTHORITY } else { DELEGATE };
@@ -88,14 +88,14 @@ fn grant(issuer: Issuer, expiry: u64) -> Grant {
     Grant { key, bytes_per_node, serial, expiry, issuer, signature }
 }
 
-fn store_ticket() -> StoreTicket {
+pub(crate) fn store_ticket() -> StoreTicket {
     let (segment, shard_length) = (SegmentId([0xAB; 32]), 1_048_576);
     let body = StoreTicket::signed_part(&segment, shard_length);
     let signature = sign(GRANT, Context::StoreTicket, &mesh(), &body);
     StoreTicket { segment, shard_length, signature }
 }
 
-fn receipt() -> Receipt {
+pub(crate) fn receipt() -> Receipt {
     let (segment, shard, sequence, expiry) = (SegmentId([0xAB; 32]), 5, 1_000_001, 0);
     let body = Receipt::signed_part(&segment, shard, &node(), sequence, expiry);
     let signature = sign(NODE, Context::Receipt, &mesh(), &body);
@@ -119,7 +119,7 @@ fn release() -> Release {
     Release { segment, epoch, signature: sign(LEASE, Context::LeaseRelease, &mesh(), &body) }
 }
 
-fn advert() -> Advert {
+pub(crate) fn advert() -> Advert {
     let mut advert = Advert {
         certificate: certificate(Issuer::Delegate(delegation(0)), 0),
         addresses: vec!["/ip4/192.0.2.1/tcp/4001".into(), "/dns/node.example/tcp/4001".into()],

@@ -10,12 +10,12 @@ use datamesh_core::message::{
 use datamesh_core::seam::HEAD_BYTES_MAX;
 use datamesh_core::wire::{Encode, Reader, WireError, decode};
 use datamesh_core::{
-    Advert, Hash, MeshId, NodeCertificate, NodeId, PublicKey, SegmentId, Signature,
+    Advert, Hash, MeshId, NodeCertificate, NodeId, PublicKey, Scheme, SegmentId, Signature,
 };
 use proptest::collection::vec as list;
 use proptest::prelude::*;
 
-use crate::descriptor::any_descriptor;
+use crate::descriptor::{any_descriptor, plain};
 use crate::records::{
     any_advert, any_certificate, any_domain, any_genesis, any_grant, any_receipt, any_store_ticket,
 };
@@ -61,11 +61,14 @@ fn any_request() -> impl Strategy<Value = Request> {
                 grant
             }
         ),
-        (any_bytes(), any::<u8>(), span).prop_map(|(segment, shard, span)| Request::Read {
-            segment: SegmentId(segment),
-            shard,
-            span
-        }),
+        (any_bytes(), any::<u8>(), span, any::<bool>()).prop_map(
+            |(segment, shard, span, describe)| Request::Read {
+                segment: SegmentId(segment),
+                shard,
+                span,
+                describe
+            }
+        ),
         any_bytes().prop_map(|segment| Request::Describe { segment: SegmentId(segment) }),
         list(any_bytes().prop_map(SegmentId), 0..20).prop_map(Request::Have),
     ]
@@ -102,7 +105,8 @@ fn any_reply() -> impl Strategy<Value = Reply> {
             .prop_map(|(fresh, wanted, more)| Reply::Adverts { fresh, wanted, more }),
         Just(Reply::Done),
         any_receipt().prop_map(Reply::Stored),
-        list(any_bytes().prop_map(Hash), 0..=PROOF_MAX).prop_map(|proof| Reply::Shard { proof }),
+        (prop::option::of(any_descriptor()), list(any_bytes().prop_map(Hash), 0..=PROOF_MAX))
+            .prop_map(|(descriptor, proof)| Reply::Shard { descriptor, proof }),
         any_descriptor().prop_map(Reply::Described),
         list(any::<u32>(), 0..20).prop_map(Reply::Holding),
         (prop::sample::select(REFUSALS.as_slice()), "\\PC{0,128}")
@@ -193,7 +197,10 @@ fn the_largest_lists_fit_the_head_of_a_message() {
     }
     let replies = [
         Reply::Adverts { fresh: adverts, wanted: vec![NodeId([0; 32]); WANTED_MAX], more: true },
-        Reply::Shard { proof: vec![Hash([0; 32]); PROOF_MAX] },
+        Reply::Shard {
+            descriptor: Some(plain(Scheme::SIXTEEN_EIGHT, 65_536, 4_194_304)),
+            proof: vec![Hash([0; 32]); PROOF_MAX],
+        },
         Reply::Holding(vec![0; SEGMENTS_MAX]),
     ];
     for reply in replies {

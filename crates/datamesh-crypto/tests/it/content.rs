@@ -36,6 +36,19 @@ fn a_manifest_reads_back_and_every_cut_is_refused() {
 }
 
 #[test]
+fn a_slice_whose_last_frame_has_no_room_for_its_tag_is_refused() {
+    for (length, holds) in [(0, false), (15, false), (16, true), (1024, true), (1039, false)] {
+        let mut manifest = manifest(1);
+        manifest.size = 0;
+        manifest.slices[0].plain_length = 0;
+        manifest.slices[0].frame = 1024;
+        manifest.slices[0].length = length;
+        let read = wire::decode::<Manifest>(&manifest.to_bytes());
+        assert_eq!(read.is_ok(), holds, "{length}");
+    }
+}
+
+#[test]
 fn a_manifest_whose_count_lies_reserves_nothing() {
     let mut bytes = manifest(0).to_bytes();
     let count = bytes.len() - 4;

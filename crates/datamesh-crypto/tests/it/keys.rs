@@ -8,7 +8,7 @@ use datamesh_crypto::{DeviceKeys, IssuingKey, SigningKey, Words, authority};
 use crate::Counter;
 
 /// The BIP-39 test vector for 256 bits of 0x7f.
-const KNOWN: &str = "legal winner thank year wave sausage worth useful legal winner thank year \
+pub(crate) const KNOWN: &str = "legal winner thank year wave sausage worth useful legal winner thank year \
                      wave sausage worth useful legal winner thank year wave sausage worth title";
 
 #[test]

@@ -3,8 +3,12 @@
 
 mod content;
 mod frame;
+mod golden;
 mod keys;
 mod keystore;
+#[expect(dead_code, reason = "shared with the tests of core, which check more of a record")]
+#[path = "../../../datamesh-core/tests/it/vectors.rs"]
+mod vectors;
 
 /// Bytes drawn from a counter: the same in every run.
 pub(crate) struct Counter(std::sync::Mutex<u64>);

@@ -1,0 +1,113 @@
+//! Heads of requests and replies that are written as ever (`docs/specs/protocol.md`).
+
+use datamesh_core::certificate::Issuer;
+use datamesh_core::message::{DigestEntry, NodeRequest, ReadSpan, Redeem, Refusal, Reply, Request};
+use datamesh_core::wire::Encode;
+use datamesh_core::{Hash, NodeId, Scheme, SegmentId};
+
+use crate::descriptor::plain;
+use crate::records::{
+    GRANT, NOW, advert, certificate, delegation, domain, genesis, grant, mesh, node, public,
+    receipt, store_ticket,
+};
+use crate::vectors::{golden, one_encoding};
+
+const SEGMENT: SegmentId = SegmentId([0xAB; 32]);
+
+fn issuer() -> Issuer {
+    Issuer::Delegate(delegation(0))
+}
+
+fn requests() -> Vec<(&'static str, Request)> {
+    let request =
+        NodeRequest { operator: "Ada".into(), domain: domain("home/attic"), capacity: 1 << 40 };
+    let redeem = Redeem {
+        secret: [0x51; 32],
+        redeemer: [0x52; 16],
+        node: Some(request),
+        account: Some(public(GRANT)),
+    };
+    let descriptor = plain(Scheme::FOUR_TWO, 65_536, 4_194_304);
+    let cells = ReadSpan::Cells { first: 3, end: 7 };
+    vec![
+        ("hello", Request::Hello { mesh: mesh() }),
+        ("redeem", Request::Redeem(redeem)),
+        (
+            "digest",
+            Request::Digest {
+                after: NodeId([0; 32]),
+                known: vec![DigestEntry { node: node(), sequence: 42 }],
+                complete: true,
+            },
+        ),
+        ("announce", Request::Announce(vec![advert()])),
+        (
+            "store",
+            Request::Store {
+                descriptor,
+                shard: 5,
+                ticket: store_ticket(),
+                grant: grant(issuer(), 0),
+            },
+        ),
+        (
+            "read-whole",
+            Request::Read { segment: SEGMENT, shard: 5, span: ReadSpan::Whole, describe: true },
+        ),
+        ("read-cells", Request::Read { segment: SEGMENT, shard: 5, span: cells, describe: false }),
+        ("describe", Request::Describe { segment: SEGMENT }),
+        ("have", Request::Have(vec![SEGMENT, SegmentId([0xAC; 32])])),
+    ]
+}
+
+fn replies() -> Vec<(&'static str, Reply)> {
+    let descriptor = plain(Scheme::FOUR_TWO, 65_536, 4_194_304);
+    vec![
+        (
+            "welcome",
+            Reply::Welcome {
+                genesis: genesis(),
+                certificate: Some(certificate(issuer(), 0)),
+                time: NOW,
+            },
+        ),
+        (
+            "redeemed",
+            Reply::Redeemed {
+                genesis: genesis(),
+                certificate: None,
+                grant: Some(grant(issuer(), 0)),
+            },
+        ),
+        (
+            "adverts",
+            Reply::Adverts { fresh: vec![advert()], wanted: vec![NodeId([0xCD; 32])], more: true },
+        ),
+        ("done", Reply::Done),
+        ("stored", Reply::Stored(receipt())),
+        ("shard-whole", Reply::Shard { descriptor: Some(descriptor.clone()), proof: Vec::new() }),
+        (
+            "shard-cells",
+            Reply::Shard { descriptor: None, proof: vec![Hash([1; 32]), Hash([2; 32])] },
+        ),
+        ("described", Reply::Described(descriptor)),
+        ("holding", Reply::Holding(vec![0b10_0001, 0])),
+        ("refused", Reply::Refused { refusal: Refusal::GrantUsedUp, detail: "no room".into() }),
+    ]
+}
+
+#[test]
+fn requests_are_written_as_ever() {
+    for (name, request) in requests() {
+        golden("protocol", &format!("request-{name}"), &request.to_bytes());
+        one_encoding(&request);
+    }
+}
+
+#[test]
+fn replies_are_written_as_ever() {
+    for (name, reply) in replies() {
+        golden("protocol", &format!("reply-{name}"), &reply.to_bytes());
+        one_encoding(&reply);
+    }
+}

@@ -1,0 +1,176 @@
+//! What was sealed once must open for ever: vectors of `docs/specs/segment.md`, `manifest.md` and
+//! `keystore.md`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use datamesh_core::wire::{self, Encode};
+use datamesh_core::{DeviceId, Entropy, Hash, SegmentId, Signer, VersionId};
+use datamesh_crypto::frame::{Opener, Sealer, TAG_BYTES, frame_count, sealed_length};
+use datamesh_crypto::manifest::Compression;
+use datamesh_crypto::{DeviceKeys, Manifest, Secret, Slice, VersionKey, Words, keystore};
+
+use crate::keys::KNOWN;
+use crate::vectors::golden;
+
+/// Drawn bytes are 0, 1, 2 and so on, counted over all draws.
+struct Sequence(Mutex<u8>);
+
+impl Sequence {
+    fn from(first: u8) -> Self {
+        Self(Mutex::new(first))
+    }
+}
+
+impl Entropy for Sequence {
+    fn fill(&self, bytes: &mut [u8]) {
+        let mut next = self.0.lock().unwrap();
+        for byte in bytes {
+            *byte = *next;
+            *next = next.wrapping_add(1);
+        }
+    }
+}
+
+/// Where a vector is.
+fn path(format: &str, name: &str) -> PathBuf {
+    let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");
+    testdata.join(format).join(format!("{name}.hex"))
+}
+
+/// The bytes of a vector.
+fn vector(format: &str, name: &str) -> Vec<u8> {
+    let digits: Vec<u32> = std::fs::read_to_string(path(format, name))
+        .unwrap()
+        .chars()
+        .filter(|c| !c.is_ascii_whitespace())
+        .map(|c| c.to_digit(16).unwrap())
+        .collect();
+    digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
+}
+
+/// The device of all vectors: its account has the words of 32 times 0x7F.
+fn device() -> DeviceKeys {
+    DeviceKeys::set_up(&Words::parse(KNOWN).unwrap(), &Sequence::from(0), 1_700_000_000_000)
+}
+
+#[test]
+fn a_slice_of_three_frames_is_sealed_as_ever() {
+    const FRAME: usize = 1024;
+    let plain: Vec<u8> = (0..2 * (FRAME - TAG_BYTES) + 500).map(|i| (i % 251) as u8).collect();
+    let (mut sealer, key) = Sealer::draw(&Sequence::from(0));
+    assert_eq!(key[..3], [0, 1, 2]);
+    assert_eq!(frame_count(plain.len(), FRAME), 3);
+    let mut sealed = Vec::new();
+    for (number, piece) in plain.chunks(FRAME - TAG_BYTES).enumerate() {
+        let start = sealed.len();
+        sealed.extend_from_slice(piece);
+        sealed.extend_from_slice(&[0; TAG_BYTES]);
+        sealer.seal(number == 2, &mut sealed[start..]).unwrap();
+    }
+    assert_eq!(sealed.len(), sealed_length(plain.len(), FRAME));
+    golden("segment", "slice.key", &*key);
+    golden("segment", "slice.sealed", &sealed);
+
+    let key = Secret::new(vector("segment", "slice.key").try_into().unwrap());
+    let opener = Opener::new(&key);
+    let mut opened = Vec::new();
+    for (number, frame) in vector("segment", "slice.sealed").chunks(FRAME).enumerate() {
+        let mut out = vec![0; frame.len() - TAG_BYTES];
+        opener.open(number as u32, number == 2, frame, &mut out).unwrap();
+        opened.extend_from_slice(&out);
+    }
+    assert_eq!(opened, plain);
+}
+
+fn manifest() -> Manifest {
+    let slices = vec![
+        // A full slice with a segment of its own.
+        Slice {
+            segment: SegmentId([0xA0; 32]),
+            offset: 0,
+            length: 4_194_304,
+            plain_length: 4_193_280,
+            frame: 65_536,
+            compression: Compression::None,
+            key: Secret::new([0xB0; 32]),
+        },
+        // One that ends with padding, in small frames.
+        Slice {
+            segment: SegmentId([0xA1; 32]),
+            offset: 0,
+            length: 5 * 1024,
+            plain_length: 5000,
+            frame: 1024,
+            compression: Compression::None,
+            key: Secret::new([0xB1; 32]),
+        },
+        // One inside a packed segment, compressed.
+        Slice {
+            segment: SegmentId([0xA2; 32]),
+            offset: 70_000,
+            length: 1000,
+            plain_length: 3000,
+            frame: 65_536,
+            compression: Compression::Zstd,
+            key: Secret::new([0xB2; 32]),
+        },
+    ];
+    Manifest { size: 4_193_280 + 5000 + 3000, hash: Hash([0xC0; 32]), slices }
+}
+
+#[test]
+fn manifests_are_written_as_ever() {
+    golden("manifest", "manifest", &manifest().to_bytes());
+    let read: Manifest = wire::decode(&vector("manifest", "manifest")).unwrap();
+    assert_eq!(read, manifest());
+}
+
+#[test]
+fn content_and_its_key_are_sealed_as_ever_and_open() {
+    let (keys, version) = (device(), VersionId([0xD0; 16]));
+    let key = VersionKey::draw(&Sequence::from(0x40));
+    let wrapped = keys.wrap(&Sequence::from(0x60), &version, &key).unwrap();
+    let inline = key.seal(&Sequence::from(0x70), &version, 1, b"a small file\n").unwrap();
+    let bytes = manifest().to_bytes();
+    let sealed = key.seal(&Sequence::from(0x80), &version, 2, &bytes).unwrap();
+    golden("manifest", "wrapped-key", &wrapped.to_bytes());
+    golden("manifest", "content-inline", &inline);
+    golden("manifest", "content-manifest", &sealed);
+
+    let wrapped = wire::decode(&vector("manifest", "wrapped-key")).unwrap();
+    let key = keys.unwrap_key(&version, &wrapped).unwrap();
+    let opened = |tag, name| key.open(&version, tag, &vector("manifest", name)).unwrap();
+    assert_eq!(opened(1, "content-inline").as_slice(), b"a small file\n");
+    assert_eq!(opened(2, "content-manifest").as_slice(), bytes);
+}
+
+/// The file is written where there is none and never again: later programs may seal with higher
+/// costs, and must open this one all the same.
+#[test]
+fn the_first_keystore_opens_for_ever() {
+    const PASSWORD: &str = "correct horse battery staple";
+    let (keys, version) = (device(), VersionId([0xD0; 16]));
+    let bless = std::env::var("DATAMESH_BLESS").is_ok_and(|value| value == "1");
+    if bless && !path("keystore", "keystore").exists() {
+        let file = keystore::seal(&keys, PASSWORD, &Sequence::from(0xA0)).unwrap();
+        golden("keystore", "keystore", &file);
+        let note = keys.seal_note(&Sequence::from(0x90), b"a note").unwrap();
+        golden("keystore", "note", &note);
+    }
+    let opened = keystore::open(&vector("keystore", "keystore"), PASSWORD).unwrap();
+    assert_eq!(opened.account(), keys.account());
+    assert_eq!(opened.device(), DeviceId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]));
+    assert_eq!(opened.log_certificate(), keys.log_certificate());
+    assert_eq!(opened.grant().public_key(), keys.grant().public_key());
+    assert_eq!(opened.authority().public_key(), keys.authority().public_key());
+    let roots = [Hash([1; 32]), Hash([2; 32])];
+    assert_eq!(opened.lease_key(&roots), keys.lease_key(&roots));
+    // The log key and the catalog key are there too: a note and a version key open.
+    assert_eq!(opened.open_note(&vector("keystore", "note")).unwrap().as_slice(), b"a note");
+    let key = VersionKey::draw(&Sequence::from(0x40));
+    let wrapped = keys.wrap(&Sequence::from(0x60), &version, &key).unwrap();
+    let inline = key.seal(&Sequence::from(0x70), &version, 1, b"a small file\n").unwrap();
+    let key = opened.unwrap_key(&version, &wrapped).unwrap();
+    assert_eq!(key.open(&version, 1, &inline).unwrap().as_slice(), b"a small file\n");
+}

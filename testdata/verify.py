@@ -1,0 +1,297 @@
+#!/usr/bin/env python3
+"""Checks the golden vectors without DataMesh's code, from what docs/specs/ says.
+
+Needs Python 3.10 and `cryptography` 44 or later (AES-GCM, HKDF, Ed25519, Argon2id). BLAKE3 and the
+Reed-Solomon code are written out below. Run: python3 testdata/verify.py
+"""
+
+import struct
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+HERE = Path(__file__).parent
+
+
+def vector(name):
+    return bytes.fromhex((HERE / f"{name}.hex").read_text())
+
+
+def check(what, holds):
+    if not holds:
+        raise SystemExit(f"WRONG: {what}")
+    print(f"ok  {what}")
+
+
+# BLAKE3, from section 2 of its paper.
+
+IV = (0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A,
+      0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19)
+PERMUTATION = (2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8)
+START, END, PARENT, ROOT, CONTEXT, MATERIAL = 1, 2, 4, 8, 32, 64
+M32 = 0xFFFFFFFF
+
+
+def compress(cv, block, counter, length, flags):
+    v = [*cv, *IV[:4], counter & M32, counter >> 32, length, flags]
+    m = struct.unpack("<16I", block.ljust(64, b"\0"))
+
+    def g(a, b, c, d, x, y):
+        for word, first, second in ((x, 16, 12), (y, 8, 7)):
+            v[a] = (v[a] + v[b] + word) & M32
+            t = v[d] ^ v[a]
+            v[d] = (t >> first | t << 32 - first) & M32
+            v[c] = (v[c] + v[d]) & M32
+            t = v[b] ^ v[c]
+            v[b] = (t >> second | t << 32 - second) & M32
+
+    for _ in range(7):
+        g(0, 4, 8, 12, m[0], m[1])
+        g(1, 5, 9, 13, m[2], m[3])
+        g(2, 6, 10, 14, m[4], m[5])
+        g(3, 7, 11, 15, m[6], m[7])
+        g(0, 5, 10, 15, m[8], m[9])
+        g(1, 6, 11, 12, m[10], m[11])
+        g(2, 7, 8, 13, m[12], m[13])
+        g(3, 4, 9, 14, m[14], m[15])
+        m = [m[i] for i in PERMUTATION]
+    low = [v[i] ^ v[i + 8] for i in range(8)]
+    return low, low + [v[i + 8] ^ cv[i] for i in range(8)]
+
+
+def left_length(length):
+    """Bytes of the left subtree: the largest power of two of chunks that leaves some for the right."""
+    return 1024 << ((length - 1) // 1024).bit_length() - 1
+
+
+def last_block(data, index, key, flags):
+    """What is left to compress of a subtree whose first chunk has this index."""
+    if len(data) <= 1024:
+        cv, blocks = key, [data[i:i + 64] for i in range(0, len(data), 64)] or [b""]
+        for i, block in enumerate(blocks):
+            kind = flags | (START if i == 0 else 0) | (END if i + 1 == len(blocks) else 0)
+            if i + 1 < len(blocks):
+                cv = compress(cv, block, index, 64, kind)[0]
+        return cv, blocks[-1], index, len(blocks[-1]), kind
+    middle = left_length(len(data))
+    left = chaining_value(data[:middle], index, key, flags)
+    right = chaining_value(data[middle:], index + middle // 1024, key, flags)
+    return key, left + right, 0, 64, flags | PARENT
+
+
+def chaining_value(data, index, key=IV, flags=0):
+    return struct.pack("<8I", *compress(*last_block(data, index, key, flags))[0])
+
+
+def blake3(data, length=32, key=IV, flags=0):
+    cv, block, _, size, kind = last_block(data, 0, key, flags)
+    out, count = b"", 0
+    while len(out) < length:
+        out += struct.pack("<16I", *compress(cv, block, count, size, kind | ROOT)[1])
+        count += 1
+    return out[:length]
+
+
+def blake3_derive(context, data):
+    key = struct.unpack("<8I", blake3(context.encode(), flags=CONTEXT))
+    return blake3(data, key=key, flags=MATERIAL)
+
+
+# Reed-Solomon: docs/specs/segment.md, "Code".
+
+EXP, LOG = [0] * 510, [0] * 256
+x = 1
+for power in range(255):
+    EXP[power] = EXP[power + 255] = x
+    LOG[x] = power
+    x = x << 1 ^ (0x11D if x & 0x80 else 0)
+
+
+def times(a, b):
+    return EXP[LOG[a] + LOG[b]] if a and b else 0
+
+
+def product(a, b):
+    def cell(row, column):
+        total = 0
+        for i, value in enumerate(row):
+            total ^= times(value, b[i][column])
+        return total
+    return [[cell(row, column) for column in range(len(b[0]))] for row in a]
+
+
+def inverse(matrix):
+    size = len(matrix)
+    rows = [row + [int(i == j) for j in range(size)] for i, row in enumerate(matrix)]
+    for i in range(size):
+        swap = next(r for r in range(i, size) if rows[r][i])
+        rows[i], rows[swap] = rows[swap], rows[i]
+        rows[i] = [times(value, EXP[255 - LOG[rows[i][i]]]) for value in rows[i]]
+        for r in range(size):
+            if r != i and rows[r][i]:
+                rows[r] = [a ^ times(rows[r][i], b) for a, b in zip(rows[r], rows[i])]
+    return [row[size:] for row in rows]
+
+
+def generator(k, n):
+    power = lambda base, e: 1 if e == 0 else 0 if base == 0 else EXP[LOG[base] * e % 255]
+    vandermonde = [[power(row, column) for column in range(k)] for row in range(n)]
+    return product(vandermonde, inverse(vandermonde[:k]))
+
+
+def scaled(factor, data):
+    table = bytes(times(factor, value) for value in range(256))
+    return int.from_bytes(data.translate(table), "little")
+
+
+def encode(data, k, m):
+    parity = []
+    for row in generator(k, k + m)[k:]:
+        total = 0
+        for factor, shard in zip(row, data):
+            total ^= scaled(factor, shard)
+        parity.append(total.to_bytes(len(data[0]), "little"))
+    return parity
+
+
+# The segments.
+
+def suited_cell(k, length):
+    for cell in (65536, 32768, 16384, 8192, 4096, 2048):
+        filled = -length % (cell * k)
+        if filled <= length // 8:
+            return cell
+    return 1024
+
+
+def shards_of(k, m, length):
+    ciphertext = blake3(struct.pack("<Q", length), length)
+    cell = suited_cell(k, length)
+    rows = -(-length // (cell * k))
+    whole = ciphertext.ljust(rows * cell * k, b"\0")
+    data = [b"".join(whole[(row * k + i) * cell:][:cell] for row in range(rows)) for i in range(k)]
+    return cell, data + encode(data, k, m)
+
+
+for k, m, length in ((4, 2, 20_000), (8, 4, 65_000), (16, 8, 100_000), (1, 5, 4000)):
+    name = f"segment/{k}+{m}"
+    cell, shards = shards_of(k, m, length)
+    roots = [blake3(shard) for shard in shards]
+    descriptor = struct.pack("<BBBBII", 1, 1, k, m, cell, length) + b"".join(roots) + b"\xEE" * 32
+    check(f"{name}: {k + m} roots, descriptor", descriptor == vector(f"{name}.descriptor"))
+    derived = blake3_derive("datamesh 2026 segment id v1", descriptor)
+    check(f"{name}: segment id", derived == vector(f"{name}.id"))
+    if k == 4:
+        check(f"{name}: parity", b"".join(shards[4:]) == vector(f"{name}.parity"))
+        shard, root = shards[2], roots[2]
+
+# Cells 1 and 2 of the five of shard 2. The walk: the root's left subtree (cells 0 to 3) splits into
+# (0, 1) and (2, 3); outside the range lie cell 0, cell 3, and the root's right subtree, cell 4.
+proof = vector("segment/4+2.proof")
+outside = [chaining_value(shard[i * 1024:][:1024], i) for i in (0, 3, 4)]
+check("segment/4+2: proof, from the shard", proof == b"".join(outside))
+given = [proof[i:i + 32] for i in range(0, 96, 32)]
+inside = [chaining_value(shard[i * 1024:][:1024], i) for i in (1, 2)]
+join = lambda a, b: struct.pack("<8I", *compress(IV, a + b, 0, 64, PARENT)[0])
+left = join(join(given[0], inside[0]), join(inside[1], given[1]))
+top = struct.pack("<8I", *compress(IV, left + given[2], 0, 64, PARENT | ROOT)[0])
+check("segment/4+2: proof, against the root", top == root)
+
+# The slice of three frames.
+
+key, sealed = vector("segment/slice.key"), vector("segment/slice.sealed")
+frames = [sealed[i:i + 1024] for i in range(0, len(sealed), 1024)]
+
+
+def opened(number, last):
+    nonce = struct.pack("<I", number) + bytes(8)
+    authenticated = struct.pack("<BBIB", 1, 1, number, last)
+    return AESGCM(key).decrypt(nonce, frames[number], authenticated)
+
+
+plain = opened(0, 0) + opened(1, 0) + opened(2, 1)
+check("segment/slice: opens", plain == bytes(i % 251 for i in range(2 * 1008 + 500)))
+try:
+    opened(2, 0)
+    check("segment/slice: the last flag is authenticated", False)
+except InvalidTag:
+    check("segment/slice: the last flag is authenticated", True)
+
+# The key tree of the words whose entropy is 32 times 0x7F.
+
+
+def hkdf(salt, secret, info):
+    return HKDF(SHA256(), 32, salt, info).derive(secret)
+
+
+def branch(label):
+    return hkdf(b"datamesh key tree v1", b"\x7F" * 32, label)
+
+
+def public(secret):
+    return Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+
+
+tree = dict(line.split() for line in (HERE / "keystore/tree.txt").read_text().splitlines())
+check("keystore/tree: account", public(branch(b"identity")).hex() == tree["account"])
+check("keystore/tree: grant", public(branch(b"grant")).hex() == tree["grant"])
+check("keystore/tree: authority", public(branch(b"authority")).hex() == tree["authority"])
+lease = hkdf(b"datamesh lease v1", branch(b"lease"), b"\1" * 32 + b"\2" * 32)
+check("keystore/tree: lease key", public(lease).hex() == tree["lease"])
+
+# The keystore.
+
+file = vector("keystore/keystore")
+magic, version, kdf, memory, passes, lanes = struct.unpack("<4sBBIII", file[:18])
+check("keystore: header", (magic, version, kdf) == (b"DMKS", 1, 1))
+salt, nonce, header, body = file[18:34], file[34:46], file[:46], file[46:]
+password = b"correct horse battery staple"
+key = Argon2id(salt=salt, length=32, iterations=passes, lanes=lanes, memory_cost=memory)
+keys = AESGCM(key.derive(password)).decrypt(nonce, body, header)
+account, device, log_key, issued = struct.unpack("<32s16s32sQ", keys[1:89])
+certificate = keys[1:153]
+check("keystore: opens", keys[0] == 1 and account.hex() == tree["account"])
+signed = b"datamesh/1/log-certificate\0" + bytes(32) + certificate[:88]
+Ed25519PublicKey.from_public_bytes(account).verify(certificate[88:], signed)
+check("keystore: log certificate", True)
+log_secret, *branches = (keys[i:i + 32] for i in range(153, 377, 32))
+check("keystore: log key", public(log_secret) == log_key)
+labels = (b"authority", b"grant", b"head", b"lease", b"dedup", b"encapsulation")
+check("keystore: branches", branches == [branch(label) for label in labels])
+count, epoch = struct.unpack("<HI", keys[377:383])
+catalog_key = keys[383:]
+check("keystore: catalog key", (count, epoch, catalog_key) == (1, 0, branch(b"catalog/0")))
+note_key = hkdf(b"datamesh device note v1", log_secret, device)
+note = vector("keystore/note")
+note = AESGCM(note_key).decrypt(note[:12], note[12:], b"datamesh device note v1")
+check("keystore: note", note == b"a note")
+
+# Content of a version.
+
+version = b"\xD0" * 16
+suite, epoch, length = struct.unpack("<BII", vector("manifest/wrapped-key")[:9])
+wrapped = vector("manifest/wrapped-key")[9:]
+authenticated = b"datamesh version key v1" + version + struct.pack("<BI", suite, epoch)
+version_key = AESGCM(catalog_key).decrypt(wrapped[:12], wrapped[12:], authenticated)
+check("manifest/wrapped-key: unwraps", len(wrapped) == length and len(version_key) == 32)
+
+
+def content(name, form):
+    sealed = vector(f"manifest/{name}")
+    authenticated = b"datamesh content v1" + version + bytes([form])
+    return AESGCM(version_key).decrypt(sealed[:12], sealed[12:], authenticated)
+
+
+check("manifest/content-inline: opens", content("content-inline", 1) == b"a small file\n")
+manifest = vector("manifest/manifest")
+check("manifest/content-manifest: opens", content("content-manifest", 2) == manifest)
+number, size, _, count = struct.unpack("<BQ32sI", manifest[:45])
+slices = list(struct.iter_unpack("<32sIIIBB32s", manifest[45:]))
+check("manifest: layout", number == 1 and count == len(slices) == 3)
+check("manifest: sizes", size == sum(entry[3] for entry in slices))
+check("manifest: frames", [1 << entry[4] for entry in slices] == [65536, 1024, 65536])
