@@ -58,10 +58,7 @@ impl Advert {
         let mut out = Writer::new();
         out.u8(Self::VERSION);
         self.node().encode(&mut out);
-        out.u16(self.addresses.len() as u16);
-        for address in &self.addresses {
-            out.text(address);
-        }
+        out.texts(&self.addresses);
         out.u64(self.capacity).u8(self.free_class).flag(self.draining).text(&self.release);
         out.u64(self.sequence).u64(self.expiry);
         out.into_vec()
@@ -93,18 +90,7 @@ impl Decode for Advert {
     fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
         from.version("advert", Self::VERSION)?;
         let node = NodeId::decode(from)?;
-        let count = from.u16()? as usize;
-        if count > ADDRESSES_MAX {
-            return Err(WireError::Bound {
-                field: "addresses",
-                length: count,
-                bound: ADDRESSES_MAX,
-            });
-        }
-        let mut addresses = Vec::with_capacity(count);
-        for _ in 0..count {
-            addresses.push(from.text("address", ADDRESS_BYTES_MAX)?);
-        }
+        let addresses = from.texts("addresses", ADDRESSES_MAX, ADDRESS_BYTES_MAX)?;
         let (capacity, free_class) = (from.u64()?, from.u8()?);
         let draining = from.flag("draining")?;
         let release = from.text("release", RELEASE_BYTES_MAX)?;

@@ -362,10 +362,7 @@ impl Encode for Put {
             EntryKind::Folder => 2,
         });
         out.u32(self.mode).u64(self.modified).u64(self.created).u64(self.size).raw(&self.hash.0);
-        out.u16(self.tags.len() as u16);
-        for tag in &self.tags {
-            out.text(tag);
-        }
+        out.texts(&self.tags);
         out.flag(self.protection.is_some());
         if let Some(protection) = &self.protection {
             protection.encode(out);
@@ -386,14 +383,7 @@ impl Decode for Put {
         };
         let (mode, modified, created, size) = (from.u32()?, from.u64()?, from.u64()?, from.u64()?);
         let hash = Hash::decode(from)?;
-        let count = from.u16()? as usize;
-        if count > TAGS_MAX {
-            return Err(WireError::Bound { field: "tags", length: count, bound: TAGS_MAX });
-        }
-        let mut tags = Vec::with_capacity(count);
-        for _ in 0..count {
-            tags.push(from.text("tag", TAG_BYTES_MAX)?);
-        }
+        let tags = from.texts("tags", TAGS_MAX, TAG_BYTES_MAX)?;
         let protection =
             if from.flag("protection")? { Some(Protection::decode(from)?) } else { None };
         Ok(Self {

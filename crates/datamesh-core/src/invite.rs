@@ -91,10 +91,7 @@ impl Encode for InviteTicket {
         out.u8(Self::VERSION);
         self.mesh.encode(out);
         self.issuer.encode(out);
-        out.u16(self.addresses.len() as u16);
-        for address in &self.addresses {
-            out.text(address);
-        }
+        out.texts(&self.addresses);
         out.raw(&self.secret).u32(self.uses).u64(self.expiry);
         out.flag(self.powers.node).flag(self.powers.account);
     }
@@ -104,18 +101,7 @@ impl Decode for InviteTicket {
     fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
         from.version("invite ticket", Self::VERSION)?;
         let (mesh, issuer) = (MeshId::decode(from)?, NodeId::decode(from)?);
-        let count = from.u16()? as usize;
-        if count > ADDRESSES_MAX {
-            return Err(WireError::Bound {
-                field: "addresses",
-                length: count,
-                bound: ADDRESSES_MAX,
-            });
-        }
-        let mut addresses = Vec::with_capacity(count);
-        for _ in 0..count {
-            addresses.push(from.text("address", ADDRESS_BYTES_MAX)?);
-        }
+        let addresses = from.texts("addresses", ADDRESSES_MAX, ADDRESS_BYTES_MAX)?;
         Ok(Self {
             mesh,
             issuer,

@@ -131,6 +131,20 @@ impl<'a> Reader<'a> {
         Ok(items)
     }
 
+    /// Reads texts of at most `bytes` bytes each behind a `u16` count of at most `bound`.
+    pub fn texts(
+        &mut self,
+        field: &'static str,
+        bound: usize,
+        bytes: usize,
+    ) -> Result<Vec<String>, WireError> {
+        let length = self.u16()? as usize;
+        if length > bound {
+            return Err(WireError::Bound { field, length, bound });
+        }
+        (0..length).map(|_| self.text(field, bytes)).collect()
+    }
+
     /// Reads a flag byte: 0 or 1, nothing else.
     pub fn flag(&mut self, field: &'static str) -> Result<bool, WireError> {
         match self.u8()? {
@@ -200,6 +214,15 @@ impl Writer {
         self.u16(items.len() as u16);
         for item in items {
             item.encode(self);
+        }
+        self
+    }
+
+    /// Appends texts behind their `u16` count.
+    pub fn texts(&mut self, texts: &[String]) -> &mut Self {
+        self.u16(texts.len() as u16);
+        for text in texts {
+            self.text(text);
         }
         self
     }

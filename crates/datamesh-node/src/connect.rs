@@ -6,43 +6,10 @@ use datamesh_api::{OperationError, Operations};
 use tokio::sync::OnceCell;
 
 use crate::account::{self, PasswordSource};
-use crate::home::{Home, HomeLock};
+use crate::home::Home;
 use crate::local::Remote;
 use crate::mesh::{self, InviteLedger};
 use crate::operations::{HomeOperations, Shared};
-
-/// Operations in this process, which hold the home's lock as long as they exist.
-struct Locked {
-    operations: HomeOperations,
-    _lock: HomeLock,
-}
-
-impl Operations for Locked {
-    fn call(
-        &self,
-        call: datamesh_api::Call,
-    ) -> datamesh_core::BoxFuture<'_, Result<datamesh_api::Answer, OperationError>> {
-        self.operations.call(call)
-    }
-
-    fn put<'a>(
-        &'a self,
-        request: datamesh_api::PutRequest,
-        source: &'a mut dyn datamesh_core::stream::Source,
-        events: datamesh_api::EventFn,
-    ) -> datamesh_core::BoxFuture<'a, Result<datamesh_api::PutReply, OperationError>> {
-        self.operations.put(request, source, events)
-    }
-
-    fn get<'a>(
-        &'a self,
-        request: datamesh_api::GetRequest,
-        sink: &'a mut dyn datamesh_core::stream::Sink,
-        events: datamesh_api::EventFn,
-    ) -> datamesh_core::BoxFuture<'a, Result<datamesh_api::GetReply, OperationError>> {
-        self.operations.get(request, sink, events)
-    }
-}
 
 /// The operations of a home: of its daemon where one runs, else in this process. `password` is
 /// asked only when a keystore must be opened.
@@ -85,7 +52,7 @@ pub async fn connect(
         network: OnceCell::new(),
         invites,
         keys: None,
+        _lock: lock,
     });
-    let operations = HomeOperations::new(shared, password);
-    Ok(Arc::new(Locked { operations, _lock: lock }))
+    Ok(Arc::new(HomeOperations::new(shared, password)))
 }

@@ -280,7 +280,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
             "make an account with: datamesh init, or join a mesh with: datamesh join <ticket>",
         ));
     }
-    let Some(_lock) = home.try_lock()? else {
+    let Some(lock) = home.try_lock()? else {
         let message = format!("another process works in {}", home.path().display());
         return Err(OperationError::new(ErrorKind::Failed, message)
             .hint("a home has one service; stop the other, or choose another home with --home"));
@@ -373,6 +373,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         network: OnceCell::new_with(Some(network.clone())),
         invites,
         keys,
+        _lock: lock,
     });
     let socket = home.socket()?;
     let server = LocalServer::bind(&socket, shared)?;

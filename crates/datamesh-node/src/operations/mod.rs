@@ -20,7 +20,7 @@ use datamesh_store::Store;
 use tokio::sync::OnceCell;
 
 use crate::account::{self, PasswordSource, PublicAccount};
-use crate::home::Home;
+use crate::home::{Home, HomeLock};
 use crate::mesh::InviteLedger;
 use crate::system::{SystemClock, SystemEntropy, TokioExecutor};
 use crate::{config, mesh};
@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) invites: Option<Arc<InviteLedger>>,
     /// The keys, if they were opened for the whole process.
     pub(crate) keys: Option<Arc<DeviceKeys>>,
+    /// Held as long as anything works in the home.
+    pub(crate) _lock: HomeLock,
 }
 
 /// The operations of a home.
