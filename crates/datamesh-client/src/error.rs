@@ -52,6 +52,12 @@ pub enum ClientError {
         /// The segment.
         segment: SegmentId,
     },
+    /// A slice is compressed in a way that this program does not undo.
+    #[error("a part of segment {segment} is compressed, which this version cannot undo")]
+    Compressed {
+        /// The segment.
+        segment: SegmentId,
+    },
     /// The file's hash is not the one of its version.
     #[error("the content of {path} does not have its version's hash")]
     Hash {

@@ -43,7 +43,7 @@ pub enum KeystoreError {
     #[error("the keystore is damaged: {0}")]
     Damaged(WireError),
     /// The password is too short.
-    #[error("a password needs at least {PASSWORD_BYTES_MIN} characters")]
+    #[error("a password needs at least {PASSWORD_BYTES_MIN} bytes")]
     PasswordShort,
     /// The key derivation or the cipher refused.
     #[error("the keystore cannot be made: {0}")]

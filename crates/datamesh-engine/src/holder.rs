@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use datamesh_codec::{check_shard, proof};
+use datamesh_core::certificate::Issuer;
 use datamesh_core::message::{ADVERTS_MAX, ReadSpan, Redeem, Refusal, Reply, Request, WANTED_MAX};
 use datamesh_core::{
     BoxFuture, Descriptor, Grant, GrantId, Message, NodeCertificate, NodeId, Receipt, SegmentId,
@@ -166,7 +167,11 @@ impl Holder {
     fn check_grant(&self, grant: &Grant) -> Result<(), (Refusal, String)> {
         let id = grant.id();
         let now = self.engine.now();
-        let current = grant.expiry == 0 || grant.expiry > now;
+        let delegation = match &grant.issuer {
+            Issuer::Authority => 0,
+            Issuer::Delegate(delegation) => delegation.expiry,
+        };
+        let current = [grant.expiry, delegation].iter().all(|expiry| *expiry == 0 || *expiry > now);
         let known = self.grants.lock().unwrap_or_else(PoisonError::into_inner).0.contains(&id);
         if known && current {
             return Ok(());

@@ -73,7 +73,7 @@ fn keystore_error(error: KeystoreError) -> OperationError {
             made.hint("check the password; the keystore file was not changed")
         }
         KeystoreError::Format | KeystoreError::Damaged(_) => {
-            made.hint("put a copy of the keystore back, or recover the account from its words")
+            made.hint("put a copy of the keystore back")
         }
         KeystoreError::Cipher(_) => made,
     }

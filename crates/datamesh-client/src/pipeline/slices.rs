@@ -10,6 +10,7 @@ use datamesh_codec::Pool;
 use datamesh_core::SegmentId;
 use datamesh_crypto::Slice;
 use datamesh_crypto::frame::{Opener, TAG_BYTES};
+use datamesh_crypto::manifest::Compression;
 use datamesh_engine::{Engine, Fault, SegmentBytes, block};
 use tokio::sync::OnceCell;
 
@@ -79,6 +80,13 @@ pub(super) async fn open_slice(
 ) -> Result<Opened, ClientError> {
     if range.is_empty() {
         return Ok(Opened { plain: Bytes::new(), faults: Vec::new() });
+    }
+    let segment = slice.segment;
+    if slice.compression != Compression::None {
+        return Err(ClientError::Compressed { segment });
+    }
+    if range.end > slice.opened_length() {
+        return Err(ClientError::Slice { segment });
     }
     let frame = slice.frame as usize;
     let payload = frame - TAG_BYTES;
