@@ -160,7 +160,8 @@ async fn announced_lengths_above_the_bounds_end_the_stream_unread() {
         assert!(ended(&mut stream).await);
     }
     still_serves(&node, &stranger).await;
-    assert_eq!(node.statistics().serves_failed, 3);
+    // The stream ends before its end is counted.
+    eventually("three failures are counted", || node.statistics().serves_failed == 3).await;
     assert_eq!(node.service.served.load(Ordering::SeqCst), 1);
 }
 
@@ -218,7 +219,8 @@ async fn a_stalled_request_is_given_up_and_its_memory_is_free_again() {
     for mut stream in stalled {
         assert!(ended(&mut stream).await);
     }
-    assert_eq!(node.statistics().serves_failed, 3);
+    // The stream ends before its end is counted.
+    eventually("three failures are counted", || node.statistics().serves_failed == 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -254,7 +256,7 @@ async fn streams_above_the_limit_of_a_peer_are_reset() {
         let mut stream = stranger.open(&node).await;
         assert!(ended(&mut stream).await);
     }
-    assert_eq!(node.statistics().streams_refused, 10);
+    eventually("ten refusals are counted", || node.statistics().streams_refused == 10).await;
     // Another peer has streams of its own, and a freed one can be had again.
     let other = Stranger::new(Encryption::Noise, Some(&node)).await;
     still_serves(&node, &other).await;
