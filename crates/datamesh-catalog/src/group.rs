@@ -219,6 +219,7 @@ fn undo(connection: &Connection) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::disallowed_methods, reason = "real threads meet here")]
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 

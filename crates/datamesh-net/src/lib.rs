@@ -13,6 +13,10 @@
 //! and task set is bounded by [`Limits`]; a stranger does not choose how much is allocated.
 //! Not guaranteed: that the peer is a member of anything, which is the service's business; that a
 //! request is served only once (it is sent again if a reused stream turns out to be closed).
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the network lives in real time, on tasks of its own"
+)]
 
 mod actor;
 mod address;

@@ -1,6 +1,7 @@
 //! How fast shards become durable in a directory, beside what its disk can do at best.
 //!
 //! `cargo run -p datamesh-store --example append_rate -- <empty directory> [MiB per row]`
+#![allow(clippy::disallowed_methods, reason = "a measurement takes real time on real threads")]
 #![expect(clippy::print_stdout, reason = "a program that reports on standard output")]
 
 use std::error::Error;

@@ -1,4 +1,8 @@
 //! The catalog as its users meet it: every test opens real files.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "real threads, time and processes are what is tested here"
+)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod crash;

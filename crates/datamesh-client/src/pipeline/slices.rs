@@ -22,21 +22,28 @@ const SEGMENTS_KEPT: usize = 8;
 /// Segments that several slices of one operation share, each fetched once.
 #[derive(Default)]
 pub(super) struct Shared {
-    cells: Mutex<(BTreeMap<SegmentId, Arc<OnceCell<SegmentBytes>>>, VecDeque<SegmentId>)>,
+    kept: Mutex<Kept>,
+}
+
+/// Segments by their id, and the ids in the order in which they came.
+#[derive(Default)]
+struct Kept {
+    cells: BTreeMap<SegmentId, Arc<OnceCell<SegmentBytes>>>,
+    order: VecDeque<SegmentId>,
 }
 
 impl Shared {
     fn cell(&self, segment: SegmentId) -> Arc<OnceCell<SegmentBytes>> {
-        let mut kept = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cell) = kept.0.get(&segment) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cell) = kept.cells.get(&segment) {
             return Arc::clone(cell);
         }
         let cell = Arc::new(OnceCell::new());
-        kept.0.insert(segment, Arc::clone(&cell));
-        kept.1.push_back(segment);
-        while kept.1.len() > SEGMENTS_KEPT {
-            if let Some(oldest) = kept.1.pop_front() {
-                kept.0.remove(&oldest);
+        kept.cells.insert(segment, Arc::clone(&cell));
+        kept.order.push_back(segment);
+        while kept.order.len() > SEGMENTS_KEPT {
+            if let Some(oldest) = kept.order.pop_front() {
+                kept.cells.remove(&oldest);
             }
         }
         cell

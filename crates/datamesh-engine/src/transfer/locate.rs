@@ -19,6 +19,9 @@ const HAVE_DEADLINE: Duration = Duration::from_secs(5);
 /// Nodes asked at once.
 const ASKED_AT_ONCE: usize = 64;
 
+/// A node that was asked, and its reply.
+type Asked = (NodeId, Result<(Reply, Bytes), AskError>);
+
 /// How far the search goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reach {
@@ -66,11 +69,7 @@ impl Engine {
     }
 
     /// Asks many nodes the same, a bounded number at once.
-    fn ask_all<'a>(
-        &'a self,
-        nodes: Vec<NodeId>,
-        request: &'a Request,
-    ) -> BoxStream<'a, (NodeId, Result<(Reply, Bytes), AskError>)> {
+    fn ask_all<'a>(&'a self, nodes: Vec<NodeId>, request: &'a Request) -> BoxStream<'a, Asked> {
         let mut asking = Vec::with_capacity(nodes.len());
         for node in nodes {
             asking.push(async move {

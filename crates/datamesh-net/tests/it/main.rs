@@ -1,5 +1,8 @@
 //! The network over real sockets on 127.0.0.1.
-
+#![allow(
+    clippy::disallowed_methods,
+    reason = "real threads, time and processes are what is tested here"
+)]
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(unreachable_pub, reason = "modules of one test executable")]
 

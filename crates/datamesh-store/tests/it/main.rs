@@ -1,4 +1,8 @@
 //! The store against real and failing disks.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "real threads, time and processes are what is tested here"
+)]
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod basics;

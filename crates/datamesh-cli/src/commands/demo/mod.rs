@@ -118,7 +118,7 @@ impl DemoArgs {
         let victims = victims(&peers, &shards, mesh.own_node());
         output.note(format!(
             "killing {} for good",
-            victims.iter().map(|node| short(node)).collect::<Vec<_>>().join(" and ")
+            victims.iter().map(short).collect::<Vec<_>>().join(" and ")
         ));
         for node in &victims {
             mesh.kill(node)?;
