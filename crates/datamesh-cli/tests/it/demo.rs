@@ -9,6 +9,7 @@ fn the_demo_loses_two_nodes_and_no_file_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let (files, temporary) = (folder.path().join("files"), folder.path().join("tmp"));
     std::fs::create_dir_all(&temporary).unwrap();
+    std::fs::create_dir_all(&files).unwrap();
     tree_of(1, &files, TreeShape { bytes: 6 << 20, small_files: 50 }).unwrap();
     let output = program()
         .args(["demo", "--json", "--path"])

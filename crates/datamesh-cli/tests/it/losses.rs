@@ -16,6 +16,7 @@ fn holders(mesh: &Mesh, name: &str) -> Vec<usize> {
 fn a_tree_survives_every_pair_of_a_segments_holders() {
     let mut mesh = Mesh::of(7);
     let tree = mesh.path("tree");
+    std::fs::create_dir(&tree).unwrap();
     tree_of(2, &tree, TreeShape { bytes: 24 << 20, small_files: 300 }).unwrap();
     let digest = tree_digest(&tree).unwrap();
     let source = mesh.text(&tree);

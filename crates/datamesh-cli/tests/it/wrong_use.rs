@@ -62,7 +62,7 @@ fn a_mesh_of_one_node_refuses_a_put_unless_it_is_allowed() {
     assert!(fs::read(&back).unwrap() == noise(1, 100_000));
 
     mesh.run("n0", &["get", "--", "no such file", "-"]).code(3);
-    mesh.run("n0", &["put", "--", "/no/such/file", "x"]).code(2);
+    mesh.run("n0", &["put", "--", "/no/such/file", "x"]).code(3);
     mesh.run("n0", &["remove", "file"]).ok();
     mesh.run("n0", &["get", "--", "file", "-"]).code(3);
     mesh.run("n0", &["get", "--version", "1", "--", "file", &back]).ok();

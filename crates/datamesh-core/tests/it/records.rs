@@ -346,7 +346,7 @@ fn lists_and_texts_above_their_bounds_are_refused() {
     record.addresses = vec!["a".repeat(ADDRESS_BYTES_MAX + 1)];
     assert!(matches!(
         decode::<Advert>(&record.to_bytes()),
-        Err(WireError::Bound { field: "address", .. })
+        Err(WireError::Bound { field: "addresses", .. })
     ));
     let mut record = certificate(Issuer::Authority, 0);
     record.claim.operator = "x".repeat(OPERATOR_BYTES_MAX + 1);
