@@ -154,6 +154,11 @@ impl Engine {
             .collect()
     }
 
+    /// How many members are known.
+    pub fn member_count(&self) -> usize {
+        self.view().members().count()
+    }
+
     /// Distinct failure domains of the members that are not gone, and the scheme that follows.
     pub fn domains(&self) -> (usize, Option<Scheme>) {
         let (view, now) = (self.view(), self.now());

@@ -20,6 +20,9 @@ pub(crate) const ADVERT_LIFETIME_MS: u64 = 31 * 24 * 3600 * 1000;
 /// Members that one round of gossip exchanges adverts with.
 const GOSSIP_PEERS: usize = 1;
 
+/// A member that has come is remembered on disk within this time.
+const SAVE_DELAY: Duration = Duration::from_millis(500);
+
 /// Adverts written in one transaction.
 const SAVE_BATCH: usize = 4096;
 
@@ -76,24 +79,36 @@ impl MembershipWorker {
     /// Runs until `stop`.
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut refreshed = tokio::time::Instant::now();
+        let mut gossiped = refreshed;
+        let mut saved = 0;
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.interval) => {}
+                () = tokio::time::sleep(self.interval.min(SAVE_DELAY)) => {}
             }
-            if refreshed.elapsed() >= ADVERT_REFRESH.min(self.interval * 3) {
-                self.refresh().await;
-                refreshed = tokio::time::Instant::now();
+            // A member that has just come must be known after a crash too: commands without this
+            // service begin with what is remembered here.
+            let members = self.engine.member_count();
+            let due = gossiped.elapsed() >= self.interval;
+            if due {
+                if refreshed.elapsed() >= ADVERT_REFRESH.min(self.interval * 3) {
+                    self.refresh().await;
+                    refreshed = tokio::time::Instant::now();
+                }
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    () = self.engine.gossip(GOSSIP_PEERS) => {}
+                }
+                gossiped = tokio::time::Instant::now();
             }
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = self.engine.gossip(GOSSIP_PEERS) => {}
-            }
-            let worker = Arc::clone(&self);
-            if tokio::task::spawn_blocking(move || worker.save()).await.is_err() {
-                tracing::warn!("remembering adverts broke off");
+            if due || members != saved {
+                let worker = Arc::clone(&self);
+                if tokio::task::spawn_blocking(move || worker.save()).await.is_err() {
+                    tracing::warn!("remembering adverts broke off");
+                }
+                saved = members;
             }
         }
     }
