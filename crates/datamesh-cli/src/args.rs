@@ -18,6 +18,9 @@ use crate::error::{Outcome, Stop};
     subcommand_required = true,
     arg_required_else_help = true,
     after_help = "\
+Try it on this machine:
+  datamesh demo
+
 Exit codes:
   0 done   1 failed   2 wrong usage   3 not found   4 partly done   5 network too small or unreachable"
 )]

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::Args;
@@ -81,9 +81,21 @@ async fn command(args: Args, json: bool) -> u8 {
             return error.kind.exit_code();
         }
     };
+    // Before anything is asked of a person: a signal that ends the process in the middle of a prompt
+    // would leave the terminal without its echo.
     let ends_itself = args.command.handles_signals();
-    let interrupted =
-        async { if ends_itself { std::future::pending().await } else { signalled().await } };
+    let caught = if ends_itself {
+        signal(SignalKind::interrupt()).map(|_| None)
+    } else {
+        Signals::catch().map(Some)
+    };
+    let interrupted = async {
+        match caught {
+            Ok(Some(signals)) => signals.wait().await,
+            // Without handlers the system ends the program as it always did.
+            _ => std::future::pending().await,
+        }
+    };
     let done = tokio::select! {
         done = args.command.run(&context) => done,
         code = interrupted => {
@@ -101,18 +113,29 @@ async fn command(args: Args, json: bool) -> u8 {
     }
 }
 
-/// Waits for a signal that ends the program. Returns the exit code that shells expect then.
-async fn signalled() -> u8 {
-    let kinds =
-        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds else {
-        // Without handlers the system ends the program as it always did.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => 130,
-        _ = terminate.recv() => 143,
-        _ = hangup.recv() => 129,
+/// The signals that end the program.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for one of them. Returns the exit code that shells expect then.
+    async fn wait(mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => 130,
+            _ = self.terminate.recv() => 143,
+            _ = self.hangup.recv() => 129,
+        }
     }
 }
 

@@ -8,6 +8,8 @@ mod pool;
 mod reader;
 mod sink;
 mod source;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub(crate) use sink::{LocalSink, Target, Written};

@@ -17,7 +17,6 @@ use bytes::Bytes;
 use datamesh_api::{EntryFailure, ErrorKind, OperationError};
 use datamesh_core::BoxFuture;
 use datamesh_core::stream::{EntryHead, Sink, StreamError};
-use indicatif::ProgressBar;
 use tokio::sync::{mpsc, oneshot};
 
 use super::writer::{Item, Place, Writer};
@@ -51,7 +50,7 @@ pub(crate) struct LocalSink {
     done: Option<oneshot::Receiver<()>>,
     thread: Option<JoinHandle<()>>,
     told: Arc<Mutex<Told>>,
-    bar: Option<ProgressBar>,
+    length: Option<Box<dyn Fn(u64) + Send + Sync>>,
 }
 
 /// What came of the writing.
@@ -81,12 +80,12 @@ impl LocalSink {
             let _ = finished.send(());
         });
         let thread = thread.map_err(|error| OperationError::of(ErrorKind::Failed, &error))?;
-        Ok(Self { items: Some(items), done: Some(done), thread: Some(thread), told, bar: None })
+        Ok(Self { items: Some(items), done: Some(done), thread: Some(thread), told, length: None })
     }
 
-    /// Tells `bar` the length of what is to come.
-    pub(crate) fn length_to(&mut self, bar: ProgressBar) {
-        self.bar = Some(bar);
+    /// Tells `length` how long each entry is before it comes.
+    pub(crate) fn length_to(&mut self, length: impl Fn(u64) + Send + Sync + 'static) {
+        self.length = Some(Box::new(length));
     }
 
     /// Waits until everything is written.
@@ -144,8 +143,8 @@ impl Drop for LocalSink {
 
 impl Sink for LocalSink {
     fn begin(&mut self, head: EntryHead) -> BoxFuture<'_, Result<(), StreamError>> {
-        if let (Some(bar), Some(size)) = (&self.bar, head.size) {
-            bar.set_length(size);
+        if let (Some(length), Some(size)) = (&self.length, head.size) {
+            length(size);
         }
         Box::pin(self.send(Item::Begin(head)))
     }

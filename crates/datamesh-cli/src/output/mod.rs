@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::error::Stop;
 
 pub(crate) use progress::Transfer;
-pub(crate) use table::Table;
+pub(crate) use table::{Table, node_id};
 pub(crate) use text::{ago, plural, rate, short, size, time, visible};
 
 /// How answers are written.

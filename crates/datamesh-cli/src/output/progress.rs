@@ -26,16 +26,16 @@ impl Transfer {
         let bar = ProgressBar::with_draw_target(size, target);
         bar.set_style(style(size.is_some()));
         bar.set_message(what.to_owned());
-        if draw {
-            bar.enable_steady_tick(TICK);
-        }
         Self { bar, files: Arc::default(), started: Instant::now() }
     }
 
     /// Who is to be told of progress.
     pub(crate) fn events(&self) -> EventFn {
         let (bar, files) = (self.bar.clone(), Arc::clone(&self.files));
+        let begun = std::sync::Once::new();
         Arc::new(move |progress: Progress| {
+            // Not before the first bytes: until then somebody may be asked for a password.
+            begun.call_once(|| bar.enable_steady_tick(TICK));
             bar.set_position(progress.bytes);
             if files.swap(progress.files, std::sync::atomic::Ordering::Relaxed) != progress.files {
                 bar.set_prefix(super::plural(progress.files, "file"));
@@ -43,9 +43,13 @@ impl Transfer {
         })
     }
 
-    /// The drawn bar, for who learns the length later.
-    pub(crate) fn bar(&self) -> ProgressBar {
-        self.bar.clone()
+    /// Who is to be told of the length where it is known only on the way.
+    pub(crate) fn length(&self) -> impl Fn(u64) + Send + Sync + use<> {
+        let bar = self.bar.clone();
+        move |bytes| {
+            bar.set_style(style(true));
+            bar.set_length(bytes);
+        }
     }
 
     /// Takes the line away. Returns how long it took.

@@ -5,8 +5,9 @@ use std::io::IsTerminal;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement};
+use datamesh_core::NodeId;
 
-use super::visible;
+use super::{short, visible};
 
 /// Rows under a head. What is put in is made [visible](super::visible) first.
 pub(crate) struct Table {
@@ -67,6 +68,17 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.table.trim_fmt())
+    }
+}
+
+/// Terminals of fewer columns get node ids cut to the part that tells them apart.
+const WHOLE_ID_COLUMNS: u16 = 130;
+
+/// A node's id: whole, but for narrow terminals.
+pub(crate) fn node_id(node: &NodeId) -> String {
+    match width() {
+        Some(columns) if columns < WHOLE_ID_COLUMNS => short(node),
+        _ => node.to_string(),
     }
 }
 

@@ -5,7 +5,9 @@
     reason = "a test stops at the first surprise and lives in real time"
 )]
 
+mod arguments;
 mod demo;
 mod losses;
 mod mesh;
+mod transfers;
 mod wrong_use;

@@ -1,5 +1,6 @@
 //! Meshes of real processes, for the tests.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -98,7 +99,8 @@ impl Mesh {
         self.run(home, &["init", "--non-interactive", "--words-out", words]).ok();
     }
 
-    fn command(&self, home: &str, arguments: &[&str]) -> Command {
+    /// A command in a home, which may still be changed.
+    pub(crate) fn command(&self, home: &str, arguments: &[&str]) -> Command {
         let mut command = program();
         command
             .arg("--home")
@@ -111,6 +113,25 @@ impl Mesh {
     /// Runs a command in a home to its end.
     pub(crate) fn run(&self, home: &str, arguments: &[&str]) -> Done {
         self.command(home, arguments).output().unwrap().into()
+    }
+
+    /// Runs a command in a home with this on its standard input.
+    pub(crate) fn pipe(&self, home: &str, arguments: &[&str], input: &[u8]) -> Done {
+        let mut command = self.command(home, arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // A command that ends before it has read all says why itself.
+        drop(stdin.write_all(input));
+        drop(stdin);
+        child.wait_with_output().unwrap().into()
+    }
+
+    /// What a command that ends well writes.
+    pub(crate) fn bytes(&self, home: &str, arguments: &[&str]) -> Vec<u8> {
+        let output = self.command(home, arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
     }
 
     /// Starts node `number` in its home and waits until it is ready.

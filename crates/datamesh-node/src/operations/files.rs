@@ -10,6 +10,7 @@ use datamesh_api::{
 use datamesh_catalog::{AccountDb, CatalogError, Cursor, ListQuery, Listed, Version};
 use datamesh_client::{ClientError, GetItem, ProgressFn, PutOptions};
 use datamesh_core::MeshPath;
+use datamesh_core::catalog::EntryKind;
 use datamesh_core::stream::{Sink, Source};
 
 use super::HomeOperations;
@@ -99,6 +100,10 @@ impl HomeOperations {
             for path in self.below(&request.name).await? {
                 let put = client.resolve(path.as_str(), None).await.map_err(wrap)?;
                 let folder = request.name.parse::<MeshPath>().ok();
+                if folder.as_ref() == Some(&path) {
+                    // It is where the others go, so the sink has it already.
+                    continue;
+                }
                 let inner = folder.as_ref().and_then(|folder| path.below(folder));
                 let name = match inner.and_then(|inner| inner.parse().ok()) {
                     Some(inner) => inner,
@@ -171,6 +176,16 @@ impl HomeOperations {
                 Some(next) => Some(next),
                 None => break,
             };
+        }
+        // A folder that was stored empty is an entry of its own, and so goes with what is below it.
+        if let Some(folder) = folder {
+            let path = folder.clone();
+            let own = blocking(self.catalog()?, move |catalog| catalog.lookup(&path)).await?;
+            let is_folder =
+                |version: &Version| version.put().is_some_and(|put| put.kind == EntryKind::Folder);
+            if own.as_ref().is_some_and(is_folder) {
+                paths.push(folder);
+            }
         }
         if paths.is_empty() {
             let message = format!("there is nothing below \"{name}\"");

@@ -16,8 +16,8 @@ use crate::output::Table;
 #[command(after_help = "\
 Examples:
   datamesh config show
-  datamesh config get storage.capacity
-  datamesh config set storage.capacity 500GiB
+  datamesh config get service.storage
+  datamesh config set service.storage 500GiB
   datamesh config validate")]
 pub(crate) struct ConfigArgs {
     #[command(subcommand)]

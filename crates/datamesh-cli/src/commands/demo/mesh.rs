@@ -1,7 +1,11 @@
-//! The demo's mesh: nodes as processes, each with a home of its own in one temporary folder.
+//! Nodes as processes of this program, and their end.
+//!
+//! Promised: when a [`Mesh`] is dropped, however that comes about, its processes are killed and
+//! waited for and its folder is removed, unless it was kept.
 
-use std::fs;
-use std::io::Read;
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -9,256 +13,357 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datamesh_api::{InviteRequest, JoinRequest, OperationError, Operations, OperationsExt};
+use datamesh_api::{InviteRequest, OperationError, Operations, OperationsExt};
 use datamesh_core::NodeId;
-use datamesh_node::{Home, PasswordSource, init_account, read_status};
+use datamesh_node::{Home, PasswordSource, read_status};
+use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use crate::error::{Stop, failed};
-use crate::output::Output;
+use super::Shards;
+use super::summary::{Kept, Placed};
+use crate::error::failed;
+use crate::output::{to_stderr, visible};
 
-/// How long a node may take until it is ready.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a node may take to be ready.
+const READY_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long nodes may take to end by themselves.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a process is looked at.
+const POLL: Duration = Duration::from_millis(10);
 
-/// Lines of a node's log that an error shows.
-const LOG_LINES: usize = 5;
+/// A node ends by itself after this time, should the demonstration be killed so that it cannot.
+const NODE_LIFETIME: &str = "2h";
 
-/// What each node offers; more than the demo's files take, and never reserved.
-const STORAGE: &str = "64GiB";
+/// Bytes of a log's end that are shown when its node fails.
+const LOG_TAIL_BYTES: u64 = 4096;
 
-struct NodeProcess {
-    number: u32,
+/// One node.
+struct Node {
+    name: String,
+    domain: String,
     home: Home,
-    process: Child,
+    child: Option<Child>,
     id: Option<NodeId>,
 }
 
-/// A running mesh. Dropping it ends every process and removes every file.
+/// All nodes; the first one's home also has the account.
 pub(super) struct Mesh {
-    nodes: Vec<NodeProcess>,
+    nodes: Vec<Node>,
     password_file: PathBuf,
-    /// Dropped after the processes have ended.
-    folder: Option<tempfile::TempDir>,
-    place: PathBuf,
-}
-
-fn io_error(doing: &str, error: &std::io::Error) -> Stop {
-    failed(format!("{doing} failed: {error}")).into()
-}
-
-/// A password that nobody needs to know.
-fn draw_password() -> std::io::Result<Zeroizing<String>> {
-    let mut bytes = Zeroizing::new([0; 24]);
-    fs::File::open("/dev/urandom")?.read_exact(&mut *bytes)?;
-    Ok(Zeroizing::new(blake3::hash(&*bytes).to_hex().to_string()))
+    password: Zeroizing<String>,
+    /// After the nodes, so that the folder is removed when they are dead.
+    folder: Option<TempDir>,
+    path: PathBuf,
 }
 
 impl Mesh {
-    /// Founds a mesh on loopback and lets `count` nodes in all enter it.
-    pub(super) async fn start(count: u32) -> Result<Self, Stop> {
-        let folder = tempfile::Builder::new()
-            .prefix("datamesh-demo-")
-            .tempdir()
-            .map_err(|error| io_error("making a temporary folder", &error))?;
-        let place = folder.path().to_owned();
-        let password = draw_password().map_err(|error| io_error("drawing a password", &error))?;
-        let password_file = place.join("password");
-        let written = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&password_file)
-            .and_then(|mut file| std::io::Write::write_all(&mut file, password.as_bytes()));
-        written.map_err(|error| io_error("writing the demo's password", &error))?;
-        let mut mesh = Self { nodes: Vec::new(), password_file, folder: Some(folder), place };
+    /// Makes the folder; nothing runs yet.
+    pub(super) fn prepare(nodes: usize) -> Result<Self, OperationError> {
+        let unmade =
+            |error: io::Error| failed(format!("the temporary folder cannot be made: {error}"));
+        let folder = tempfile::Builder::new().prefix("datamesh-demo-").tempdir().map_err(unmade)?;
+        let path = folder.path().to_owned();
+        let password = random_password().map_err(unmade)?;
+        let password_file = path.join("password");
+        write_private(&password_file, &password).map_err(unmade)?;
+        let nodes = (1..=nodes)
+            .map(|number| {
+                let name = format!("node-{number}");
+                let home = Home::at(path.join(&name));
+                Node { name, domain: format!("demo/host-{number}"), home, child: None, id: None }
+            })
+            .collect();
+        Ok(Self { nodes, password_file, password, folder: Some(folder), path })
+    }
 
-        let home = mesh.home(1);
-        let made = tokio::task::spawn_blocking(move || init_account(&home, &password)).await;
-        made.map_err(|error| failed(format!("making the account broke off: {error}")))??;
-        mesh.spawn(1)?;
-        mesh.ready(1).await?;
-        let founder = mesh.connect().await?;
+    /// The folder with all homes.
+    pub(super) fn folder(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many nodes.
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Makes the account, founds the mesh, and brings all nodes into it.
+    pub(super) async fn start(&mut self, storage: u64, keep: bool) -> Result<(), OperationError> {
+        let words = self.path.join("words").display().to_string();
+        self.run(0, &["init", "--non-interactive", "--words-out", &words]).await?;
+        self.serve(0, storage, keep)?;
+        self.ready(0).await?;
         let invite = InviteRequest {
-            uses: count,
-            expires_ms: 3600 * 1000,
+            uses: u32::try_from(self.nodes.len()).unwrap_or(u32::MAX),
+            expires_ms: 3_600_000,
             node: true,
-            account: false,
-            bytes_per_node: 0,
+            account: true,
+            bytes_per_node: u64::MAX,
         };
-        let ticket = founder.invite(invite).await?.ticket;
-        for number in 2..=count {
-            let joining = datamesh_node::connect(&mesh.home(number), mesh.password()).await?;
-            joining.join(JoinRequest { ticket: ticket.clone() }).await?;
-            // The command's end gives the home to the service.
-            drop(joining);
-            mesh.spawn(number)?;
+        let operations = self.connect().await?;
+        let ticket = operations.invite(invite).await?.ticket;
+        let file = self.path.join("ticket");
+        write_private(&file, &ticket)
+            .map_err(|error| failed(format!("the ticket cannot be written: {error}")))?;
+        for at in 1..self.nodes.len() {
+            self.run(at, &["join", &format!("@{}", file.display())]).await?;
+            self.serve(at, storage, keep)?;
         }
-        for number in 2..=count {
-            mesh.ready(number).await?;
+        for at in 1..self.nodes.len() {
+            self.ready(at).await?;
         }
-        Ok(mesh)
-    }
-
-    fn home(&self, number: u32) -> Home {
-        Home::at(self.place.join(format!("n{number}")))
-    }
-
-    fn password(&self) -> PasswordSource {
-        let file = self.password_file.clone();
-        Arc::new(move || {
-            let text = fs::read_to_string(&file)
-                .map_err(|error| failed(format!("the demo's password is gone: {error}")))?;
-            Ok(Zeroizing::new(text))
-        })
-    }
-
-    fn log(&self, number: u32) -> PathBuf {
-        self.place.join(format!("n{number}.log"))
-    }
-
-    /// Starts the process of a node.
-    fn spawn(&mut self, number: u32) -> Result<(), Stop> {
-        let home = self.home(number);
-        let spawned = (|| {
-            let log = fs::File::create(self.log(number))?;
-            Command::new(std::env::current_exe()?)
-                .arg("--home")
-                .arg(home.path())
-                .args(["service", "--listen", "/ip4/127.0.0.1/tcp/0", "--storage", STORAGE])
-                .args(["--operator", "demo", "--domain", &format!("demo/host-{number}")])
-                .env("DATAMESH_PASSWORD_FILE", &self.password_file)
-                .stdin(Stdio::null())
-                .stdout(log.try_clone()?)
-                .stderr(log)
-                // Interrupting the demo must not end its nodes before it does.
-                .process_group(0)
-                .spawn()
-        })();
-        let process = spawned.map_err(|error| io_error("starting a node", &error))?;
-        self.nodes.push(NodeProcess { number, home, process, id: None });
         Ok(())
     }
 
-    /// Waits until a node has written that it is ready.
-    async fn ready(&mut self, number: u32) -> Result<(), Stop> {
-        let end = Instant::now() + START_PATIENCE;
+    fn first(&self) -> Result<&Node, OperationError> {
+        self.nodes.first().ok_or_else(|| failed("there are no nodes"))
+    }
+
+    fn node(&mut self, at: usize) -> Result<&mut Node, OperationError> {
+        self.nodes.get_mut(at).ok_or_else(|| failed(format!("there is no node {at}")))
+    }
+
+    /// Starts a command in a node's home. Everything that writes in the folder is such a process,
+    /// so that nothing writes there any more when all are killed.
+    fn spawn(&mut self, at: usize, arguments: &[&str]) -> Result<(), OperationError> {
+        let password_file = self.password_file.clone();
+        let node = self.node(at)?;
+        let unstarted =
+            |error: io::Error| failed(format!("{} cannot be started: {error}", node.name));
+        let program = std::env::current_exe().map_err(unstarted)?;
+        let log = log_file(&node.home);
+        let log = OpenOptions::new().create(true).append(true).open(log).map_err(unstarted)?;
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            // What the user set for meshes of their own is not for this one.
+            if name.as_encoded_bytes().starts_with(b"DATAMESH_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .arg("--home")
+            .arg(node.home.path())
+            .arg("--password-file")
+            .arg(password_file)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            // Ctrl-C is for the demonstration, which then ends its nodes itself.
+            .process_group(0);
+        node.child = Some(command.spawn().map_err(unstarted)?);
+        Ok(())
+    }
+
+    /// Runs a command in a node's home to its end.
+    async fn run(&mut self, at: usize, arguments: &[&str]) -> Result<(), OperationError> {
+        self.spawn(at, arguments)?;
+        let end = Instant::now() + READY_PATIENCE;
         loop {
-            let tail = self.log_tail(number);
-            let Some(node) = self.nodes.iter_mut().find(|node| node.number == number) else {
-                return Err(failed(format!("node {number} was not started")).into());
-            };
+            let node = self.node(at)?;
+            let Some(child) = &mut node.child else { return Ok(()) };
+            let what = arguments.first().copied().unwrap_or_default();
+            match child.try_wait().map_err(failed)? {
+                Some(status) if status.success() => {
+                    node.child = None;
+                    return Ok(());
+                }
+                Some(status) => {
+                    return Err(failed(format!("{what} for {} failed: {status}", node.name)));
+                }
+                None if Instant::now() >= end => {
+                    let seconds = READY_PATIENCE.as_secs();
+                    let name = &node.name;
+                    return Err(failed(format!("{what} for {name} took more than {seconds} s")));
+                }
+                None => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
+
+    /// Starts a node's service.
+    fn serve(&mut self, at: usize, storage: u64, keep: bool) -> Result<(), OperationError> {
+        let (domain, storage) = (self.node(at)?.domain.clone(), storage.to_string());
+        let mut arguments = vec!["service", "--listen", "/ip4/127.0.0.1/tcp/0"];
+        arguments.extend(["--operator", "demo", "--domain", &domain, "--storage", &storage]);
+        if !keep {
+            arguments.extend(["--timeout", NODE_LIFETIME]);
+        }
+        self.spawn(at, &arguments)
+    }
+
+    /// Waits until a node is ready.
+    async fn ready(&mut self, at: usize) -> Result<(), OperationError> {
+        let end = Instant::now() + READY_PATIENCE;
+        loop {
+            let node = self.node(at)?;
             if let Some(status) = read_status(&node.home) {
                 node.id = Some(status.peer_id);
                 return Ok(());
             }
-            let ended = node.process.try_wait().ok().flatten();
-            if let Some(code) = ended {
-                return Err(failed(format!("node {number} ended with {code}\n{tail}")).into());
+            let ended = match &mut node.child {
+                Some(child) => child.try_wait().map_err(failed)?,
+                None => None,
+            };
+            let name = node.name.clone();
+            if let Some(status) = ended {
+                return Err(failed(format!("{name} ended at its start: {status}")));
             }
             if Instant::now() >= end {
-                return Err(failed(format!("node {number} did not get ready\n{tail}")).into());
+                let seconds = READY_PATIENCE.as_secs();
+                return Err(failed(format!("{name} is not ready after {seconds} s")));
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(POLL).await;
         }
     }
 
-    /// The last lines of a node's log.
-    fn log_tail(&self, number: u32) -> String {
-        let text = fs::read_to_string(self.log(number)).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    /// The operations of the first node's home.
+    pub(super) async fn connect(&self) -> Result<Arc<dyn Operations>, OperationError> {
+        let password = self.password.clone();
+        let source: PasswordSource = Arc::new(move || Ok(password.clone()));
+        datamesh_node::connect(&self.first()?.home, source).await
     }
 
-    /// An error of an operation, with what the node that did it wrote last.
-    pub(super) fn explain(&self, mut error: OperationError) -> OperationError {
-        let tail = self.log_tail(1);
-        if !tail.is_empty() {
-            error.message = format!("{}\nnode 1 wrote last:\n{tail}", error.message);
-        }
-        error
-    }
-
-    /// The operations of node 1, which is also the client.
-    pub(super) async fn connect(&self) -> Result<Arc<dyn Operations>, Stop> {
-        Ok(datamesh_node::connect(&self.home(1), self.password()).await?)
-    }
-
-    /// The temporary folder.
-    pub(super) fn folder(&self) -> &Path {
-        &self.place
-    }
-
-    /// The node that is also the client.
-    pub(super) fn own_node(&self) -> NodeId {
-        self.nodes.first().and_then(|node| node.id).unwrap_or(NodeId([0; 32]))
-    }
-
-    /// Kills a node with SIGKILL and destroys its home, so that it cannot come back.
-    pub(super) fn kill(&mut self, id: &NodeId) -> Result<(), Stop> {
-        let Some(place) = self.nodes.iter().position(|node| node.id.as_ref() == Some(id)) else {
-            return Err(failed(format!("node {id} is not one of the demo's")).into());
+    /// Shows the ends of the logs of nodes that died by themselves; where none did, of the node
+    /// through which everything is asked, if it has one.
+    pub(super) fn show_logs(&mut self) {
+        let ended = |node: &mut Node| {
+            node.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))))
         };
-        let mut node = self.nodes.remove(place);
-        let killed = node.process.kill().and_then(|()| node.process.wait());
-        killed.map_err(|error| io_error("killing a node", &error))?;
-        fs::remove_dir_all(node.home.path())
-            .map_err(|error| io_error("destroying a node's home", &error))
-    }
-
-    /// Leaves everything running and says how to talk to it.
-    pub(super) fn keep(mut self, output: &Output) -> Result<(), Stop> {
-        let nodes = std::mem::take(&mut self.nodes);
-        if let Some(folder) = self.folder.take() {
-            // From here on nobody removes it but the user.
-            drop(folder.keep());
-        }
-        let pids: Vec<String> = nodes.iter().map(|node| node.process.id().to_string()).collect();
-        if output.is_json() {
-            return Ok(());
-        }
-        output.line(format!(
-            "kept      the mesh runs on; talk to it with\n  \
-             export DATAMESH_HOME={home} DATAMESH_PASSWORD_FILE={password}\n  \
-             datamesh list -r\n\
-             and end it with\n  \
-             kill {pids} && rm -r {folder}",
-            home = self.place.join("n1").display(),
-            password = self.password_file.display(),
-            pids = pids.join(" "),
-            folder = self.place.display(),
-        ))
-    }
-
-    /// Ends every process and removes every file.
-    pub(super) async fn stop(mut self) {
-        for node in &self.nodes {
-            let pid =
-                i32::try_from(node.process.id()).ok().and_then(rustix::process::Pid::from_raw);
-            if let Some(pid) = pid
-                && let Err(error) =
-                    rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-            {
-                tracing::debug!(%error, "a node had ended already");
+        let mut concerned: Vec<usize> = Vec::new();
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            if ended(node) {
+                concerned.push(at);
             }
         }
-        let end = Instant::now() + STOP_PATIENCE;
-        while Instant::now() < end
-            && self.nodes.iter_mut().any(|node| matches!(node.process.try_wait(), Ok(None)))
-        {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        if concerned.is_empty() {
+            concerned.push(0);
         }
+        for node in concerned.into_iter().filter_map(|at| self.nodes.get(at)) {
+            if node.child.is_some() {
+                node.show_log();
+            }
+        }
+    }
+}
+
+impl Node {
+    fn show_log(&self) {
+        let tail = tail(&log_file(&self.home)).unwrap_or_else(|error| error.to_string());
+        to_stderr(&format!("the end of the log of {}:", self.name));
+        for line in tail.lines() {
+            to_stderr(&format!("    {}", visible(line)));
+        }
+    }
+}
+
+impl Mesh {
+    /// The nodes with the most shards, but not the first, through which everything is asked.
+    pub(super) fn most_loaded(&self, shards: &Shards, count: usize) -> Vec<NodeId> {
+        let mut nodes: Vec<(usize, NodeId)> = self
+            .nodes
+            .iter()
+            .skip(1)
+            .filter_map(|node| node.id)
+            .map(|id| (shards.get(&id).map_or(0, BTreeSet::len), id))
+            .collect();
+        nodes.sort_by(|a, b| b.cmp(a));
+        nodes.into_iter().take(count).map(|(_, id)| id).collect()
+    }
+
+    /// Kills a node and removes all that it had. Returns its name.
+    pub(super) fn lose(&mut self, id: NodeId) -> io::Result<String> {
+        let node = self.nodes.iter_mut().find(|node| node.id == Some(id));
+        let node = node.ok_or_else(|| io::Error::other("there is no such node"))?;
+        if let Some(mut child) = node.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        remove_socket(&node.home);
+        std::fs::remove_dir_all(node.home.path())?;
+        Ok(format!("{} ({})", node.name, node.domain))
+    }
+
+    /// All nodes with what they held.
+    pub(super) fn describe(&self, shards: &Shards, lost: &[NodeId]) -> Vec<Placed> {
+        let placed = |node: &Node| {
+            let id = node.id?;
+            Some(Placed {
+                node: id,
+                name: node.name.clone(),
+                domain: node.domain.clone(),
+                shards: shards.get(&id).map_or(0, BTreeSet::len) as u64,
+                killed: lost.contains(&id),
+            })
+        };
+        self.nodes.iter().filter_map(placed).collect()
+    }
+
+    /// Lets the nodes live on.
+    pub(super) fn keep(&mut self) -> Kept {
+        let folder = match self.folder.take() {
+            Some(folder) => folder.keep(),
+            None => self.path.clone(),
+        };
+        let home = folder.join("node-1");
+        let pids = self.nodes.iter_mut().filter_map(|node| Some(node.child.take()?.id())).collect();
+        Kept { folder, home, password_file: self.password_file.clone(), pids }
     }
 }
 
 impl Drop for Mesh {
     fn drop(&mut self) {
-        for node in &mut self.nodes {
-            // What has ended already cannot be killed, and need not be.
-            drop(node.process.kill());
-            drop(node.process.wait());
+        for child in self.nodes.iter_mut().filter_map(|node| node.child.as_mut()) {
+            if let Err(error) = child.kill() {
+                tracing::warn!(%error, pid = child.id(), "a node cannot be killed");
+            }
+        }
+        for mut child in self.nodes.iter_mut().filter_map(|node| node.child.take()) {
+            if let Err(error) = child.wait() {
+                tracing::warn!(%error, pid = child.id(), "a node cannot be waited for");
+            }
+        }
+        if self.folder.is_some() {
+            self.nodes.iter().for_each(|node| remove_socket(&node.home));
+        }
+        if let Some(folder) = self.folder.take()
+            && let Err(error) = folder.close()
+        {
+            to_stderr(&format!("the folder {} stays behind: {error}", self.path.display()));
         }
     }
+}
+
+/// Removes the socket of a killed node where the home's path was too long to have it inside.
+fn remove_socket(home: &Home) {
+    if let Some(status) = read_status(home)
+        && !status.socket.starts_with(home.path())
+    {
+        // It is a leftover of no consequence where this fails.
+        drop(std::fs::remove_file(&status.socket));
+        drop(status.socket.parent().map(std::fs::remove_dir));
+    }
+}
+
+fn log_file(home: &Home) -> PathBuf {
+    home.path().with_extension("log")
+}
+
+/// 128 random bits in hexadecimal.
+fn random_password() -> io::Result<Zeroizing<String>> {
+    let mut bytes = Zeroizing::new([0; 16]);
+    File::open("/dev/urandom")?.read_exact(&mut *bytes)?;
+    Ok(Zeroizing::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+}
+
+fn write_private(file: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+    writeln!(file, "{text}")
+}
+
+fn tail(file: &Path) -> io::Result<String> {
+    let mut file = File::open(file)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES)))?;
+    let mut bytes = Vec::new();
+    file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

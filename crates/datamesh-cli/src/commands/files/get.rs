@@ -10,6 +10,8 @@ use crate::local::{LocalSink, Target, Written};
 use crate::output::{Transfer, plural, rate, size, visible};
 use crate::values::{ByteRange, mesh_folder};
 
+use super::RATED_BYTES_MIN;
+
 /// Fetch a file, or a folder and all below it
 ///
 /// Every byte is verified before it is written. A file appears under its name only when it is whole,
@@ -54,7 +56,7 @@ impl GetArgs {
         let request = GetRequest { name, version: self.version, range, recursive: self.recursive };
         let transfer = Transfer::begin(&context.output, "get", None);
         if !self.recursive {
-            sink.length_to(transfer.bar());
+            sink.length_to(transfer.length());
         }
         let reply = operations.get(request, &mut sink, transfer.events()).await;
         let written = sink.finish().await;
@@ -140,7 +142,7 @@ impl GetArgs {
         } else {
             output.line(format!("fetched {}  {}", visible(&self.name), size(reply.bytes)))?;
         }
-        if seconds > 0.0 && reply.bytes > 0 {
+        if seconds > 0.0 && reply.bytes >= RATED_BYTES_MIN {
             output.note(format!("took {seconds:.2} s, {}", rate(reply.bytes as f64 / seconds)));
         }
         Ok(if reply.failed.is_empty() { Outcome::Done } else { Outcome::Partial })

@@ -8,7 +8,7 @@ use datamesh_core::catalog::EntryKind;
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{Table, plural, short, size, time, visible};
+use crate::output::{Table, node_id, plural, short, size, time, visible};
 
 use super::protection;
 
@@ -111,7 +111,7 @@ fn shards(segments: &[SegmentInfo]) -> Table {
                 id,
                 margin,
                 &shard.shard.to_string(),
-                &shard.node.to_string(),
+                &node_id(&shard.node),
                 shard.domain.as_deref().unwrap_or("-"),
             ]);
         }
@@ -127,7 +127,7 @@ fn nodes(segments: &[SegmentInfo]) -> Table {
     }
     let mut table = Table::new(&["NODE", "DOMAIN", ">SHARDS"]);
     for ((domain, node), count) in counts {
-        table.row([node.to_string(), domain.unwrap_or("-").to_owned(), count.to_string()]);
+        table.row([node_id(&node), domain.unwrap_or("-").to_owned(), count.to_string()]);
     }
     table
 }

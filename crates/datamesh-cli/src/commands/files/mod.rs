@@ -17,6 +17,9 @@ pub(crate) use versions::VersionsArgs;
 use datamesh_api::FileVersion;
 use datamesh_core::catalog::EntryKind;
 
+/// Bytes of a transfer whose rate says something: below, it is the time of a few exchanges.
+const RATED_BYTES_MIN: u64 = 1 << 20;
+
 /// How a version is protected, in a word or two.
 fn protection(version: &FileVersion) -> String {
     match (version.scheme, version.degraded) {

@@ -11,6 +11,8 @@ use crate::local::{self, LocalSource};
 use crate::output::{Transfer, plural, rate, size, visible};
 use crate::values::{mesh_folder, mesh_path};
 
+use super::RATED_BYTES_MIN;
+
 /// Store a file, standard input, or a folder
 ///
 /// The file is encrypted on this machine, coded, and spread over the mesh. The command returns when
@@ -159,7 +161,7 @@ fn tell(context: &Context, reply: &PutReply, seconds: f64, many: bool) -> Result
             output.line(format!("stored {files}, {}{margin}", size(bytes)))?;
         }
     }
-    if seconds > 0.0 && bytes > 0 {
+    if seconds > 0.0 && bytes >= RATED_BYTES_MIN {
         output.note(format!("took {seconds:.2} s, {}", rate(bytes as f64 / seconds)));
     }
     if reply.resumed_bytes > 0 {

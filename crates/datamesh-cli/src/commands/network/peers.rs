@@ -4,7 +4,7 @@ use datamesh_api::{OperationsExt, PeerInfo, PeerState, PeersRequest};
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{Table, ago, rate, size};
+use crate::output::{Table, ago, node_id, rate, size};
 
 /// List the nodes of the mesh
 ///
@@ -48,7 +48,7 @@ fn row(peer: &PeerInfo) -> [String; 9] {
     };
     let free = u128::from(peer.capacity) * u128::from(peer.free_sixteenths.min(16)) / 16;
     [
-        peer.node.to_string(),
+        node_id(&peer.node),
         if peer.local { format!("{state}, here") } else { state.to_owned() },
         peer.domain.clone(),
         peer.operator.clone(),
