@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod fixtures;
+pub mod processes;
 pub mod random;
 pub mod sim;
 

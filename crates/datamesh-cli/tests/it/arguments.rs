@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use crate::mesh::{Done, Mesh, PASSWORD, program};
+use datamesh_testkit::processes::{Done, Mesh, PASSWORD};
+
+use crate::{PROGRAM, program};
 
 /// Every command and its other name.
 const COMMANDS: [(&str, Option<&str>); 16] = [
@@ -133,7 +135,7 @@ fn without_a_terminal_both_ways_to_give_a_password_are_named() {
 
 #[test]
 fn init_writes_its_words_once_for_their_owner_alone() {
-    let mesh = Mesh::empty();
+    let mesh = Mesh::empty(PROGRAM);
     let words = mesh.path("words");
     let text = mesh.text(&words);
     let arguments = ["init", "--non-interactive", "--json", "--words-out", &text];
@@ -158,7 +160,7 @@ fn init_writes_its_words_once_for_their_owner_alone() {
 
 #[test]
 fn passwords_are_taken_from_the_first_line_of_their_file() {
-    let mesh = Mesh::empty();
+    let mesh = Mesh::empty(PROGRAM);
     let init = |home: &str, content: &[u8]| {
         let file = mesh.path(&format!("{home}.password"));
         fs::write(&file, content).unwrap();
@@ -196,7 +198,7 @@ fn a_reader_that_leaves_early_is_no_error() {
 
 #[test]
 fn the_environment_counts_more_than_the_file() {
-    let mesh = Mesh::empty();
+    let mesh = Mesh::empty(PROGRAM);
     mesh.run("home", &["config", "set", "service.storage", "1GiB"]).ok();
     let show = |name: &str, value: &str| -> serde_json::Value {
         let mut command = program();

@@ -7,9 +7,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use datamesh_testkit::fixtures::{TreeShape, noise, tree_of};
+use datamesh_testkit::processes::Done;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::mesh::{Done, program};
+use crate::program;
 
 /// Processes whose command line names the folder.
 fn processes(folder: &Path) -> Vec<String> {

@@ -3,18 +3,13 @@
 use std::io::Write;
 
 use datamesh_testkit::fixtures::{TreeShape, noise, tree_digest, tree_of};
+use datamesh_testkit::processes::Mesh;
 
-use crate::mesh::{Mesh, program};
-
-fn holders(mesh: &Mesh, name: &str) -> Vec<usize> {
-    let info = mesh.run("n0", &["info", "--json", name]).ok().json();
-    let shards = info["segments"][0]["shards"].as_array().unwrap();
-    shards.iter().map(|shard| mesh.number_of(shard["node"].as_str().unwrap())).collect()
-}
+use crate::{PROGRAM, program};
 
 #[test]
 fn a_tree_survives_every_pair_of_a_segments_holders() {
-    let mut mesh = Mesh::of(7);
+    let mut mesh = Mesh::of(PROGRAM, 7);
     let tree = mesh.path("tree");
     std::fs::create_dir(&tree).unwrap();
     tree_of(2, &tree, TreeShape { bytes: 24 << 20, small_files: 300 }).unwrap();
@@ -24,7 +19,7 @@ fn a_tree_survives_every_pair_of_a_segments_holders() {
     std::fs::write(mesh.path("one"), noise(3, 3_000_000)).unwrap();
     let one = mesh.text(&mesh.path("one"));
     mesh.run("n0", &["put", "--", &one, "one"]).ok();
-    let held = holders(&mesh, "one");
+    let held = mesh.holders("one", 0);
     assert_eq!(held.len(), 6);
 
     // Every pair dies; the client's own node, which is also the daemon, only in its last turn.
@@ -48,7 +43,6 @@ fn a_tree_survives_every_pair_of_a_segments_holders() {
             mesh.run("n0", &["get", "--", "one", &dest]).ok();
             assert!(std::fs::read(mesh.path("back")).unwrap() == noise(3, 3_000_000));
             for node in pair {
-                std::fs::remove_file(mesh.path(&format!("n{node}")).join("status.json")).unwrap();
                 mesh.start(node, &[]);
             }
         }
@@ -66,7 +60,7 @@ fn a_tree_survives_every_pair_of_a_segments_holders() {
 
 #[test]
 fn nothing_acknowledged_is_lost_when_every_process_is_killed() {
-    let mut mesh = Mesh::of(7);
+    let mut mesh = Mesh::of(PROGRAM, 7);
     let mut stored = Vec::new();
     for i in 0..10u64 {
         let (name, bytes) = (format!("file {i}"), noise(i, 200_000 + i as usize * 70_000));
@@ -78,7 +72,6 @@ fn nothing_acknowledged_is_lost_when_every_process_is_killed() {
     }
     for node in 0..7 {
         mesh.kill(node);
-        std::fs::remove_file(mesh.path(&format!("n{node}")).join("status.json")).unwrap();
     }
     for node in 0..7 {
         mesh.start(node, &[]);
@@ -98,7 +91,7 @@ fn nothing_acknowledged_is_lost_when_every_process_is_killed() {
 
 #[test]
 fn a_put_that_is_killed_leaves_the_old_version_and_can_be_repeated() {
-    let mesh = Mesh::of(7);
+    let mesh = Mesh::of(PROGRAM, 7);
     let path = mesh.path("big");
     let old = noise(1, 1_000_000);
     std::fs::write(&path, &old).unwrap();
@@ -132,7 +125,7 @@ fn a_put_that_is_killed_leaves_the_old_version_and_can_be_repeated() {
 
 #[test]
 fn with_too_few_nodes_nothing_is_acknowledged() {
-    let mut mesh = Mesh::of(7);
+    let mut mesh = Mesh::of(PROGRAM, 7);
     for node in [1, 2] {
         mesh.kill(node);
     }

@@ -8,6 +8,15 @@
 mod arguments;
 mod demo;
 mod losses;
-mod mesh;
 mod transfers;
 mod wrong_use;
+
+use std::path::Path;
+use std::process::Command;
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_datamesh");
+
+fn program() -> Command {
+    datamesh_testkit::processes::command(Path::new(PROGRAM))
+}

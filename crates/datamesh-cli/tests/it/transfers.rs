@@ -7,13 +7,14 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use datamesh_testkit::fixtures::{TreeShape, noise, tree_digest, tree_of};
+use datamesh_testkit::processes::{Done, Mesh};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::mesh::{Done, Mesh};
+use crate::PROGRAM;
 
 #[test]
 fn files_go_in_and_out_the_same_with_and_without_a_daemon() {
-    let mut mesh = Mesh::of(7);
+    let mut mesh = Mesh::of(PROGRAM, 7);
     // A home with an account alone: its commands do everything in their own process.
     let ticket = mesh.run("n0", &["invite", "--account-only"]).ok().out.trim().to_owned();
     mesh.init("client");
@@ -88,7 +89,7 @@ fn files_go_in_and_out_the_same_with_and_without_a_daemon() {
 
 #[test]
 fn versions_ranges_and_streams() {
-    let mesh = Mesh::of(6);
+    let mesh = Mesh::of(PROGRAM, 6);
     let (first, second) = (noise(1, 300_000), noise(2, 5_000_000));
     let file = mesh.path("file");
     let source = mesh.text(&file);
@@ -176,7 +177,7 @@ fn versions_ranges_and_streams() {
 
 #[test]
 fn an_interrupted_get_leaves_nothing_behind() {
-    let mesh = Mesh::of(6);
+    let mesh = Mesh::of(PROGRAM, 6);
     let bytes = noise(7, 60_000_000);
     mesh.pipe("n0", &["put", "--", "-", "large"], &bytes).ok();
     let dest = mesh.path("dest");
@@ -215,7 +216,7 @@ fn a_full_disk_fails_the_get_and_leaves_nothing_behind() {
         command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
         command
     };
-    let mesh = Mesh::of(6);
+    let mesh = Mesh::of(PROGRAM, 6);
     let folder = mesh.path("small");
     fs::create_dir(&folder).unwrap();
     let mount = "mount -t tmpfs -o size=1m none \"$DEST\"";
@@ -234,7 +235,7 @@ fn a_full_disk_fails_the_get_and_leaves_nothing_behind() {
     );
     let output = inside(&script)
         .env("DEST", &folder)
-        .env("PROGRAM", env!("CARGO_BIN_EXE_datamesh"))
+        .env("PROGRAM", PROGRAM)
         .env("HOME_OF", mesh.path("n0"))
         .env("DATAMESH_PASSWORD_FILE", mesh.path("password"))
         .output()

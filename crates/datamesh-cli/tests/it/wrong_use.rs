@@ -3,12 +3,13 @@
 use std::fs;
 
 use datamesh_testkit::fixtures::noise;
+use datamesh_testkit::processes::Mesh;
 
-use crate::mesh::{Mesh, program};
+use crate::{PROGRAM, program};
 
 #[test]
 fn a_home_with_nothing_says_what_to_do() {
-    let mesh = Mesh::empty();
+    let mesh = Mesh::empty(PROGRAM);
     for arguments in [&["list"][..], &["service"], &["put", "--", "/etc/hosts"], &["invite"]] {
         let done = mesh.run("blank", arguments).code(2);
         assert!(done.err.contains("hint:"), "{arguments:?}: {}", done.err);
@@ -19,7 +20,7 @@ fn a_home_with_nothing_says_what_to_do() {
 
 #[test]
 fn settings_are_checked_and_the_nearest_key_is_named() {
-    let mesh = Mesh::empty();
+    let mesh = Mesh::empty(PROGRAM);
     mesh.run("home", &["config", "set", "membership.offline_after", "2m"]).ok();
     let shown = mesh.run("home", &["config", "get", "membership.offline_after"]).ok();
     assert!(shown.out.contains("2m"), "{}", shown.out);
@@ -33,7 +34,7 @@ fn settings_are_checked_and_the_nearest_key_is_named() {
 
 #[test]
 fn a_mesh_of_one_node_refuses_a_put_unless_it_is_allowed() {
-    let mut mesh = Mesh::empty();
+    let mut mesh = Mesh::empty(PROGRAM);
     mesh.init("n0");
     mesh.run("n0", &["init", "--non-interactive", "--words-out", "/dev/null"]).code(2);
     mesh.start(0, &[]);
@@ -88,7 +89,7 @@ fn a_mesh_of_one_node_refuses_a_put_unless_it_is_allowed() {
 
 #[test]
 fn a_wrong_password_and_damaged_files_are_told_apart_and_change_nothing() {
-    let mut mesh = Mesh::empty();
+    let mut mesh = Mesh::empty(PROGRAM);
     mesh.init("n0");
     mesh.start(0, &[]);
     let file = mesh.path("file");
