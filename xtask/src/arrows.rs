@@ -29,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("datamesh-cli", &["core", "api", "node"]),
     ("datamesh-testkit", &["*"]),
+    ("datamesh-bench", &["*"]),
     ("xtask", &[]),
 ];
 
@@ -40,13 +41,14 @@ const NEVER_REACH: &[(&str, &str, &str)] = &[
 ];
 
 /// Dependencies (a name, or a prefix that ends in `*`), the only crates that may have them, and
-/// why. Nobody but tests may use the test kit, so its list is empty.
+/// why.
 const FENCES: &[(&str, &[&str], &str)] = &[
     ("rusqlite", &["datamesh-catalog"], "only the catalog contains SQL"),
     ("libp2p*", &["datamesh-net"], "only net knows libp2p"),
-    ("clap*", &["datamesh-cli", "xtask"], "only the command line parses arguments"),
-    ("aws-lc-rs", &["datamesh-crypto", "datamesh-net"], "secrets live in crypto; net needs TLS"),
-    ("datamesh-testkit", &[], "the test kit is a dev-dependency only"),
+    ("clap*", &["datamesh-cli", "datamesh-bench"], "only programs parse arguments"),
+    ("aws-lc-rs", &["datamesh-crypto", "datamesh-net", "datamesh-bench"], "secrets live in crypto"),
+    ("datamesh-testkit", &["datamesh-bench"], "the test kit is a dev-dependency only"),
+    ("datamesh-bench", &[], "measurements are no part of the product"),
 ];
 
 /// Dependencies that one crate must not have, and why.
@@ -69,7 +71,7 @@ const WORDS: &[(&str, Where, &str)] = &[
 ];
 
 /// Crates that print.
-const PRINTERS: &[&str] = &["datamesh-cli", "xtask"];
+const PRINTERS: &[&str] = &["datamesh-cli", "datamesh-bench", "xtask"];
 
 /// Where a word is refused.
 enum Where {

@@ -125,7 +125,7 @@ use stored::Stored;
 pub struct SliceDone {
     /// Its place in the content, from 0.
     pub number: u32,
-    /// Hash of its plaintext, to be compared before it is skipped.
+    /// Hash of the content's plaintext up to its end, to be compared before it is skipped.
     pub hash: Hash,
     /// What the writer needs to name the slice in the manifest, sealed by the writer; at most
     /// [`SEALED_BYTES_MAX`].

@@ -4,6 +4,7 @@ pub mod disk;
 pub mod fixtures;
 pub mod processes;
 pub mod random;
+#[cfg(feature = "sim")]
 pub mod sim;
 
 pub use disk::FaultyDisk;

@@ -29,6 +29,27 @@ pub struct Mesh {
     folder: tempfile::TempDir,
 }
 
+/// One home of a mesh; it says nothing about whether the mesh is still there.
+#[derive(Debug, Clone)]
+pub struct Home {
+    program: PathBuf,
+    path: PathBuf,
+    password: PathBuf,
+}
+
+impl Home {
+    /// A command in this home, which may still be changed.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = command(&self.program);
+        command
+            .arg("--home")
+            .arg(&self.path)
+            .args(arguments)
+            .env("DATAMESH_PASSWORD_FILE", &self.password);
+        command
+    }
+}
+
 /// What a command wrote and returned.
 #[derive(Debug)]
 pub struct Done {
@@ -138,15 +159,15 @@ impl Mesh {
         self.run(home, &["init", "--non-interactive", "--words-out", words]).ok();
     }
 
+    /// A home of the mesh, for use on another thread.
+    pub fn home(&self, name: &str) -> Home {
+        let (program, password) = (self.program.clone(), self.path("password"));
+        Home { program, path: self.path(name), password }
+    }
+
     /// A command in a home, which may still be changed.
     pub fn command(&self, home: &str, arguments: &[&str]) -> Command {
-        let mut command = command(&self.program);
-        command
-            .arg("--home")
-            .arg(self.path(home))
-            .args(arguments)
-            .env("DATAMESH_PASSWORD_FILE", self.path("password"));
-        command
+        self.home(home).command(arguments)
     }
 
     /// Runs a command in a home to its end.

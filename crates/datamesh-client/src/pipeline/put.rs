@@ -116,9 +116,17 @@ struct Member {
     key: Secret,
 }
 
+/// Where a slice is noted when it is stored.
+struct Noted {
+    transfer: [u8; 16],
+    /// BLAKE3 of the file's plaintext from its beginning to the end of the slice. The hash of the
+    /// slice alone would cost a second pass over every byte.
+    hash: Hash,
+}
+
 /// A segment to be made.
 enum Job {
-    Lone { file: usize, number: u32, plain: Buffer, plain_length: u32, journal: Option<[u8; 16]> },
+    Lone { file: usize, number: u32, plain: Buffer, plain_length: u32, journal: Option<Noted> },
     Packed { ciphertext: Vec<u8>, members: Vec<Member> },
 }
 
@@ -255,20 +263,21 @@ impl PutRun<'_> {
                     if earlier.is_none() {
                         earlier = Some(self.begin_transfer(file).await);
                     }
-                    hasher.update(&plain[..filled]);
                     let next = self.client.pool.take(SEGMENT_PLAIN);
                     let full = std::mem::replace(&mut plain, next);
-                    self.lone(file, number, full, filled, earlier.as_ref()).await?;
+                    let so_far = Hash(*hasher.finalize().as_bytes());
+                    self.lone(file, number, (full, filled), so_far, earlier.as_ref()).await?;
                     number += 1;
                     filled = 0;
                 }
                 let count = rest.len().min(SEGMENT_PLAIN - filled);
                 plain[filled..filled + count].copy_from_slice(&rest[..count]);
+                // While the bytes are in the cache.
+                hasher.update(&rest[..count]);
                 filled += count;
                 rest = &rest[count..];
             }
         }
-        hasher.update(&plain[..filled]);
         let hash = Hash(*hasher.finalize().as_bytes());
         let is_folder =
             self.open.get(&file).is_some_and(|open| open.head.kind == EntryKind::Folder);
@@ -295,7 +304,7 @@ impl PutRun<'_> {
                 let next = self.client.pool.take(SEGMENT_PLAIN);
                 let mut full = std::mem::replace(&mut plain, next);
                 full.shorten(length);
-                self.lone(file, number, full, filled, earlier.as_ref()).await?;
+                self.lone(file, number, (full, filled), hash, earlier.as_ref()).await?;
                 number += 1;
                 filled = 0;
                 padded -= length;
@@ -360,18 +369,19 @@ impl PutRun<'_> {
         earlier
     }
 
-    /// Makes a slice with a segment of its own, unless an earlier transfer stored the same bytes.
+    /// Makes a slice with a segment of its own, unless an earlier transfer stored the same bytes:
+    /// those of the file up to the end of the slice have the hash `so_far`.
     async fn lone(
         &mut self,
         file: usize,
         number: u32,
-        plain: Buffer,
-        filled: usize,
+        (plain, filled): (Buffer, usize),
+        so_far: Hash,
         earlier: Option<&BTreeMap<u32, SliceDone>>,
     ) -> Result<(), ClientError> {
-        let journal = self.open.get(&file).and_then(|open| open.transfer);
+        let transfer = self.open.get(&file).and_then(|open| open.transfer);
         if let Some(done) = earlier.and_then(|earlier| earlier.get(&number))
-            && done.hash == Hash::of(&plain)
+            && done.hash == so_far
             && let Some(slice) = self.stored_slice(done)
             && slice.plain_length as usize == filled
         {
@@ -381,6 +391,7 @@ impl PutRun<'_> {
             }
             return Ok(());
         }
+        let journal = transfer.map(|transfer| Noted { transfer, hash: so_far });
         let plain_length = filled as u32;
         self.start(Job::Lone { file, number, plain, plain_length, journal }).await
     }
@@ -710,7 +721,7 @@ impl Job {
         match self {
             Self::Lone { file, number, plain, plain_length, journal } => {
                 let (write, sealed) = forge.lone(scheme, &plain)?;
-                let journal = journal.map(|transfer| (transfer, number, Hash::of(&plain)));
+                let journal = journal.map(|noted| (noted.transfer, number, noted.hash));
                 let slices = vec![(file, number, slice_of(sealed, plain_length))];
                 Ok(Made { write, slices, journal })
             }
