@@ -71,23 +71,22 @@ const POOLED_MAX: usize = 16;
 const POOLED_BYTES_MIN: usize = 32 * 1024;
 
 impl ReadPool {
-    /// A buffer of exactly `length` bytes with any contents.
+    /// A buffer of exactly `length` bytes with any contents. Where it is worth keeping it begins at
+    /// an [aligned](ALIGNMENT) address, so that it can be read into past the page cache.
     pub(crate) fn take(&self, length: usize) -> PooledBuffer {
-        let pooled = (length >= POOLED_BYTES_MIN).then(|| {
+        if length < POOLED_BYTES_MIN {
+            return PooledBuffer { memory: vec![0; length], start: 0, length, pool: self.clone() };
+        }
+        let whole = length.next_multiple_of(POOLED_BYTES_MIN) + ALIGNMENT;
+        let pooled = {
             let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             // A buffer far too large would stay tied up under a few bytes.
-            let fits = length..=2 * length.next_multiple_of(POOLED_BYTES_MIN);
-            let fitting = free.iter().rposition(|buffer| fits.contains(&buffer.len()));
+            let fitting = free.iter().rposition(|buffer| (whole..=2 * whole).contains(&buffer.len()));
             fitting.map(|at| free.swap_remove(at))
-        });
-        let memory = match pooled.flatten() {
-            Some(memory) => memory,
-            None if length >= POOLED_BYTES_MIN => {
-                vec![0; length.next_multiple_of(POOLED_BYTES_MIN)]
-            }
-            None => vec![0; length],
         };
-        PooledBuffer { memory, length, pool: self.clone() }
+        let memory = pooled.unwrap_or_else(|| vec![0; whole]);
+        let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        PooledBuffer { memory, start, length, pool: self.clone() }
     }
 }
 
@@ -95,13 +94,21 @@ impl ReadPool {
 #[derive(Debug)]
 pub(crate) struct PooledBuffer {
     memory: Vec<u8>,
+    start: usize,
     length: usize,
     pool: ReadPool,
 }
 
 impl PooledBuffer {
     pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
-        &mut self.memory[..self.length]
+        &mut self.memory[self.start..self.start + self.length]
+    }
+
+    /// Leaves of the contents `length` bytes from `from` on.
+    pub(crate) fn cut(&mut self, from: usize, length: usize) {
+        let from = from.min(self.length);
+        self.start += from;
+        self.length = length.min(self.length - from);
     }
 
     /// The contents, to share without copying.
@@ -112,7 +119,7 @@ impl PooledBuffer {
 
 impl AsRef<[u8]> for PooledBuffer {
     fn as_ref(&self) -> &[u8] {
-        &self.memory[..self.length]
+        &self.memory[self.start..self.start + self.length]
     }
 }
 
@@ -157,9 +164,14 @@ mod tests {
         assert_eq!(pool.0.lock().map(|free| free.len()).ok(), Some(0));
         drop(part);
         assert_eq!(pool.0.lock().map(|free| free.len()).ok(), Some(1));
-        let again = pool.take(70_000);
-        assert_eq!((again.memory.len(), again.as_ref().len()), (131_072, 70_000));
+        let mut again = pool.take(70_000);
+        assert_eq!((again.memory.len(), again.as_ref().len()), (131_072 + ALIGNMENT, 70_000));
+        assert_eq!(again.as_ref().as_ptr().align_offset(ALIGNMENT), 0);
+        again.as_mut_slice()[100..103].copy_from_slice(b"abc");
+        again.cut(100, 2);
+        assert_eq!(again.as_ref(), b"ab");
         drop(again);
-        assert_eq!(pool.take(32_768).memory.len(), 32_768, "far too large a buffer is left alone");
+        let small = pool.take(32_768);
+        assert_eq!(small.memory.len(), 32_768 + ALIGNMENT, "far too large a buffer is left alone");
     }
 }

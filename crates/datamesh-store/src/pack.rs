@@ -1,7 +1,7 @@
 //! Names of packs, and reading and checking one record of a pack.
 
 use crate::buffer::{PooledBuffer, ReadPool};
-use crate::disk::DiskFile;
+use crate::disk::{ALIGNMENT, DiskFile};
 use crate::error::Damage;
 use crate::record::{HASHED_BYTES_MAX, HEADER_BYTES, Header, Kind, RecordKey, Row};
 
@@ -88,8 +88,16 @@ impl Expected {
         key: &RecordKey,
         pool: &ReadPool,
     ) -> Result<PooledBuffer, Damage> {
-        let mut buffer = pool.take(HEADER_BYTES + self.length as usize);
-        read_exact(file, self.offset, buffer.as_mut_slice())?;
+        // All of the blocks that it touches, so that they can be read past the page cache.
+        let length = HEADER_BYTES + self.length as usize;
+        let before = (self.offset % ALIGNMENT as u64) as usize;
+        let mut buffer = pool.take((before + length).next_multiple_of(ALIGNMENT));
+        match file.read_at(self.offset - before as u64, buffer.as_mut_slice()) {
+            Ok(count) if count >= before + length => {}
+            Ok(_) => return Err(Damage::Missing),
+            Err(_) => return Err(Damage::Unreadable),
+        }
+        buffer.cut(before, length);
         self.check(key, buffer.as_ref())?;
         Ok(buffer)
     }
