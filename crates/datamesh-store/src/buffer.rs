@@ -81,7 +81,8 @@ impl ReadPool {
         let pooled = {
             let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             // A buffer far too large would stay tied up under a few bytes.
-            let fitting = free.iter().rposition(|buffer| (whole..=2 * whole).contains(&buffer.len()));
+            let fitting =
+                free.iter().rposition(|buffer| (whole..=2 * whole).contains(&buffer.len()));
             fitting.map(|at| free.swap_remove(at))
         };
         let memory = pooled.unwrap_or_else(|| vec![0; whole]);

@@ -18,6 +18,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
+use super::content::{Content, LARGE_BYTES_MIN};
 use super::reason;
 use super::sink::Told;
 
@@ -81,9 +82,8 @@ struct Part {
     folder: Arc<OwnedFd>,
     temporary: OsString,
     name: OsString,
-    file: File,
+    content: Content,
     head: EntryHead,
-    written: u64,
     kept: bool,
 }
 
@@ -216,8 +216,7 @@ impl Writer {
                 Err(error) => Err(Failure::All(format!("the output fails: {}", reason(&error)))),
             },
             (Some(Open::File(part)), _) => {
-                part.written += bytes.len() as u64;
-                let written = part.file.write_all(bytes);
+                let written = part.content.write(bytes);
                 written.map_err(|error| Failure::io("it cannot be written", &error))
             }
             _ => Ok(()),
@@ -305,16 +304,10 @@ fn part(
         let temporary = OsString::from(format!(".{kept}.{}-{count}.part", std::process::id()));
         match rustix::fs::openat(&*folder, &temporary, flags, Mode::from_raw_mode(mode)) {
             Ok(file) => {
-                let file = File::from(file);
-                return Ok(Open::File(Part {
-                    folder,
-                    temporary,
-                    name,
-                    file,
-                    head,
-                    written: 0,
-                    kept: false,
-                }));
+                let content = Content::cached(File::from(file));
+                let mut part = Part { folder, temporary, name, content, head, kept: false };
+                part.enlarge()?;
+                return Ok(Open::File(part));
             }
             Err(Errno::EXIST) => {}
             Err(error) => return Err(Failure::of("the file cannot be made", error)),
@@ -343,15 +336,33 @@ fn restore(opened: &impl std::os::fd::AsFd, head: &EntryHead) -> Result<(), Fail
 }
 
 impl Part {
+    /// Prepares for a large file, if it is to be one.
+    fn enlarge(&mut self) -> Result<(), Failure> {
+        let Some(size) = self.head.size.filter(|size| *size >= LARGE_BYTES_MIN) else {
+            return Ok(());
+        };
+        let failed = |error| Failure::io("it cannot be written", &error);
+        let file = self.content.file().try_clone().map_err(failed)?;
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let reopen = |more| {
+            rustix::fs::openat(&*self.folder, &self.temporary, flags | more, Mode::empty())
+                .map(File::from)
+        };
+        self.content = Content::large(file, size, reopen).map_err(failed)?;
+        Ok(())
+    }
+
     /// Gives the file its name.
     fn keep(mut self) -> Result<(), Failure> {
         if let Some(size) = self.head.size
-            && size != self.written
+            && size != self.content.length()
         {
-            let text = format!("{} bytes arrived of {size}", self.written);
+            let text = format!("{} bytes arrived of {size}", self.content.length());
             return Err(Failure::Entry(text));
         }
-        restore(&self.file, &self.head)?;
+        let finished = self.content.finish();
+        finished.map_err(|error| Failure::io("it cannot be written", &error))?;
+        restore(self.content.file(), &self.head)?;
         rustix::fs::renameat(&*self.folder, &self.temporary, &*self.folder, &self.name)
             .map_err(|error| Failure::of("it cannot be given its name", error))?;
         self.kept = true;

@@ -227,3 +227,33 @@ fn destinations_that_cannot_be_are_refused_before_anything_is_fetched() {
     assert_eq!(refused(&dest.join("file/below")), ErrorKind::Failed);
     assert!(LocalSink::open(Target::Tree(dest.join("file"))).is_err());
 }
+
+#[tokio::test]
+async fn a_large_file_is_the_same_past_the_cache_as_through_it() {
+    use crate::local::content::LARGE_BYTES_MIN;
+    let (_folder, dest, _) = places();
+    let bytes: Vec<u8> = (0..LARGE_BYTES_MIN + 5_000_001).map(|i| (i * 31 / 7) as u8).collect();
+    let bytes = Bytes::from(bytes);
+    // Blocks begin at multiples of 4 MiB: ends before, at and behind one.
+    for length in [LARGE_BYTES_MIN, LARGE_BYTES_MIN + 1, LARGE_BYTES_MIN + 4_999_999] {
+        let file = dest.join("large");
+        let mut sink = LocalSink::open(Target::Path(file.clone())).unwrap();
+        sink.begin(head("large", Some(length))).await.unwrap();
+        let mut rest = bytes.slice(..length as usize);
+        let mut step = 1;
+        while !rest.is_empty() {
+            sink.write(rest.split_to(step.min(rest.len()))).await.unwrap();
+            step = (step * 3) % 262_143 + 1;
+        }
+        sink.end(None).await.unwrap();
+        assert!(sink.finish().await.unwrap().failed.is_empty());
+        assert!(fs::read(&file).unwrap() == bytes[..length as usize], "{length}");
+    }
+    // One that ends early is no file, however much room was reserved for it.
+    let mut sink = LocalSink::open(Target::Path(dest.join("short"))).unwrap();
+    sink.begin(head("short", Some(LARGE_BYTES_MIN))).await.unwrap();
+    sink.write(bytes.slice(..5_000_000)).await.unwrap();
+    sink.end(None).await.unwrap();
+    assert_eq!(failed(&sink.finish().await.unwrap()), ["short"]);
+    assert_eq!(listed(&dest), ["large"]);
+}
