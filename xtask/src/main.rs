@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "chores run once, on the real clock")]
 
 mod arrows;
+mod bench;
 mod demo;
 mod deny;
 mod finding;
@@ -25,6 +26,8 @@ usage: cargo xtask <chore>
 
   test      format, arrows, tidiness, lints, dependencies, then all tests
   demo      build the release binary and run `datamesh demo`; further words go to it
+  bench     measure the machine's limits, the parts and the whole; --help tells how
+  torture   run it long and hard with real processes; --help tells how
   arrows    check which crate uses which, and the walls between them
   tidy      look for forgotten files, markers, paths of one machine, and the like
 ";
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let outcome = match (chore.as_str(), rest.as_slice()) {
         ("test", []) => test::run(&root),
         ("demo", args) => demo::run(&root, args),
+        ("bench" | "torture", args) => bench::run(&root, &chore, args),
         ("arrows", []) => finding::report("arrows", arrows::check(&root)),
         ("tidy", []) => finding::report("tidy", tidy::check(&root)),
         ("" | "help" | "-h" | "--help", []) => {

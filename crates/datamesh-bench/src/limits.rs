@@ -58,6 +58,40 @@ pub(crate) fn measure(folder: &Path, report: &mut Report) {
     ] {
         disk(folder, block, name, report);
     }
+    cached(folder, report);
+    small_files(folder, report);
+}
+
+/// A large file written through the page cache: what a get costs on top of everything else where
+/// the disk is too slow to be written directly. Where memory is lent to this machine by another,
+/// each fresh page may cost more than all else.
+fn cached(folder: &Path, report: &mut Report) {
+    let mut file = tempfile::tempfile_in(folder).unwrap();
+    let block = vec![0x5A; MIB / 4];
+    let meter = Meter::own();
+    for _ in 0..4096 {
+        file.write_all(&block).unwrap();
+    }
+    let (seconds, cpu) = meter.read(own_seconds());
+    let total = (4096 * block.len()) as f64;
+    let row = Row::of("file system: 1 GiB through the page cache");
+    report.row(&row.with(total / 1e6 / seconds, "MB/s").with(cpu * 1e9 / total, "CPU s/GB"));
+}
+
+/// Small files made under a temporary name and renamed, as a get does it.
+fn small_files(folder: &Path, report: &mut Report) {
+    let folder = tempfile::Builder::new().prefix("datamesh-bench-").tempdir_in(folder).unwrap();
+    let block = vec![0x5A; 64 * 1024];
+    let meter = Meter::own();
+    for i in 0..1000 {
+        let (part, name) = (folder.path().join(".part"), folder.path().join(format!("{i}")));
+        std::fs::write(&part, &block).unwrap();
+        std::fs::rename(&part, &name).unwrap();
+    }
+    let (seconds, cpu) = meter.read(own_seconds());
+    let total = (1000 * block.len()) as f64;
+    let row = Row::of("file system: 1000 files of 64 KiB").with(total / 1e6 / seconds, "MB/s");
+    report.row(&row.with(1000.0 / seconds, "files/s").with(cpu * 1e9 / total, "CPU s/GB"));
 }
 
 /// One connection over loopback, 1 MiB at once.

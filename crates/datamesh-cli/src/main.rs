@@ -19,7 +19,7 @@ use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::Args;
+use crate::args::{Args, Command};
 use crate::context::Context;
 use crate::error::{Stop, failed, usage};
 
@@ -56,34 +56,41 @@ fn run(args: Args) -> ExitCode {
     let json = args.global.wants_json();
     let usual = if args.command.handles_signals() { "info" } else { "warn" };
     log(args.global.log_level(usual));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads.min(TASK_THREADS_MAX))
-        .enable_all()
-        .build();
-    let runtime = match runtime {
+    let context = match Context::new(args.global) {
+        Ok(context) => context,
+        Err(error) => {
+            output::report(&error, json);
+            return ExitCode::from(error.kind.exit_code());
+        }
+    };
+    let runtime = match runtime(&args.command, &context) {
         Ok(runtime) => runtime,
         Err(error) => {
             output::report(&failed(format!("the runtime cannot be started: {error}")), json);
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(command(args, json));
+    let code = runtime.block_on(run_command(args.command, &context, json));
     runtime.shutdown_timeout(END_PATIENCE);
     ExitCode::from(code)
 }
 
-async fn command(args: Args, json: bool) -> u8 {
-    let context = match Context::new(args.global) {
-        Ok(context) => context,
-        Err(error) => {
-            output::report(&error, json);
-            return error.kind.exit_code();
-        }
-    };
+/// A thread for a command that only talks to a daemon, several where the work is done here.
+fn runtime(command: &Command, context: &Context) -> std::io::Result<tokio::runtime::Runtime> {
+    if !command.handles_signals() && datamesh_node::is_served(&context.home) {
+        return tokio::runtime::Builder::new_current_thread().enable_all().build();
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.min(TASK_THREADS_MAX))
+        .enable_all()
+        .build()
+}
+
+async fn run_command(command: Command, context: &Context, json: bool) -> u8 {
     // Before anything is asked of a person: a signal that ends the process in the middle of a prompt
     // would leave the terminal without its echo.
-    let ends_itself = args.command.handles_signals();
+    let ends_itself = command.handles_signals();
     let caught = if ends_itself {
         signal(SignalKind::interrupt()).map(|_| None)
     } else {
@@ -97,7 +104,7 @@ async fn command(args: Args, json: bool) -> u8 {
         }
     };
     let done = tokio::select! {
-        done = args.command.run(&context) => done,
+        done = command.run(context) => done,
         code = interrupted => {
             output::to_stderr("interrupted");
             return code;

@@ -20,6 +20,12 @@ pub enum ClientError {
         /// Domains of members that are not gone.
         domains: usize,
     },
+    /// Nothing is stored below a folder.
+    #[error("there is nothing below \"{}\"", .folder.as_ref().map_or("", |folder| folder.as_str()))]
+    NothingBelow {
+        /// The folder; nothing for all files.
+        folder: Option<MeshPath>,
+    },
     /// No node is known at all.
     #[error("no node of the mesh is known or can be reached")]
     NoNodes,

@@ -4,6 +4,7 @@ use datamesh_catalog::{Append, Entry, Named, Version};
 use datamesh_core::catalog::{Change, Delete, Put};
 use datamesh_core::{MeshPath, NodeId, Scheme, SegmentId, VersionId, seam};
 
+use crate::below::Below;
 use crate::client::Client;
 use crate::error::ClientError;
 
@@ -107,6 +108,28 @@ impl Client {
         })
         .await?;
         Ok(paths)
+    }
+
+    /// Marks everything below a folder as deleted, all files where there is none, page by page.
+    ///
+    /// # Errors
+    /// [`ClientError::NothingBelow`]; after an error the pages before stay deleted.
+    pub async fn remove_below(
+        &self,
+        folder: Option<MeshPath>,
+    ) -> Result<Vec<MeshPath>, ClientError> {
+        let mut below = Below::new(self, folder);
+        let mut removed = Vec::new();
+        let mut page = below.page().await?;
+        while !page.is_empty() {
+            for batch in page.chunks(datamesh_catalog::OPERATIONS_MAX) {
+                let names: Vec<String> =
+                    batch.iter().map(|put| String::from(put.path.clone())).collect();
+                removed.extend(self.remove(&names).await?);
+            }
+            page = below.page().await?;
+        }
+        Ok(removed)
     }
 
     /// Asks every member where the segments of a version are.

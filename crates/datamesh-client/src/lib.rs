@@ -4,6 +4,7 @@
 //! Until the catalog is kept on the mesh, the local [`AccountDb`](datamesh_catalog::AccountDb) is
 //! the only catalog, and its synced transaction is the commit point of every put.
 
+mod below;
 mod client;
 mod error;
 mod files;
@@ -12,4 +13,4 @@ mod pipeline;
 pub use client::{Client, ClientParts, Progress, ProgressFn};
 pub use error::ClientError;
 pub use files::{SegmentPlacement, VersionInfo};
-pub use pipeline::{EntryFailure, GetItem, GetReport, PutOptions, PutReport, StoredEntry};
+pub use pipeline::{EntryFailure, GetItem, GetReport, PutOptions, PutReport, StoredEntry, Wanted};

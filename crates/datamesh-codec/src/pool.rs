@@ -6,8 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-/// Keeps up to a number of buffers for reuse. Buffers of several sizes may share a pool; one that
-/// is too small grows.
+/// Smaller buffers are left to the allocator, which serves them well: kept here, one would be given
+/// to who asks for a large one, or a large one be tied up under a few bytes.
+const POOLED_BYTES_MIN: usize = 256 * 1024;
+
+/// Keeps up to a number of large buffers for reuse. Buffers of several sizes may share a pool; one
+/// that is too small is replaced.
 #[derive(Debug, Clone)]
 pub struct Pool {
     shelf: Arc<Shelf>,
@@ -27,6 +31,9 @@ impl Pool {
 
     /// A buffer of exactly `length` bytes. Its content is whatever its last user left.
     pub fn take(&self, length: usize) -> Buffer {
+        if length < POOLED_BYTES_MIN {
+            return Buffer { bytes: vec![0; length], length, shelf: Arc::clone(&self.shelf) };
+        }
         let kept = self.shelf.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut bytes = kept.unwrap_or_default();
         if bytes.len() < length {
@@ -78,6 +85,9 @@ impl DerefMut for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        if self.bytes.len() < POOLED_BYTES_MIN {
+            return;
+        }
         let mut free = self.shelf.free.lock().unwrap_or_else(PoisonError::into_inner);
         if free.len() < self.shelf.kept_max {
             free.push(std::mem::take(&mut self.bytes));

@@ -81,22 +81,18 @@ impl Sealer {
         (Self { key: aead_key(&secret), next: 0 }, secret)
     }
 
-    /// Seals the next frame in place: plaintext, then [`TAG_BYTES`] of room for the tag.
+    /// Seals `plain` as the next frame into `frame`, which is [`TAG_BYTES`] longer.
     ///
     /// # Errors
-    /// [`FrameError`] where there is no room for the tag or the slice has too many frames.
-    pub fn seal(&mut self, last: bool, frame: &mut [u8]) -> Result<(), FrameError> {
+    /// [`FrameError`] where the lengths do not fit or the slice has too many frames.
+    pub fn seal(&mut self, last: bool, plain: &[u8], frame: &mut [u8]) -> Result<(), FrameError> {
         let number = self.next;
         let wrong = FrameError { number };
         self.next = number.checked_add(1).ok_or(wrong)?;
         let length = frame.len().checked_sub(TAG_BYTES).ok_or(wrong)?;
-        let (plain, room) = frame.split_at_mut(length);
-        let tag = self
-            .key
-            .seal_in_place_separate_tag(nonce(number), aad(number, last), plain)
-            .map_err(|_| wrong)?;
-        room.copy_from_slice(tag.as_ref());
-        Ok(())
+        let (sealed, tag) = frame.split_at_mut(length);
+        let (nonce, aad) = (nonce(number), aad(number, last));
+        self.key.seal_out_of_place_scatter(nonce, aad, plain, sealed, &[], tag).map_err(|_| wrong)
     }
 }
 

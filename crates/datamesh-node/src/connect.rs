@@ -6,10 +6,16 @@ use datamesh_api::{OperationError, Operations};
 use tokio::sync::OnceCell;
 
 use crate::account::{self, PasswordSource};
-use crate::home::Home;
+use crate::home::{Home, Status, read_status};
 use crate::local::Remote;
 use crate::mesh::{self, InviteLedger};
 use crate::operations::{HomeOperations, Shared};
+
+/// Whether a daemon answers for this home now, so that commands only pass bytes on.
+pub fn is_served(home: &Home) -> bool {
+    let connect = |status: Status| std::os::unix::net::UnixStream::connect(status.socket);
+    read_status(home).is_some_and(|status| connect(status).is_ok())
+}
 
 /// The operations of a home: of its daemon where one runs, else in this process. `password` is
 /// asked only when a keystore must be opened.

@@ -21,7 +21,9 @@ pub(crate) fn client_error(error: &ClientError) -> OperationError {
         ClientError::Read(ReadError::NotFound { .. } | ReadError::TooFew { .. }) => {
             made(ErrorKind::Network).hint("see which nodes answer with: datamesh peers")
         }
-        ClientError::NotFound { .. } | ClientError::NoVersion { .. } => made(ErrorKind::NotFound),
+        ClientError::NotFound { .. }
+        | ClientError::NoVersion { .. }
+        | ClientError::NothingBelow { .. } => made(ErrorKind::NotFound),
         ClientError::Deleted { name } => {
             made(ErrorKind::NotFound).hint(format!("see them with: datamesh versions -- '{name}'"))
         }

@@ -23,7 +23,7 @@ mod system;
 mod workers;
 
 pub use account::{CreatedAccount, PasswordSource, init_account};
-pub use connect::connect;
+pub use connect::{connect, is_served};
 pub use doctor::doctor;
 pub use home::{Home, Status, read_status};
 pub use service::{ServiceOptions, run_service};

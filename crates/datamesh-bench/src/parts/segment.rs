@@ -26,15 +26,16 @@ pub(super) fn measure(report: &mut Report) {
     let layout = Layout { scheme: Scheme::FOUR_TWO, cell: FRAME, length: SEGMENT };
     let mut buffer: Vec<u8> = (0..layout.buffer_length()).map(|i| (i * 31 / 7) as u8).collect();
     let frames = SEGMENT / FRAME;
+    let text = vec![0x5A; FRAME - TAG_BYTES];
     repeat("seal", SEGMENT, report, || {
         let (mut sealer, _) = Sealer::draw(&Fixed);
         for (number, frame) in buffer[..SEGMENT].chunks_exact_mut(FRAME).enumerate() {
-            sealer.seal(number + 1 == frames, frame).unwrap();
+            sealer.seal(number + 1 == frames, &text, frame).unwrap();
         }
     });
     let (mut sealer, key) = Sealer::draw(&Fixed);
     for (number, frame) in buffer[..SEGMENT].chunks_exact_mut(FRAME).enumerate() {
-        sealer.seal(number + 1 == frames, frame).unwrap();
+        sealer.seal(number + 1 == frames, &text, frame).unwrap();
     }
     let mut plain = vec![0; FRAME - TAG_BYTES];
     let opener = Opener::new(&key);

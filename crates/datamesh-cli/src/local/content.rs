@@ -22,9 +22,12 @@ const BLOCK_BYTES: usize = 4 * 1024 * 1024;
 /// What direct writes begin, end and lie in memory at multiples of.
 const ALIGNMENT: usize = 4096;
 
-/// A block that takes longer comes from a disk slower than about 280 MB/s, where the cache makes
-/// the file arrive sooner.
+/// Blocks that take longer on average tell of a disk slower than about 280 MB/s, where the cache
+/// makes the file arrive sooner.
 const BLOCK_PATIENCE: Duration = Duration::from_millis(15);
+
+/// What a few slow blocks may take beyond that.
+const HICCUP: Duration = Duration::from_millis(100);
 
 /// A file from its beginning to its end.
 pub(super) struct Content {
@@ -40,6 +43,8 @@ struct Direct {
     memory: Vec<u8>,
     start: usize,
     filled: usize,
+    /// Time that the blocks so far took beyond their patience.
+    behind: Duration,
 }
 
 impl Direct {
@@ -72,7 +77,7 @@ impl Content {
         let direct = reopen(OFlags::DIRECT).ok().map(|file| {
             let memory = vec![0; BLOCK_BYTES + ALIGNMENT];
             let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-            Direct { file, memory, start, filled: 0 }
+            Direct { file, memory, start, filled: 0, behind: Duration::ZERO }
         });
         Ok(Self { file, written: 0, direct })
     }
@@ -117,7 +122,8 @@ impl Content {
             Ok(()) => {
                 self.written += direct.filled as u64;
                 direct.filled = 0;
-                if begun.elapsed() > BLOCK_PATIENCE {
+                direct.behind = (direct.behind + begun.elapsed()).saturating_sub(BLOCK_PATIENCE);
+                if direct.behind > HICCUP {
                     self.direct = None;
                 }
                 Ok(())

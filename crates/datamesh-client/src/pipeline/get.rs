@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::put::EntryFailure;
 use super::slices::{Fetch, Opened, Shared, open_slice};
+use crate::below::Below;
 use crate::client::{Client, Progress, ProgressFn};
 use crate::error::ClientError;
 
@@ -39,6 +40,15 @@ pub struct GetItem {
     pub path: MeshPath,
     /// Only these bytes; `None` for all.
     pub range: Option<(u64, u64)>,
+}
+
+/// What to fetch.
+pub enum Wanted {
+    /// One version.
+    One(GetItem),
+    /// The current versions of everything below a folder, each under its name below it; of all
+    /// files, under their whole names, where there is none.
+    Below(Option<MeshPath>),
 }
 
 /// What came of a get.
@@ -72,15 +82,18 @@ impl Client {
     /// Fetches versions to a sink, in order. Entries that fail are reported and the others go on.
     ///
     /// # Errors
-    /// [`ClientError::Stream`] where the sink breaks.
+    /// [`ClientError::Stream`] where the sink breaks, [`ClientError::NothingBelow`], and
+    /// [`ClientError::Catalog`] where the catalog cannot say what is below.
     pub async fn get(
         &self,
-        items: Vec<GetItem>,
+        wanted: Wanted,
         sink: &mut dyn Sink,
         progress: Option<ProgressFn>,
     ) -> Result<GetReport, ClientError> {
-        let fetch =
-            if items.len() > 1 { Fetch::Shared(Arc::new(Shared::default())) } else { Fetch::Alone };
+        let fetch = match wanted {
+            Wanted::One(_) => Fetch::Alone,
+            Wanted::Below(_) => Fetch::Shared(Arc::new(Shared::default())),
+        };
         let mut run = GetRun {
             client: self,
             fetch,
@@ -91,8 +104,25 @@ impl Client {
             progress,
             done: Progress::default(),
         };
-        for item in items {
-            run.schedule(item, sink).await?;
+        match wanted {
+            Wanted::One(item) => run.schedule(item, sink).await?,
+            Wanted::Below(folder) => {
+                let mut below = Below::new(self, folder.clone());
+                let mut page = below.page().await?;
+                while !page.is_empty() {
+                    for put in page {
+                        if folder.as_ref() == Some(&put.path) {
+                            // It is where the others go, so the sink has it already.
+                            continue;
+                        }
+                        let inner = folder.as_ref().and_then(|folder| put.path.below(folder));
+                        let inner = inner.and_then(|inner| inner.parse().ok());
+                        let path = inner.unwrap_or_else(|| put.path.clone());
+                        run.schedule(GetItem { put, path, range: None }, sink).await?;
+                    }
+                    page = below.page().await?;
+                }
+            }
         }
         while !run.steps.is_empty() {
             run.step(sink).await?;

@@ -5,7 +5,7 @@ mod put;
 mod segment;
 mod slices;
 
-pub use get::{GetItem, GetReport};
+pub use get::{GetItem, GetReport, Wanted};
 pub use put::{EntryFailure, PutOptions, PutReport, StoredEntry};
 
 use datamesh_core::descriptor::{CELL_BYTES_MAX, SEGMENT_BYTES_MAX};

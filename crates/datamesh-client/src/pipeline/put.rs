@@ -520,9 +520,16 @@ impl PutRun<'_> {
             let mut entries = Vec::new();
             let mut owed = Vec::new();
             let mut transfers = Vec::new();
-            for open in batch {
+            let paths: Vec<MeshPath> = batch.iter().map(|open| open.head.path.clone()).collect();
+            let known = self
+                .client
+                .catalog_call(move |catalog| {
+                    paths.iter().map(|path| catalog.file_at(path)).collect::<Result<Vec<_>, _>>()
+                })
+                .await?;
+            for (open, known) in batch.into_iter().zip(known) {
                 transfers.extend(open.transfer);
-                let (put, missing) = self.operation(open).await?;
+                let (put, missing) = self.operation(open, known).await?;
                 owed.extend(missing.iter().map(|(segment, shard)| Owed {
                     segment: *segment,
                     shard: *shard,
@@ -559,14 +566,17 @@ impl PutRun<'_> {
         Ok(())
     }
 
-    /// Builds the operation of a file whose slices are stored, and what it owes. A manifest too
+    /// Builds the operation of a file whose slices are stored, and what it owes. `known` is the
+    /// file that has the path already. A manifest too
     /// long for an operation is stored in segments of its own first.
-    async fn operation(&mut self, open: Open) -> Result<(Put, Vec<(SegmentId, u8)>), ClientError> {
+    async fn operation(
+        &mut self,
+        open: Open,
+        known: Option<FileId>,
+    ) -> Result<(Put, Vec<(SegmentId, u8)>), ClientError> {
         let client = self.client;
         let entropy = &*client.entropy;
         let version = VersionId(seam::random(entropy));
-        let path = open.head.path.clone();
-        let known = client.catalog_call(move |catalog| catalog.file_at(&path)).await?;
         let file = known.unwrap_or_else(|| FileId(seam::random(entropy)));
         let key = VersionKey::draw(entropy);
         let (mut owed, mut margin) = (open.owed, open.margin);

@@ -60,9 +60,8 @@ impl Forge {
             let (shard, row) = (number % scheme.k(), number / scheme.k());
             let start = shard * layout.shard_length() + row * cell;
             let slot = &mut buffer[start..start + piece.len() + TAG_BYTES];
-            slot[..piece.len()].copy_from_slice(piece);
             sealer
-                .seal(number + 1 == count, slot)
+                .seal(number + 1 == count, piece, slot)
                 .map_err(|source| ClientError::Frame { segment: SegmentId([0; 32]), source })?;
         }
         layout.zero_fill(&mut buffer);
@@ -131,10 +130,9 @@ pub(super) fn seal_into(
     for number in 0..count {
         let piece = pieces.next().unwrap_or_default();
         let start = pack.len();
-        pack.extend_from_slice(piece);
         pack.resize(start + piece.len() + TAG_BYTES, 0);
         sealer
-            .seal(number + 1 == count, &mut pack[start..])
+            .seal(number + 1 == count, piece, &mut pack[start..])
             .map_err(|source| ClientError::Frame { segment: SegmentId([0; 32]), source })?;
     }
     Ok((offset as u32, (pack.len() - offset) as u32, key))

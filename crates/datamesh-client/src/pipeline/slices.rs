@@ -19,6 +19,10 @@ use crate::error::ClientError;
 /// Whole segments kept for the other slices in them.
 const SEGMENTS_KEPT: usize = 8;
 
+/// Up to so many bytes are opened where they arrive: handing them to a blocking thread and back
+/// takes longer than opening them.
+const INLINE_BYTES_MAX: usize = 128 * 1024;
+
 /// Segments that several slices of one operation share, each fetched once.
 #[derive(Default)]
 pub(super) struct Shared {
@@ -121,12 +125,16 @@ pub(super) async fn open_slice(
             }
         }
     };
-    let (slice, pool) = (slice.clone(), pool.clone());
-    let opened = block(&**engine.executor(), move || {
-        open_frames(&slice, &source, first..end, stop - start, &pool)
-    })
-    .await
-    .ok_or(ClientError::Shutdown)??;
+    let opened = if stop - start <= INLINE_BYTES_MAX {
+        open_frames(slice, &source, first..end, stop - start, pool)?
+    } else {
+        let (slice, pool) = (slice.clone(), pool.clone());
+        block(&**engine.executor(), move || {
+            open_frames(&slice, &source, first..end, stop - start, &pool)
+        })
+        .await
+        .ok_or(ClientError::Shutdown)??
+    };
     let from = range.start - first * payload;
     Ok(Opened { plain: opened.slice(from..from + range.len()), faults })
 }

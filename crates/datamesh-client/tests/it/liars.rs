@@ -1,6 +1,6 @@
 //! Holders that lie: reads succeed from others, say who failed, and no false byte comes out.
 
-use datamesh_client::{Client, GetItem, GetReport};
+use datamesh_client::{Client, GetItem, GetReport, Wanted};
 use datamesh_core::NodeId;
 use datamesh_core::message::Refusal;
 use datamesh_testkit::sim::{self, Lie};
@@ -35,7 +35,7 @@ async fn fetch(
     let put = Box::new(version.put().unwrap().clone());
     let mut sink = Collected::default();
     let item = GetItem { put, path: path.clone(), range };
-    let report = client.get(vec![item], &mut sink, None).await.unwrap();
+    let report = client.get(Wanted::One(item), &mut sink, None).await.unwrap();
     assert!(report.failed.is_empty(), "{:?}", report.failed);
     let (start, end) = range.unwrap_or((0, bytes.len() as u64));
     assert!(sink.files[path] == bytes[start as usize..end as usize]);

@@ -1,6 +1,6 @@
 //! What is acknowledged survives the loss of holders.
 
-use datamesh_client::{ClientError, GetItem, PutOptions};
+use datamesh_client::{ClientError, GetItem, PutOptions, Wanted};
 use datamesh_engine::WriteError;
 use datamesh_testkit::sim;
 
@@ -71,7 +71,7 @@ fn a_third_loss_is_an_error_and_no_byte_comes_out() {
         let put = Box::new(version.put().unwrap().clone());
         let mut sink = Collected::default();
         let item = GetItem { put, path: path.clone(), range: None };
-        let report = cluster.client.get(vec![item], &mut sink, None).await.unwrap();
+        let report = cluster.client.get(Wanted::One(item), &mut sink, None).await.unwrap();
         assert_eq!(report.files, 0);
         assert!(matches!(report.error, Some(ClientError::Read(_))), "{:?}", report.error);
         assert!(sink.files.is_empty());
@@ -179,7 +179,7 @@ fn a_range_is_the_same_as_in_the_whole() {
                 let put = Box::new(version.put().unwrap().clone());
                 let item = GetItem { put, path: path.clone(), range: Some((start, end)) };
                 let mut sink = Collected::default();
-                cluster.client.get(vec![item], &mut sink, None).await.unwrap();
+                cluster.client.get(Wanted::One(item), &mut sink, None).await.unwrap();
                 assert!(sink.files[path] == bytes[start as usize..end as usize], "{start}..{end}");
             }
         }

@@ -12,9 +12,8 @@ fn seal(plain: &[u8], frame: usize, seed: u64) -> (Vec<Vec<u8>>, datamesh_crypto
     for number in 0..count {
         let start = number * (frame - TAG_BYTES);
         let end = plain.len().min(start + frame - TAG_BYTES);
-        let mut bytes = plain[start..end].to_vec();
-        bytes.extend_from_slice(&[0; TAG_BYTES]);
-        sealer.seal(number + 1 == count, &mut bytes).unwrap();
+        let mut bytes = vec![0; end - start + TAG_BYTES];
+        sealer.seal(number + 1 == count, &plain[start..end], &mut bytes).unwrap();
         frames.push(bytes);
     }
     (frames, key)
@@ -54,6 +53,8 @@ proptest! {
 #[test]
 fn a_frame_without_room_for_its_tag_is_an_error() {
     let (mut sealer, key) = Sealer::draw(&Counter::new(1));
-    assert!(sealer.seal(true, &mut [0; 15]).is_err());
+    assert!(sealer.seal(true, &[], &mut [0; 15]).is_err());
+    assert!(sealer.seal(true, &[7; 5], &mut [0; 5]).is_err());
+    assert!(sealer.seal(true, &[7; 5], &mut [0; 22]).is_err());
     assert!(Opener::new(&key).open(0, true, &[0; 15], &mut []).is_err());
 }

@@ -64,9 +64,8 @@ fn a_slice_of_three_frames_is_sealed_as_ever() {
     let mut sealed = Vec::new();
     for (number, piece) in plain.chunks(FRAME - TAG_BYTES).enumerate() {
         let start = sealed.len();
-        sealed.extend_from_slice(piece);
-        sealed.extend_from_slice(&[0; TAG_BYTES]);
-        sealer.seal(number == 2, &mut sealed[start..]).unwrap();
+        sealed.resize(start + piece.len() + TAG_BYTES, 0);
+        sealer.seal(number == 2, piece, &mut sealed[start..]).unwrap();
     }
     assert_eq!(sealed.len(), sealed_length(plain.len(), FRAME));
     golden("segment", "slice.key", &*key);

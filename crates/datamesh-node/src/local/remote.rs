@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use datamesh_api::{
     Answer, Call, ErrorKind, EventFn, GetReply, GetRequest, OperationError, Operations, Progress,
@@ -21,6 +22,8 @@ use crate::home::{Home, read_status};
 pub(crate) struct Remote {
     socket: PathBuf,
     password: PasswordSource,
+    /// The connection by which the daemon was found, for the first operation.
+    found: Mutex<Option<UnixStream>>,
 }
 
 fn broken(error: &io::Error) -> OperationError {
@@ -36,15 +39,19 @@ impl Remote {
     /// The daemon of a home, if one answers.
     pub(crate) async fn find(home: &Home, password: PasswordSource) -> Option<Self> {
         let socket = read_status(home)?.socket;
-        UnixStream::connect(&socket).await.ok()?;
-        Some(Self { socket, password })
+        let found = Mutex::new(Some(UnixStream::connect(&socket).await.ok()?));
+        Some(Self { socket, password, found })
     }
 
     async fn begin(
         &self,
         operation: &Operation,
     ) -> Result<(FrameReader, FrameWriter), OperationError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| broken(&error))?;
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stream = match found {
+            Some(stream) => stream,
+            None => UnixStream::connect(&self.socket).await.map_err(|error| broken(&error))?,
+        };
         let (read, write) = stream.into_split();
         let (reader, mut writer) = (FrameReader::new(read), FrameWriter::new(write));
         writer.send_value(Kind::Begin, operation).await.map_err(|error| broken(&error))?;

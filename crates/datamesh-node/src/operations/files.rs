@@ -8,17 +8,13 @@ use datamesh_api::{
     SegmentInfo, ShardInfo, VersionsReply, VersionsRequest,
 };
 use datamesh_catalog::{AccountDb, CatalogError, Cursor, ListQuery, Listed, Version};
-use datamesh_client::{ClientError, GetItem, ProgressFn, PutOptions};
+use datamesh_client::{ClientError, GetItem, ProgressFn, PutOptions, Wanted};
 use datamesh_core::MeshPath;
-use datamesh_core::catalog::EntryKind;
 use datamesh_core::stream::{Sink, Source};
 
 use super::HomeOperations;
 use crate::account::catalog_error;
 use crate::convert;
-
-/// Files of one recursive get or remove: bounds what is held of them in memory.
-const FILES_MAX: usize = 1_000_000;
 
 fn progress(events: EventFn) -> ProgressFn {
     Arc::new(move |done: datamesh_client::Progress| {
@@ -50,6 +46,17 @@ fn query(request: ListRequest) -> Result<ListQuery, OperationError> {
         limit: request.limit,
         after,
     })
+}
+
+/// The folder of a recursive operation; nothing for all files.
+fn folder(name: &str) -> Result<Option<MeshPath>, OperationError> {
+    match name.trim_end_matches('/') {
+        "" => Ok(None),
+        name => {
+            let parsed: Result<MeshPath, _> = name.parse();
+            parsed.map(Some).map_err(|error| OperationError::new(ErrorKind::Usage, error))
+        }
+    }
 }
 
 impl HomeOperations {
@@ -95,24 +102,10 @@ impl HomeOperations {
     ) -> Result<GetReply, OperationError> {
         let client = self.client().await?;
         let wrap = |error: ClientError| convert::client_error(&error);
-        let mut items = Vec::new();
-        if request.recursive {
-            for path in self.below(&request.name).await? {
-                let put = client.resolve(path.as_str(), None).await.map_err(wrap)?;
-                let folder = request.name.parse::<MeshPath>().ok();
-                if folder.as_ref() == Some(&path) {
-                    // It is where the others go, so the sink has it already.
-                    continue;
-                }
-                let inner = folder.as_ref().and_then(|folder| path.below(folder));
-                let name = match inner.and_then(|inner| inner.parse().ok()) {
-                    Some(inner) => inner,
-                    None => path.clone(),
-                };
-                if let datamesh_catalog::Entry::Put(put) = put.entry {
-                    items.push(GetItem { put, path: name, range: None });
-                }
-            }
+        let single = !request.recursive;
+        let report = if request.recursive {
+            let wanted = Wanted::Below(folder(&request.name)?);
+            client.get(wanted, sink, Some(progress(events))).await
         } else {
             let version = client.resolve(&request.name, request.version).await.map_err(wrap)?;
             let datamesh_catalog::Entry::Put(put) = version.entry else {
@@ -128,10 +121,10 @@ impl HomeOperations {
                 return Err(wrap(ClientError::Range { name, start, end, size }));
             }
             let path = put.path.clone();
-            items.push(GetItem { put, path, range: request.range });
-        }
-        let single = items.len() == 1;
-        let report = client.get(items, sink, Some(progress(events))).await.map_err(wrap)?;
+            let item = GetItem { put, path, range: request.range };
+            client.get(Wanted::One(item), sink, Some(progress(events))).await
+        };
+        let report = report.map_err(wrap)?;
         if single && let Some(error) = &report.error {
             return Err(convert::client_error(error));
         }
@@ -146,52 +139,6 @@ impl HomeOperations {
             failed: convert::failures(report.failed),
             faults: convert::faults(report.faults),
         })
-    }
-
-    /// All files below a folder; all files at all where the name is empty.
-    async fn below(&self, name: &str) -> Result<Vec<MeshPath>, OperationError> {
-        let folder = if name.is_empty() {
-            None
-        } else {
-            let parsed: Result<MeshPath, _> = name.trim_end_matches('/').parse();
-            Some(parsed.map_err(|error| OperationError::new(ErrorKind::Usage, error))?)
-        };
-        let mut paths = Vec::new();
-        let mut after = None;
-        loop {
-            let query = ListQuery {
-                folder: folder.clone(),
-                recursive: true,
-                after,
-                ..ListQuery::default()
-            };
-            let page = blocking(self.catalog()?, move |catalog| catalog.list(&query)).await?;
-            paths.extend(page.rows.iter().map(|row| row.path().clone()));
-            if paths.len() > FILES_MAX {
-                let message = format!("more than {FILES_MAX} files are below \"{name}\"");
-                return Err(OperationError::new(ErrorKind::Usage, message)
-                    .hint("take the folders below it one by one"));
-            }
-            after = match page.next {
-                Some(next) => Some(next),
-                None => break,
-            };
-        }
-        // A folder that was stored empty is an entry of its own, and so goes with what is below it.
-        if let Some(folder) = folder {
-            let path = folder.clone();
-            let own = blocking(self.catalog()?, move |catalog| catalog.lookup(&path)).await?;
-            let is_folder =
-                |version: &Version| version.put().is_some_and(|put| put.kind == EntryKind::Folder);
-            if own.as_ref().is_some_and(is_folder) {
-                paths.push(folder);
-            }
-        }
-        if paths.is_empty() {
-            let message = format!("there is nothing below \"{name}\"");
-            return Err(OperationError::new(ErrorKind::NotFound, message));
-        }
-        Ok(paths)
     }
 
     pub(super) async fn do_list(&self, request: ListRequest) -> Result<ListReply, OperationError> {
@@ -298,19 +245,16 @@ impl HomeOperations {
         request: RemoveRequest,
     ) -> Result<RemoveReply, OperationError> {
         let client = self.client().await?;
-        let names = if request.recursive {
-            let mut names = Vec::new();
-            for name in &request.names {
-                names.extend(self.below(name).await?.into_iter().map(String::from));
-            }
-            names
-        } else {
-            request.names
-        };
+        let wrap = |error: ClientError| convert::client_error(&error);
         let mut removed = Vec::new();
-        for batch in names.chunks(datamesh_catalog::OPERATIONS_MAX) {
-            let paths = client.remove(batch).await;
-            removed.extend(paths.map_err(|error| convert::client_error(&error))?);
+        if request.recursive {
+            for name in &request.names {
+                removed.extend(client.remove_below(folder(name)?).await.map_err(wrap)?);
+            }
+        } else {
+            for batch in request.names.chunks(datamesh_catalog::OPERATIONS_MAX) {
+                removed.extend(client.remove(batch).await.map_err(wrap)?);
+            }
         }
         Ok(RemoveReply { removed, space_freed: 0 })
     }
