@@ -8,6 +8,8 @@
 mod arguments;
 mod demo;
 mod losses;
+mod resumption;
+mod rot;
 mod transfers;
 mod wrong_use;
 
