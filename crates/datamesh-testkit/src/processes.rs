@@ -2,6 +2,11 @@
 //! goes when the mesh is dropped.
 //!
 //! Everything here stops with a panic at the first surprise, which is what a test wants.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test stops at the first surprise, and processes live in real time"
+)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

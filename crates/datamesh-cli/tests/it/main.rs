@@ -10,6 +10,7 @@ mod demo;
 mod losses;
 mod resumption;
 mod rot;
+mod strangers;
 mod transfers;
 mod wrong_use;
 
