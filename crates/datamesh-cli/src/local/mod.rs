@@ -4,6 +4,7 @@
 //! by a short queue, so that a slow disk never holds up the tasks of the runtime and at most
 //! [`QUEUE_ITEMS`] pieces wait in memory.
 
+mod leftover;
 mod pool;
 mod reader;
 mod sink;
