@@ -90,10 +90,10 @@ impl Decode for Advert {
     fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
         from.version("advert", Self::VERSION)?;
         let node = NodeId::decode(from)?;
-        let addresses = from.texts("addresses", ADDRESSES_MAX, ADDRESS_BYTES_MAX)?;
+        let addresses = from.lines("addresses", ADDRESSES_MAX, ADDRESS_BYTES_MAX)?;
         let (capacity, free_class) = (from.u64()?, from.u8()?);
         let draining = from.flag("draining")?;
-        let release = from.text("release", RELEASE_BYTES_MAX)?;
+        let release = from.line("release", RELEASE_BYTES_MAX)?;
         let (sequence, expiry) = (from.u64()?, from.u64()?);
         let certificate = NodeCertificate::decode(from)?;
         if certificate.claim.node != node {

@@ -342,7 +342,7 @@ pub struct Put {
     pub size: u64,
     /// BLAKE3 of the plaintext.
     pub hash: Hash,
-    /// Its tags, sorted, each once.
+    /// Its tags, none empty, in the order of their bytes, each once.
     pub tags: Vec<String>,
     /// How safely it was stored; nothing for inline content and folders, which live in the catalog.
     pub protection: Option<Protection>,
@@ -384,6 +384,10 @@ impl Decode for Put {
         let (mode, modified, created, size) = (from.u32()?, from.u64()?, from.u64()?, from.u64()?);
         let hash = Hash::decode(from)?;
         let tags = from.texts("tags", TAGS_MAX, TAG_BYTES_MAX)?;
+        let in_order = tags.windows(2).all(|pair| pair[0] < pair[1]);
+        if !in_order || tags.first().is_some_and(String::is_empty) {
+            return Err(WireError::Invalid { field: "tags" });
+        }
         let protection =
             if from.flag("protection")? { Some(Protection::decode(from)?) } else { None };
         Ok(Self {

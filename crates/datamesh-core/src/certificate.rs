@@ -139,7 +139,7 @@ impl Decode for Issuer {
 pub struct NodeClaim {
     /// The node.
     pub node: NodeId,
-    /// The party answering for it, at most [`OPERATOR_BYTES_MAX`] bytes.
+    /// The party answering for it, at most [`OPERATOR_BYTES_MAX`] bytes without control characters.
     pub operator: String,
     /// What it fails together with.
     pub domain: Domain,
@@ -164,7 +164,7 @@ impl Decode for NodeClaim {
     fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
         Ok(Self {
             node: NodeId::decode(from)?,
-            operator: from.text("operator", OPERATOR_BYTES_MAX)?,
+            operator: from.line("operator", OPERATOR_BYTES_MAX)?,
             domain: Domain::decode(from)?,
             capacity_cap: from.u64()?,
             serial: from.u64()?,

@@ -16,7 +16,7 @@ pub struct Domain(String);
 /// Text that is not a failure domain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{text}\" is not a failure domain: use up to 4 parts of a-z, A-Z, 0-9, '-', '_' and '.', joined by '/', 128 characters in all"
+    "\"{text}\" is not a failure domain: use up to 4 parts of a-z, A-Z, 0-9, '-', '_' and '.', not \".\" or \"..\", joined by '/', 128 characters in all"
 )]
 pub struct DomainError {
     /// What was given.
@@ -48,7 +48,7 @@ impl FromStr for Domain {
     type Err = DomainError;
     fn from_str(text: &str) -> Result<Self, DomainError> {
         let part_valid = |part: &str| {
-            !part.is_empty()
+            !["", ".", ".."].contains(&part)
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         };
         let valid = text.len() <= Self::BYTES_MAX

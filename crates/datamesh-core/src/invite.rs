@@ -101,7 +101,7 @@ impl Decode for InviteTicket {
     fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
         from.version("invite ticket", Self::VERSION)?;
         let (mesh, issuer) = (MeshId::decode(from)?, NodeId::decode(from)?);
-        let addresses = from.texts("addresses", ADDRESSES_MAX, ADDRESS_BYTES_MAX)?;
+        let addresses = from.lines("addresses", ADDRESSES_MAX, ADDRESS_BYTES_MAX)?;
         Ok(Self {
             mesh,
             issuer,

@@ -71,7 +71,7 @@ impl Encode for NodeRequest {
 impl Decode for NodeRequest {
     fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
         Ok(Self {
-            operator: from.text("operator", OPERATOR_BYTES_MAX)?,
+            operator: from.line("operator", OPERATOR_BYTES_MAX)?,
             domain: Domain::decode(from)?,
             capacity: from.u64()?,
         })
@@ -329,17 +329,28 @@ fn decode_option<T: Decode>(
     if from.flag(field)? { Ok(Some(T::decode(from)?)) } else { Ok(None) }
 }
 
+/// Who makes a message keeps to its bounds; one that does not is a mistake of the program, which
+/// tests find here and not as a refusal of the other side.
+fn head<T: Encode + Decode>(message: &T) -> Bytes {
+    let bytes = message.to_bytes();
+    debug_assert!(
+        crate::wire::decode::<T>(&bytes).is_ok_and(|read| read.to_bytes() == bytes),
+        "a message that its receiver cannot read"
+    );
+    bytes.into()
+}
+
 impl Request {
     /// The request as the head of a message.
     pub fn to_head(&self) -> Bytes {
-        self.to_bytes().into()
+        head(self)
     }
 }
 
 impl Reply {
     /// The reply as the head of a message.
     pub fn to_head(&self) -> Bytes {
-        self.to_bytes().into()
+        head(self)
     }
 }
 

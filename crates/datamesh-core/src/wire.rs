@@ -113,6 +113,13 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads [text](Self::text) that can stand in one line of a log or a table: without control
+    /// characters.
+    pub fn line(&mut self, field: &'static str, bound: usize) -> Result<String, WireError> {
+        let text = self.text(field, bound)?;
+        if is_line(&text) { Ok(text) } else { Err(WireError::Invalid { field }) }
+    }
+
     /// Reads a list behind a `u16` count of at most `bound`. Grows as items are really there, so
     /// a count alone reserves nothing.
     pub fn list<T: Decode>(
@@ -129,6 +136,22 @@ impl<'a> Reader<'a> {
             items.push(T::decode(self)?);
         }
         Ok(items)
+    }
+
+    /// Reads [lines](Self::line) of at most `bytes` bytes each behind a `u16` count of at most
+    /// `bound`.
+    pub fn lines(
+        &mut self,
+        field: &'static str,
+        bound: usize,
+        bytes: usize,
+    ) -> Result<Vec<String>, WireError> {
+        let lines = self.texts(field, bound, bytes)?;
+        if lines.iter().all(|line| is_line(line)) {
+            Ok(lines)
+        } else {
+            Err(WireError::Invalid { field })
+        }
     }
 
     /// Reads texts of at most `bytes` bytes each behind a `u16` count of at most `bound`.
@@ -169,6 +192,11 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Whether text holds no control character.
+pub fn is_line(text: &str) -> bool {
+    !text.chars().any(char::is_control)
+}
+
 /// Appends fields in order to a growing buffer.
 #[derive(Debug, Default)]
 pub struct Writer {
@@ -201,6 +229,7 @@ impl Writer {
 
     /// Appends bytes behind their `u32` length.
     pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        debug_assert!(u32::try_from(bytes.len()).is_ok(), "a length that its field cannot hold");
         self.u32(bytes.len() as u32).raw(bytes)
     }
 
@@ -211,6 +240,7 @@ impl Writer {
 
     /// Appends a list behind its `u16` count.
     pub fn list<T: Encode>(&mut self, items: &[T]) -> &mut Self {
+        debug_assert!(u16::try_from(items.len()).is_ok(), "a count that its field cannot hold");
         self.u16(items.len() as u16);
         for item in items {
             item.encode(self);
@@ -220,6 +250,7 @@ impl Writer {
 
     /// Appends texts behind their `u16` count.
     pub fn texts(&mut self, texts: &[String]) -> &mut Self {
+        debug_assert!(u16::try_from(texts.len()).is_ok(), "a count that its field cannot hold");
         self.u16(texts.len() as u16);
         for text in texts {
             self.text(text);
@@ -258,6 +289,23 @@ pub trait Decode: Sized {
     /// # Errors
     /// [`WireError`] for anything that is not exactly one valid record.
     fn decode(from: &mut Reader<'_>) -> Result<Self, WireError>;
+}
+
+/// Writes a record that must be readable again: a value beyond the bounds of its format has an
+/// encoding, and no reader takes it.
+///
+/// # Errors
+/// [`WireError`] where what would be written cannot be read, or reads as something else.
+pub fn encode_readable<T: Encode + Decode + PartialEq>(
+    record: &'static str,
+    value: &T,
+) -> Result<Vec<u8>, WireError> {
+    let bytes = value.to_bytes();
+    if decode::<T>(&bytes)? == *value {
+        Ok(bytes)
+    } else {
+        Err(WireError::Invalid { field: record })
+    }
 }
 
 /// Reads one record that must fill `bytes` wholly.

@@ -198,17 +198,21 @@ impl Engine {
         if let Some(holders) = self.placements().entries.get(segment) {
             return holders.clone();
         }
-        let Some(db) = self.node_db.clone() else { return Vec::new() };
-        let id = *segment;
-        let receipts = block(&*self.executor, move || db.receipts(&id)).await;
-        let holders: Vec<(u8, NodeId)> = match receipts {
-            Some(Ok(receipts)) => receipts.iter().map(|r| (r.shard, r.node)).collect(),
-            _ => Vec::new(),
-        };
+        let holders = self.receipts(segment).await;
         if !holders.is_empty() {
             self.placements().insert(*segment, holders.clone());
         }
         holders
+    }
+
+    /// Who signed for which shard, of the receipts that are remembered across starts.
+    pub(crate) async fn receipts(&self, segment: &SegmentId) -> Vec<(u8, NodeId)> {
+        let Some(db) = self.node_db.clone() else { return Vec::new() };
+        let id = *segment;
+        match block(&*self.executor, move || db.receipts(&id)).await {
+            Some(Ok(receipts)) => receipts.iter().map(|r| (r.shard, r.node)).collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// Remembers what peers said about a segment, in memory.

@@ -22,6 +22,9 @@ use crate::work::block;
 /// Grants whose signatures were checked and are remembered.
 const GRANTS_MAX: usize = 1024;
 
+/// Peers that have introduced themselves and are remembered.
+const INTRODUCED_MAX: usize = 4096;
+
 /// Why an invite is not redeemed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{refusal}{}{detail}", if .detail.is_empty() { "" } else { ": " })]
@@ -51,7 +54,34 @@ pub struct Holder {
     signer: Arc<dyn Signer>,
     certificate: NodeCertificate,
     admissions: Option<Arc<dyn Admissions>>,
-    grants: Mutex<(BTreeSet<GrantId>, VecDeque<GrantId>)>,
+    grants: Mutex<Recent<GrantId>>,
+    /// Peers that know the mesh's id.
+    introduced: Mutex<Recent<NodeId>>,
+}
+
+/// The newest of many, up to a bound.
+#[derive(Debug)]
+struct Recent<T> {
+    known: BTreeSet<T>,
+    order: VecDeque<T>,
+    bound: usize,
+}
+
+impl<T: Ord + Copy> Recent<T> {
+    fn new(bound: usize) -> Mutex<Self> {
+        Mutex::new(Self { known: BTreeSet::new(), order: VecDeque::new(), bound })
+    }
+
+    fn insert(&mut self, item: T) {
+        if self.known.insert(item) {
+            self.order.push_back(item);
+        }
+        if self.order.len() > self.bound
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
 }
 
 type Answer = Result<(Reply, Bytes), (Refusal, String)>;
@@ -88,8 +118,8 @@ impl Holder {
         certificate: NodeCertificate,
         admissions: Option<Arc<dyn Admissions>>,
     ) -> Self {
-        let grants = Mutex::default();
-        Self { engine, store, signer, certificate, admissions, grants }
+        let (grants, introduced) = (Recent::new(GRANTS_MAX), Recent::new(INTRODUCED_MAX));
+        Self { engine, store, signer, certificate, admissions, grants, introduced }
     }
 
     async fn answer(&self, peer: NodeId, message: Message) -> Answer {
@@ -98,9 +128,12 @@ impl Holder {
             Err(error) => return refuse(Refusal::Malformed, error),
         };
         match request {
-            Request::Hello { mesh } => self.hello(mesh),
+            Request::Hello { mesh } => self.hello(peer, mesh),
             Request::Redeem(redeem) => self.redeem(peer, redeem).await,
             Request::Digest { after, known, complete } => {
+                if !self.knows(&peer) {
+                    return refuse(Refusal::NotAdmitted, "say hello first");
+                }
                 let view = self.engine.view();
                 let (fresh, mut wanted, more) = view.compare(&after, &known, complete, ADVERTS_MAX);
                 // What does not fit into the head is wanted again in the next round.
@@ -141,10 +174,17 @@ impl Holder {
         }
     }
 
-    fn hello(&self, mesh: datamesh_core::MeshId) -> Answer {
+    /// Whether a peer may be told who the members are: it is one of them, or it knows the mesh.
+    fn knows(&self, peer: &NodeId) -> bool {
+        let introduced = self.introduced.lock().unwrap_or_else(PoisonError::into_inner);
+        introduced.known.contains(peer) || self.engine.view().member(peer).is_some()
+    }
+
+    fn hello(&self, peer: NodeId, mesh: datamesh_core::MeshId) -> Answer {
         if mesh != self.engine.mesh() {
             return refuse(Refusal::OtherMesh, "");
         }
+        self.introduced.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
         let reply = Reply::Welcome {
             genesis: self.engine.genesis(),
             certificate: Some(self.certificate.clone()),
@@ -172,7 +212,7 @@ impl Holder {
             Issuer::Delegate(delegation) => delegation.expiry,
         };
         let current = [grant.expiry, delegation].iter().all(|expiry| *expiry == 0 || *expiry > now);
-        let known = self.grants.lock().unwrap_or_else(PoisonError::into_inner).0.contains(&id);
+        let known = self.grants.lock().unwrap_or_else(PoisonError::into_inner).known.contains(&id);
         if known && current {
             return Ok(());
         }
@@ -180,15 +220,7 @@ impl Holder {
         if let Err(error) = grant.verify(&genesis.authority, &self.engine.mesh(), now) {
             return refuse(Refusal::NotPermitted, error);
         }
-        let mut grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
-        if grants.0.insert(id) {
-            grants.1.push_back(id);
-        }
-        if grants.1.len() > GRANTS_MAX
-            && let Some(oldest) = grants.1.pop_front()
-        {
-            grants.0.remove(&oldest);
-        }
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         Ok(())
     }
 

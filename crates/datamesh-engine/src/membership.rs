@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use datamesh_core::message::{ADVERTS_MAX, Reply, Request};
+use datamesh_core::message::{ADVERTS_MAX, Refusal, Reply, Request};
 use datamesh_core::{Advert, Context, NodeId, Signature, Signer, seam};
 
 use crate::ask::{AskError, ask};
@@ -77,14 +77,22 @@ impl Engine {
     pub async fn exchange_adverts(&self, peer: NodeId) -> Result<usize, AskError> {
         let mut after = NodeId([0; 32]);
         let mut new = 0;
+        let mut introduced = false;
         for _ in 0..ROUNDS_MAX {
             let known = self.view().digest(&after, PAGE);
             let complete = known.len() < PAGE;
             let last = known.last().map(|entry| entry.node);
             let request = Request::Digest { after, known, complete };
             let transport = &*self.transport;
-            let answer = ask(transport, peer, &request, Bytes::new(), DEADLINE).await?;
-            let (Reply::Adverts { fresh, wanted, more }, _) = answer else {
+            let answer = ask(transport, peer, &request, Bytes::new(), DEADLINE).await;
+            if !introduced
+                && matches!(&answer, Err(AskError::Refused { refusal: Refusal::NotAdmitted, .. }))
+            {
+                self.introduce(peer).await?;
+                introduced = true;
+                continue;
+            }
+            let (Reply::Adverts { fresh, wanted, more }, _) = answer? else {
                 return Err(AskError::OffTopic { peer });
             };
             self.note_answer(&peer, false);
@@ -114,6 +122,15 @@ impl Engine {
             }
         }
         Ok(new)
+    }
+
+    /// Shows a peer that this side knows the mesh.
+    async fn introduce(&self, peer: NodeId) -> Result<(), AskError> {
+        let request = Request::Hello { mesh: self.mesh() };
+        match ask(&*self.transport, peer, &request, Bytes::new(), DEADLINE).await? {
+            (Reply::Welcome { .. }, _) => Ok(()),
+            _ => Err(AskError::OffTopic { peer }),
+        }
     }
 
     /// Hands adverts to a peer, at most [`ADVERTS_MAX`].

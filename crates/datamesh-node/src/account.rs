@@ -86,11 +86,15 @@ pub(crate) fn public_account(home: &Home) -> Result<Option<PublicAccount>, Opera
         // The public part is written first; without a keystore there is no account.
         return Ok(None);
     }
-    let public: PublicAccount = wire::decode(&bytes).map_err(|error| {
-        let message = format!("{} is damaged: {error}", home.file(PUBLIC).display());
-        OperationError::new(ErrorKind::Failed, message).hint("put a copy of it back")
-    })?;
+    let public: PublicAccount =
+        wire::decode(&bytes).map_err(|error| damaged_public(home, &error))?;
+    public.log.verify().map_err(|error| damaged_public(home, &error))?;
     Ok(Some(public))
+}
+
+fn damaged_public(home: &Home, why: &dyn std::fmt::Display) -> OperationError {
+    let message = format!("{} is damaged: {why}", home.file(PUBLIC).display());
+    OperationError::new(ErrorKind::Failed, message).hint("put a copy of it back")
 }
 
 /// Opens the keystore. Takes 0.2 s and 64 MiB on purpose, away from the tasks.
@@ -101,7 +105,16 @@ pub(crate) async fn open_keys(
     let Some(file) = home.read(KEYSTORE)? else { return Err(no_account(home)) };
     let opened = tokio::task::spawn_blocking(move || keystore::open(&file, &password));
     match opened.await {
-        Ok(Ok(keys)) => Ok(Arc::new(keys)),
+        Ok(Ok(keys)) => {
+            let public = PublicAccount {
+                log: keys.log_certificate().clone(),
+                grant_key: keys.grant().public_key(),
+            };
+            if public_account(home)?.is_some_and(|known| known != public) {
+                return Err(damaged_public(home, &"it is not that of the keystore"));
+            }
+            Ok(Arc::new(keys))
+        }
         Ok(Err(error)) => Err(keystore_error(error)),
         Err(_) => Err(OperationError::new(ErrorKind::Failed, "opening the keystore broke off")),
     }

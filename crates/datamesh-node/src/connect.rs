@@ -46,7 +46,7 @@ pub async fn connect(
         None => None,
     };
     let invites = match mesh::genesis(home)? {
-        Some(genesis) => InviteLedger::open(home, genesis.mesh_id())?,
+        Some(genesis) => InviteLedger::open(home, &genesis)?,
         None => None,
     };
     let shared = Arc::new(Shared {

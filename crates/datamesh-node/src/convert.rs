@@ -4,7 +4,8 @@ use datamesh_api::{EntryFailure, ErrorKind, FileVersion, OperationError, PeerFau
 use datamesh_catalog::{CatalogError, Entry, Summary, Version};
 use datamesh_client::{ClientError, StoredEntry};
 use datamesh_core::catalog::EntryKind;
-use datamesh_engine::{Fault, ReadError};
+use datamesh_core::message::Refusal;
+use datamesh_engine::{AskError, Fault, FaultKind, ReadError, WriteError};
 
 use crate::account::catalog_error;
 
@@ -16,6 +17,14 @@ pub(crate) fn client_error(error: &ClientError) -> OperationError {
             .hint("start more nodes in domains of their own, or put with --allow-degraded"),
         ClientError::NoNodes => made(ErrorKind::Network)
             .hint("check that nodes of the mesh run and can be reached: datamesh peers"),
+        ClientError::Write(WriteError::TooFewDomains { faults, .. })
+            if refused_by_all(faults, Refusal::GrantUsedUp) =>
+        {
+            made(ErrorKind::Failed).hint(
+                "the account has used up what it was granted on each node; nothing was \
+                 acknowledged: ask for an invite with a larger --quota",
+            )
+        }
         ClientError::Write(_) => made(ErrorKind::Network)
             .hint("see which nodes answer with: datamesh peers; nothing was acknowledged"),
         ClientError::Read(ReadError::NotFound { .. } | ReadError::TooFew { .. }) => {
@@ -34,6 +43,12 @@ pub(crate) fn client_error(error: &ClientError) -> OperationError {
         ClientError::Catalog(error) => catalog_error(error),
         _ => made(ErrorKind::Failed),
     }
+}
+
+/// Whether peers failed, and each for this reason.
+fn refused_by_all(faults: &[Fault], reason: Refusal) -> bool {
+    let refused = |fault: &Fault| matches!(&fault.kind, FaultKind::Ask(AskError::Refused { refusal, .. }) if *refusal == reason);
+    !faults.is_empty() && faults.iter().all(refused)
 }
 
 pub(crate) fn faults(faults: Vec<Fault>) -> Vec<PeerFault> {

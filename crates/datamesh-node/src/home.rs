@@ -65,6 +65,12 @@ pub(crate) fn file_error(doing: &str, path: &Path, error: &io::Error) -> Operati
     }
 }
 
+fn too_large(doing: &str, path: &Path) -> OperationError {
+    let bound = SMALL_FILE_BYTES_MAX >> 20;
+    let message = format!("{doing} {} failed: it has more than {bound} MiB", path.display());
+    OperationError::new(ErrorKind::Failed, message)
+}
+
 impl Home {
     /// The home at `path`, which need not exist yet.
     pub fn at(path: PathBuf) -> Self {
@@ -111,15 +117,22 @@ impl Home {
             Err(error) => return Err(file_error("reading", &path, &error)),
         };
         let mut bytes = Vec::new();
-        file.take(SMALL_FILE_BYTES_MAX)
+        file.take(SMALL_FILE_BYTES_MAX + 1)
             .read_to_end(&mut bytes)
             .map_err(|error| file_error("reading", &path, &error))?;
+        if bytes.len() as u64 > SMALL_FILE_BYTES_MAX {
+            // Its beginning alone would look like damage, or worse, like all of it.
+            return Err(too_large("reading", &path));
+        }
         Ok(Some(bytes))
     }
 
     /// Writes a small file whole or not at all, synced, readable by its owner only.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), OperationError> {
         let path = self.file(name);
+        if bytes.len() as u64 > SMALL_FILE_BYTES_MAX {
+            return Err(too_large("writing", &path));
+        }
         let folder = path.parent().unwrap_or(&self.path).to_owned();
         let draft = path.with_extension("draft");
         let written = (|| {
@@ -202,4 +215,23 @@ impl Home {
 /// What the service of a home wrote when it was ready. It may have ended since.
 pub fn read_status(home: &Home) -> Option<Status> {
     serde_json::from_slice(&home.read("status.json").ok()??).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path().to_owned());
+        let largest = vec![7; SMALL_FILE_BYTES_MAX as usize];
+        home.write("mesh/record", &largest).unwrap();
+        let larger = vec![8; SMALL_FILE_BYTES_MAX as usize + 1];
+        assert_eq!(home.write("mesh/record", &larger).unwrap_err().kind, ErrorKind::Failed);
+        assert!(home.read("mesh/record").unwrap().unwrap() == largest);
+        fs::write(home.file("mesh/record"), &larger).unwrap();
+        assert!(home.read("mesh/record").unwrap_err().message.contains("more than 16 MiB"));
+    }
 }

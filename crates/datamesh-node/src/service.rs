@@ -210,7 +210,12 @@ async fn admit(
     keys: Option<&Arc<datamesh_crypto::DeviceKeys>>,
 ) -> Result<(Genesis, NodeCertificate), OperationError> {
     let node = network.local();
-    match (mesh::genesis(home)?, mesh::certificate(home)?) {
+    let genesis = mesh::genesis(home)?;
+    let certificate = match &genesis {
+        Some(genesis) => mesh::admission(home, genesis, node)?,
+        None => None,
+    };
+    match (genesis, certificate) {
         (Some(genesis), Some(certificate)) => {
             wish.check(&certificate)?;
             Ok((genesis, certificate))
@@ -307,7 +312,6 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         storage: options.storage.or(config.storage),
     };
     let (genesis, certificate) = admit(home, &network, &wish, keys.as_ref()).await?;
-    let mesh_id = genesis.mesh_id();
     let capacity = wish.storage.unwrap_or(certificate.claim.capacity_cap);
     let node = network.local();
     let store = {
@@ -319,9 +323,9 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
 
     let transport: Arc<dyn Transport> =
         Arc::new(Loopback::new(Arc::new(network.clone()), Arc::clone(&late) as _));
+    let invites = InviteLedger::open(home, &genesis)?;
     let (engine, db) = engine_over(home, Arc::clone(&transport), genesis)?;
     let signer: Arc<dyn Signer> = Arc::new(mesh::node_key(home)?);
-    let invites = InviteLedger::open(home, mesh_id)?;
     let admissions = invites.clone().map(|ledger| ledger as Arc<dyn Admissions>);
     let holder = Holder::new(
         Arc::clone(&engine),

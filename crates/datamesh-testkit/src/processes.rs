@@ -2,6 +2,11 @@
 //! goes when the mesh is dropped.
 //!
 //! Everything here stops with a panic at the first surprise, which is what a test wants.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test stops at the first surprise, and processes live in real time"
+)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -141,6 +146,12 @@ impl Mesh {
             self.run(&home, &["join", &ticket]).ok();
             self.start(i, &["--domain", &format!("zone-{i}/host-{i}")]);
         }
+        self.members(count);
+    }
+
+    /// Waits until the first node knows so many.
+    #[track_caller]
+    pub fn members(&self, count: usize) {
         let end = Instant::now() + PATIENCE;
         while self.run("n0", &["peers", "--json"]).ok().json().as_array().unwrap().len() < count {
             assert!(Instant::now() < end, "the nodes did not find each other");
@@ -163,6 +174,32 @@ impl Mesh {
     pub fn home(&self, name: &str) -> Home {
         let (program, password) = (self.program.clone(), self.path("password"));
         Home { program, path: self.path(name), password }
+    }
+
+    /// Makes a home with an account alone, which may store in the mesh: its commands do everything
+    /// in their own process.
+    #[track_caller]
+    pub fn client(&self, home: &str) {
+        let ticket = self.run("n0", &["invite", "--account-only"]).ok().out.trim().to_owned();
+        self.init(home);
+        self.run(home, &["join", &ticket]).ok();
+    }
+
+    /// The packs of a node's store, the newest last.
+    #[track_caller]
+    pub fn packs(&self, number: usize) -> Vec<PathBuf> {
+        let store = self.path(&format!("n{number}")).join("node/store");
+        let files = std::fs::read_dir(store).unwrap().map(|entry| entry.unwrap().path());
+        let mut packs: Vec<PathBuf> =
+            files.filter(|path| path.extension().is_some_and(|end| end == "dmp")).collect();
+        packs.sort();
+        packs
+    }
+
+    /// Bytes in the packs of a node.
+    #[track_caller]
+    pub fn packed(&self, number: usize) -> u64 {
+        self.packs(number).iter().map(|pack| std::fs::metadata(pack).unwrap().len()).sum()
     }
 
     /// A command in a home, which may still be changed.
@@ -195,13 +232,26 @@ impl Mesh {
         output.stdout
     }
 
+    /// The command that runs node `number` in its home.
+    pub fn service(&self, number: usize, arguments: &[&str]) -> Command {
+        let home = format!("n{number}");
+        let mut command = self.command(&home, &["service", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+        command.args(["--storage", &self.storage]).args(arguments);
+        command
+    }
+
     /// Starts node `number` in its home and waits until it is ready.
     #[track_caller]
     pub fn start(&mut self, number: usize, arguments: &[&str]) {
+        let command = self.service(number, arguments);
+        self.start_as(number, command);
+    }
+
+    /// Starts node `number` by a command that ends up as its process, and waits until it is ready.
+    #[track_caller]
+    pub fn start_as(&mut self, number: usize, mut command: Command) {
         let home = format!("n{number}");
-        let mut command = self.command(&home, &["service", "--listen", "/ip4/127.0.0.1/tcp/0"]);
         let log = std::fs::File::create(self.path(&format!("{home}.log"))).unwrap();
-        command.args(["--storage", &self.storage]).args(arguments);
         command.stdout(log.try_clone().unwrap()).stderr(log);
         // What an earlier process left there, if it was killed.
         drop(std::fs::remove_file(self.path(&home).join("status.json")));
@@ -236,10 +286,24 @@ impl Mesh {
             .unwrap()
     }
 
+    /// The id of the node with this number, which has been ready once.
+    #[track_caller]
+    pub fn id_of(&self, number: usize) -> String {
+        let status = std::fs::read(self.path(&format!("n{number}")).join("status.json")).unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+        status["peer_id"].as_str().unwrap().to_owned()
+    }
+
     /// The nodes that hold the shards of a file's segment, in the order of the shards.
     #[track_caller]
     pub fn holders(&self, name: &str, segment: usize) -> Vec<usize> {
-        let info = self.run("n0", &["info", "--json", "--", name]).ok().json();
+        self.holders_of("n0", name, segment)
+    }
+
+    /// The same for a file of another home's account.
+    #[track_caller]
+    pub fn holders_of(&self, home: &str, name: &str, segment: usize) -> Vec<usize> {
+        let info = self.run(home, &["info", "--json", "--", name]).ok().json();
         let shards = info["segments"][segment]["shards"].as_array().unwrap();
         shards.iter().map(|shard| self.number_of(shard["node"].as_str().unwrap())).collect()
     }

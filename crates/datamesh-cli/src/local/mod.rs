@@ -5,6 +5,7 @@
 //! [`QUEUE_ITEMS`] pieces wait in memory.
 
 mod content;
+mod leftover;
 mod pool;
 mod reader;
 mod sink;

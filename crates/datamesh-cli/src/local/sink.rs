@@ -1,8 +1,9 @@
 //! Where fetched files go on this machine.
 //!
 //! Promised: a file appears under its name only when it is whole and verified, replacing what was
-//! there in one step; whatever ends the operation, no part of a file stays behind; below a folder
-//! nothing is written through a symbolic link.
+//! there in one step; whatever ends the operation, no part of a file stays behind, but where the process
+//! is killed, and then the next get of the file removes it; below a folder nothing is written through
+//! a symbolic link.
 //! Not promised: that the files are synced to the disk. They can be fetched again.
 
 use std::fs::File;

@@ -19,11 +19,9 @@ use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use super::content::{Content, LARGE_BYTES_MIN};
+use super::leftover::{self, Leftovers};
 use super::reason;
 use super::sink::Told;
-
-/// Most bytes of a file's name that its temporary name repeats, so that both fit a component.
-const NAME_BYTES_KEPT: usize = 200;
 
 /// What the operation sends.
 pub(super) enum Item {
@@ -49,8 +47,15 @@ pub(super) struct Writer {
     place: Where,
     told: Arc<Mutex<Told>>,
     open: Option<Open>,
-    /// Makes temporary names differ.
+    names: Names,
+}
+
+/// The temporary names of a writer.
+#[derive(Default)]
+struct Names {
+    /// Makes them differ.
     count: u64,
+    leftovers: Leftovers,
 }
 
 /// The place, with what was opened on the way.
@@ -126,7 +131,7 @@ impl Writer {
             Place::Folder { root } => files(root, Naming::Last),
             Place::Tree { root } => files(root, Naming::Whole),
         };
-        Self { place, told, open: None, count: 0 }
+        Self { place, told, open: None, names: Names::default() }
     }
 
     /// Writes until the queue ends or nothing more can be written.
@@ -184,7 +189,7 @@ impl Writer {
         let below: Vec<String> = match naming {
             Naming::Fixed(name) => {
                 return match head.kind {
-                    EntryKind::File => part(Arc::clone(root), name.clone(), head, &mut self.count),
+                    EntryKind::File => part(Arc::clone(root), name.clone(), head, &mut self.names),
                     EntryKind::Folder => {
                         folder(root, name, &head)?;
                         Ok(Open::Folder)
@@ -200,7 +205,7 @@ impl Writer {
         let parent = descend(root, last, parents)?;
         let name = OsString::from(name);
         match head.kind {
-            EntryKind::File => part(parent, name, head, &mut self.count),
+            EntryKind::File => part(parent, name, head, &mut self.names),
             EntryKind::Folder => {
                 folder(&parent, &name, &head)?;
                 Ok(Open::Folder)
@@ -287,24 +292,28 @@ fn part(
     folder: Arc<OwnedFd>,
     name: OsString,
     head: EntryHead,
-    count: &mut u64,
+    names: &mut Names,
 ) -> Result<Open, Failure> {
     let taken = rustix::fs::statat(&*folder, &name, AtFlags::SYMLINK_NOFOLLOW);
     if taken.is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir()) {
         let shown = name.to_string_lossy();
         return Err(Failure::Entry(format!("\"{shown}\" is a folder there")));
     }
-    let kept = name.to_string_lossy();
-    let kept = &kept[..kept.floor_char_boundary(NAME_BYTES_KEPT)];
+    let kept = leftover::kept(&name);
+    names.leftovers.remove(&folder, &kept);
     // Nobody else may read more of the file while it is written than when it is whole.
     let mode = if head.mode == 0 { 0o666 } else { (head.mode & 0o700) | 0o600 };
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     loop {
-        *count += 1;
-        let temporary = OsString::from(format!(".{kept}.{}-{count}.part", std::process::id()));
+        names.count += 1;
+        let temporary = leftover::temporary(&kept, names.count);
         match rustix::fs::openat(&*folder, &temporary, flags, Mode::from_raw_mode(mode)) {
             Ok(file) => {
-                let content = Content::cached(File::from(file));
+                let file = File::from(file);
+                if !leftover::claim(&file) {
+                    continue;
+                }
+                let content = Content::cached(file);
                 let mut part = Part { folder, temporary, name, content, head, kept: false };
                 part.enlarge()?;
                 return Ok(Open::File(part));

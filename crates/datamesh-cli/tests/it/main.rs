@@ -6,8 +6,12 @@
 )]
 
 mod arguments;
+mod bad_input;
 mod demo;
 mod losses;
+mod resumption;
+mod rot;
+mod strangers;
 mod transfers;
 mod wrong_use;
 

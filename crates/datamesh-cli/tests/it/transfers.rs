@@ -209,6 +209,28 @@ fn an_interrupted_get_leaves_nothing_behind() {
 }
 
 #[test]
+fn what_a_killed_get_leaves_goes_with_the_next_one() {
+    let mesh = Mesh::of(PROGRAM, 6);
+    let bytes = noise(7, 60_000_000);
+    mesh.pipe("n0", &["put", "--", "-", "large"], &bytes).ok();
+    let dest = mesh.path("dest");
+    fs::create_dir(&dest).unwrap();
+    let text = mesh.text(&dest);
+    let mut get = mesh.command("n0", &["get", "--", "large", &text]).spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    while fs::read_dir(&dest).unwrap().next().is_none() {
+        assert!(Instant::now() < end, "nothing was begun");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    get.kill().unwrap();
+    get.wait().unwrap();
+    mesh.run("n0", &["get", "--", "large", &text]).ok();
+    let left: Vec<_> = fs::read_dir(&dest).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["large"]);
+    assert!(fs::read(dest.join("large")).unwrap() == bytes);
+}
+
+#[test]
 fn a_full_disk_fails_the_get_and_leaves_nothing_behind() {
     // A small file system of our own needs a name space of our own, which not every machine gives.
     let inside = |script: &str| {

@@ -4,10 +4,10 @@
 //! bounded number at once. A file is committed when all its segments are stored, in batches, one
 //! synced transaction each. What was committed stays, whatever happens to the rest of the stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datamesh_catalog::{Append, Owed, SegmentWritten, SliceDone, Transfer};
+use datamesh_catalog::{Append, CatalogError, Journal, Owed, SegmentWritten, SliceDone, Transfer};
 use datamesh_codec::Buffer;
 use datamesh_core::catalog::{
     Change, Content, EntryKind, INLINE_BYTES_MAX, MANIFEST_INLINE_BYTES_MAX, Protection, Put,
@@ -36,6 +36,9 @@ const COMMIT_BATCH: usize = 256;
 
 /// Files whose segments are under way; bounds what a stream of tiny files holds in memory.
 const FILES_OPEN_MAX: usize = 4096;
+
+/// Rows of the journal read at once.
+const JOURNAL_PAGE: usize = 1024;
 
 /// How a put stores.
 #[derive(Debug, Clone, Default)]
@@ -105,6 +108,14 @@ struct Open {
     margin: u8,
     owed: Vec<(SegmentId, u8)>,
     transfer: Option<[u8; 16]>,
+}
+
+/// A slice that an earlier transfer stored, and what its holders say of it now.
+struct Earlier {
+    hash: Hash,
+    slice: Slice,
+    /// Distinct shards.
+    shards: BTreeSet<u8>,
 }
 
 /// A small file's place in the pack being filled.
@@ -244,7 +255,7 @@ impl PutRun<'_> {
         let mut hasher = blake3::Hasher::new();
         let mut size = 0u64;
         let mut number = 0u32;
-        let mut earlier: Option<BTreeMap<u32, SliceDone>> = None;
+        let mut earlier: Option<BTreeMap<u32, Earlier>> = None;
         let mut plain = self.client.pool.take(SEGMENT_PLAIN);
         let mut filled = 0;
         loop {
@@ -266,7 +277,7 @@ impl PutRun<'_> {
                     let next = self.client.pool.take(SEGMENT_PLAIN);
                     let full = std::mem::replace(&mut plain, next);
                     let so_far = Hash(*hasher.finalize().as_bytes());
-                    self.lone(file, number, (full, filled), so_far, earlier.as_ref()).await?;
+                    self.lone(file, number, (full, filled), so_far, earlier.as_mut()).await?;
                     number += 1;
                     filled = 0;
                 }
@@ -304,7 +315,7 @@ impl PutRun<'_> {
                 let next = self.client.pool.take(SEGMENT_PLAIN);
                 let mut full = std::mem::replace(&mut plain, next);
                 full.shorten(length);
-                self.lone(file, number, (full, filled), hash, earlier.as_ref()).await?;
+                self.lone(file, number, (full, filled), hash, earlier.as_mut()).await?;
                 number += 1;
                 filled = 0;
                 padded -= length;
@@ -325,10 +336,9 @@ impl PutRun<'_> {
 
     /// Looks for an earlier transfer of the same file, or begins one. A journal that fails costs
     /// only the ability to resume.
-    async fn begin_transfer(&mut self, file: usize) -> BTreeMap<u32, SliceDone> {
-        let mut earlier = BTreeMap::new();
-        let Some(open) = self.open.get_mut(&file) else { return earlier };
-        let Some(identity) = open.head.source.clone() else { return earlier };
+    async fn begin_transfer(&mut self, file: usize) -> BTreeMap<u32, Earlier> {
+        let Some(open) = self.open.get_mut(&file) else { return BTreeMap::new() };
+        let Some(identity) = open.head.source.clone() else { return BTreeMap::new() };
         let (path, scheme) = (open.head.path.clone(), self.scheme);
         let source = datamesh_catalog::Source {
             name: identity.name,
@@ -343,28 +353,48 @@ impl PutRun<'_> {
                 let journal = catalog.journal();
                 if let Some(transfer) = journal.load(&source, &path)? {
                     if transfer.scheme == scheme {
-                        let mut slices = Vec::new();
-                        loop {
-                            let from = slices.last().map_or(0, |s: &SliceDone| s.number + 1);
-                            let page = journal.slices(&transfer.id, from, 1024)?;
-                            if page.is_empty() {
-                                return Ok((transfer.id, slices));
-                            }
-                            slices.extend(page);
-                        }
+                        return Ok((transfer.id, done_before(journal, &transfer.id)?));
                     }
                     journal.end(&transfer.id)?;
                 }
                 journal.begin(&Transfer { id, source, path, started, scheme })?;
-                Ok((id, Vec::new()))
+                Ok((id, (Vec::new(), BTreeMap::new())))
             })
             .await;
         match found {
-            Ok((id, slices)) => {
+            Ok((id, (slices, acknowledged))) => {
                 open.transfer = Some(id);
-                earlier.extend(slices.into_iter().map(|slice| (slice.number, slice)));
+                self.still_stored(slices, &acknowledged).await
             }
-            Err(error) => tracing::warn!(%error, "the transfer cannot be resumed"),
+            Err(error) => {
+                tracing::warn!(%error, "the transfer cannot be resumed");
+                BTreeMap::new()
+            }
+        }
+    }
+
+    /// Those of the slices that are as safe as they were when they were stored: nodes may have gone
+    /// since, and then a slice is sent again while there are others to take it.
+    async fn still_stored(
+        &self,
+        slices: Vec<SliceDone>,
+        acknowledged: &BTreeMap<SegmentId, u32>,
+    ) -> BTreeMap<u32, Earlier> {
+        let slices: Vec<(u32, Hash, Slice)> = slices
+            .into_iter()
+            .filter_map(|done| Some((done.number, done.hash, self.stored_slice(&done)?)))
+            .collect();
+        let segments: Vec<SegmentId> = slices.iter().map(|(.., slice)| slice.segment).collect();
+        let confirmed = self.client.engine.confirmed(&segments).await;
+        let least = self.scheme.commit_min();
+        let mut earlier = BTreeMap::new();
+        for ((number, hash, slice), holders) in slices.into_iter().zip(confirmed) {
+            let shards: BTreeSet<u8> = holders.into_iter().map(|(shard, _)| shard).collect();
+            let mask = shards.iter().fold(0, |mask, shard| mask | 1 << shard);
+            let before = acknowledged.get(&slice.segment).copied().unwrap_or(u32::MAX);
+            if shards.len() >= least && before & !mask == 0 {
+                earlier.insert(number, Earlier { hash, slice, shards });
+            }
         }
         earlier
     }
@@ -377,16 +407,21 @@ impl PutRun<'_> {
         number: u32,
         (plain, filled): (Buffer, usize),
         so_far: Hash,
-        earlier: Option<&BTreeMap<u32, SliceDone>>,
+        earlier: Option<&mut BTreeMap<u32, Earlier>>,
     ) -> Result<(), ClientError> {
         let transfer = self.open.get(&file).and_then(|open| open.transfer);
-        if let Some(done) = earlier.and_then(|earlier| earlier.get(&number))
-            && done.hash == so_far
-            && let Some(slice) = self.stored_slice(done)
+        if let Some(Earlier { hash, slice, shards }) =
+            earlier.and_then(|earlier| earlier.remove(&number))
+            && hash == so_far
             && slice.plain_length as usize == filled
         {
             self.report.resumed_bytes += filled as u64;
             if let Some(open) = self.open.get_mut(&file) {
+                let segment = slice.segment;
+                let missing = (0..self.scheme.n() as u8).filter(|shard| !shards.contains(shard));
+                open.owed.extend(missing.map(|shard| (segment, shard)));
+                let margin = shards.len().saturating_sub(self.scheme.k()) as u8;
+                open.margin = open.margin.min(margin);
                 open.slices.insert(number, slice);
             }
             return Ok(());
@@ -407,6 +442,9 @@ impl PutRun<'_> {
         if self.pack.len() + sealed > datamesh_core::descriptor::SEGMENT_BYTES_MAX {
             self.flush_pack().await?;
         }
+        // All at once, as growing would copy what is there again and again.
+        let room = datamesh_core::descriptor::SEGMENT_BYTES_MAX - self.pack.len();
+        self.pack.reserve(room);
         let (offset, length, key) = seal_into(&mut self.pack, plain, &*self.client.entropy)?;
         let plain_length = plain.len() as u32;
         self.members.push(Member { file, offset, length, plain_length, key });
@@ -644,6 +682,32 @@ impl PutRun<'_> {
         }
         let manifest = Manifest { size: bytes.len() as u64, hash: Hash::of(bytes), slices };
         Ok((manifest, owed, margin))
+    }
+}
+
+/// The slices that a transfer recorded, and the shards of their segments that were acknowledged.
+fn done_before(
+    journal: &Journal,
+    transfer: &[u8; 16],
+) -> Result<(Vec<SliceDone>, BTreeMap<SegmentId, u32>), CatalogError> {
+    let mut slices: Vec<SliceDone> = Vec::new();
+    loop {
+        let from = slices.last().map_or(0, |slice| slice.number + 1);
+        let page = journal.slices(transfer, from, JOURNAL_PAGE)?;
+        if page.is_empty() {
+            break;
+        }
+        slices.extend(page);
+    }
+    let mut acknowledged = BTreeMap::new();
+    let mut after = None;
+    loop {
+        let page = journal.segments(transfer, after, JOURNAL_PAGE)?;
+        after = match page.last() {
+            Some(last) => Some(last.segment),
+            None => return Ok((slices, acknowledged)),
+        };
+        acknowledged.extend(page.into_iter().map(|row| (row.segment, row.acknowledged)));
     }
 }
 

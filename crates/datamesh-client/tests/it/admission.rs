@@ -146,8 +146,21 @@ fn adverts_of_nodes_that_are_not_admitted_change_no_view() {
         let deadline = Duration::from_secs(5);
         ask(&*stranger, node, &request, Bytes::new(), deadline).await.unwrap();
         let zero = NodeId([0; 32]);
-        let request = Request::Digest { after: zero, known: Vec::new(), complete: true };
-        let (reply, _) = ask(&*stranger, node, &request, Bytes::new(), deadline).await.unwrap();
+        let digest = Request::Digest { after: zero, known: Vec::new(), complete: true };
+        // Who the members are is told to those alone who know which mesh this is.
+        for hello in [None, Some(datamesh_core::MeshId([9; 32]))] {
+            if let Some(mesh) = hello {
+                let hello = Request::Hello { mesh };
+                let refused = ask(&*stranger, node, &hello, Bytes::new(), deadline).await;
+                assert!(refused.is_err());
+            }
+            let refused = ask(&*stranger, node, &digest, Bytes::new(), deadline).await;
+            let Err(AskError::Refused { refusal, .. }) = refused else { panic!("{refused:?}") };
+            assert_eq!(refusal, Refusal::NotAdmitted);
+        }
+        let hello = Request::Hello { mesh };
+        ask(&*stranger, node, &hello, Bytes::new(), deadline).await.unwrap();
+        let (reply, _) = ask(&*stranger, node, &digest, Bytes::new(), deadline).await.unwrap();
         let Reply::Adverts { fresh, .. } = reply else { panic!("{reply:?}") };
         let mut expected = cluster.adverts.clone();
         expected.sort_by_key(datamesh_core::Advert::node);

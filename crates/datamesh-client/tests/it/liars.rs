@@ -3,7 +3,7 @@
 use datamesh_client::{Client, GetItem, GetReport, Wanted};
 use datamesh_core::NodeId;
 use datamesh_core::message::Refusal;
-use datamesh_testkit::sim::{self, Lie};
+use datamesh_testkit::sim::{self, Lie, NetFault};
 
 use crate::cluster::{Cluster, single};
 use crate::streams::Collected;
@@ -20,6 +20,7 @@ fn lies() -> Vec<Lie> {
         Lie::Stale,
         Lie::SwapDescriptor,
         Lie::FalsifyProof,
+        Lie::ClaimAll,
         Lie::DenyAll,
         Lie::Refuse(Refusal::Busy),
     ]
@@ -55,6 +56,7 @@ fn two_holders_that_lie_are_found_out_and_the_read_succeeds() {
             for node in cluster.nodes.iter().filter(|node| liars.contains(&node.id)) {
                 node.liar.set(lie);
             }
+            let mut named = 0;
             let ranges = [None, Some((100, 200)), Some((70_000, 400_000))];
             for (number, range) in ranges.into_iter().chain(ranges).enumerate() {
                 // One reader remembers who holds what and one has to ask, with the lie in both.
@@ -68,11 +70,35 @@ fn two_holders_that_lie_are_found_out_and_the_read_succeeds() {
                     .filter(|node| !liars.contains(node))
                     .collect();
                 assert!(honest.is_empty(), "honest nodes blamed: {honest:?} ({lie:?})");
+                named += report.faults.len();
             }
+            // Who only keeps still is passed by, and whether it ever answers is not waited for.
+            assert!(named > 0 || lie == Lie::Stall, "nobody was named for {lie:?}");
             let told: u64 = cluster.nodes.iter().map(|node| node.liar.told()).sum();
             assert!(told > 0, "{lie:?} was never told, so nothing was tested");
         });
     }
+}
+
+#[test]
+fn two_holders_that_drop_every_connection_are_named_and_the_read_succeeds() {
+    sim::run(140, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let files = single(6_000_000);
+        cluster.put(&files).await;
+        let path = files.keys().next().unwrap();
+        let broken: Vec<NodeId> = cluster.holders(path).await[..2].to_vec();
+        for node in &broken {
+            world.set_fault(*node, NetFault { reset: 1000, ..NetFault::default() });
+        }
+        let mut named = 0;
+        for range in [None, Some((100, 200)), Some((70_000, 400_000))] {
+            let report = fetch(&cluster.client, &files, range).await;
+            assert!(report.faults.iter().all(|fault| broken.contains(&fault.node)));
+            named += report.faults.len();
+        }
+        assert!(named > 0, "nobody was named");
+    });
 }
 
 #[test]

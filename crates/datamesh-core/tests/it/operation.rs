@@ -229,8 +229,30 @@ fn lengths_above_their_bounds_are_refused() {
     assert!(bound(put_with(&|put| put.tags = vec!["x".repeat(129)])));
     assert!(bound(put_with(&|put| put.key.bytes = Bytes::from(vec![0; 2049]))));
     assert!(bound(put_with(&|put| put.content = Content::Inline(Bytes::from(vec![0; 16_449])))));
-    assert!(put_with(&|put| put.tags = vec!["x".repeat(128); 64]).is_ok());
+    let longest =
+        |put: &mut Put| put.tags = (0..64).map(|n| format!("{n:02}{}", "x".repeat(126))).collect();
+    assert!(put_with(&longest).is_ok());
     assert!(put_with(&|put| put.content = Content::Meta(Bytes::from(vec![0; 16_448]))).is_ok());
+}
+
+#[test]
+fn tags_have_one_order() {
+    for (tags, valid) in [
+        (&["a", "b"][..], true),
+        (&["b", "a"], false),
+        (&["a", "a"], false),
+        (&["", "a"], false),
+        (&[""], false),
+        (&[], true),
+    ] {
+        let tags = tags.iter().map(|&tag| tag.to_owned()).collect();
+        let change = Change::Put(Box::new(Put { tags, ..put() }));
+        let read = wire::decode::<Operation>(&signed(1, Hash([0; 32]), change.clone()).to_bytes());
+        match read {
+            Ok(read) => assert!(valid && read.change == change),
+            Err(error) => assert!(!valid && error == WireError::Invalid { field: "tags" }),
+        }
+    }
 }
 
 proptest! {

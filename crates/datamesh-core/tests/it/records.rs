@@ -357,6 +357,43 @@ fn lists_and_texts_above_their_bounds_are_refused() {
 }
 
 #[test]
+fn texts_that_could_steer_a_terminal_or_forge_a_line_of_a_log_are_refused() {
+    for bad in ["a\nb", "\u{1b}[2J", "tab\t", "\u{7f}", "\u{9b}31m", "\0"] {
+        let mut record = certificate(Issuer::Authority, 0);
+        record.claim.operator = bad.into();
+        assert_eq!(
+            decode::<NodeCertificate>(&record.to_bytes()),
+            Err(WireError::Invalid { field: "operator" })
+        );
+        let mut record = advert();
+        record.release = bad.into();
+        assert_eq!(
+            decode::<Advert>(&record.to_bytes()),
+            Err(WireError::Invalid { field: "release" })
+        );
+        let mut record = advert();
+        record.addresses.push(bad.into());
+        assert_eq!(
+            decode::<Advert>(&record.to_bytes()),
+            Err(WireError::Invalid { field: "addresses" })
+        );
+    }
+    let mut record = certificate(Issuer::Authority, 0);
+    record.claim.operator = "Åse & søn \u{1f980}".into();
+    assert_eq!(decode::<NodeCertificate>(&record.to_bytes()), Ok(record));
+}
+
+#[test]
+fn parts_of_a_domain_are_names() {
+    for text in ["..", ".", "a/..", "../a", "a/./b", "a//b", "/a", "a/", "", "a b", "a\n", "é"] {
+        assert!(text.parse::<Domain>().is_err(), "{text:?}");
+    }
+    for text in ["...", "a..b", ".a", "zone-a/host_1.example", "a/b/c/d"] {
+        assert_eq!(domain(text).as_str(), text);
+    }
+}
+
+#[test]
 fn an_advert_with_the_certificate_of_another_node_is_refused() {
     let mut bytes = advert().to_bytes();
     bytes[1] ^= 1;
@@ -384,9 +421,10 @@ fn any_node() -> impl Strategy<Value = NodeId> {
     any::<[u8; 32]>().prop_map(NodeId)
 }
 
-/// Text of at most `bound` bytes, in characters of one to four bytes.
+/// A line of at most `bound` bytes, in characters of one to four bytes.
 fn any_text(bound: usize) -> impl Strategy<Value = String> {
-    proptest::collection::vec(any::<char>(), 0..=bound / 4).prop_map(String::from_iter)
+    let visible = any::<char>().prop_filter("no control character", |c| !c.is_control());
+    proptest::collection::vec(visible, 0..=bound / 4).prop_map(String::from_iter)
 }
 
 pub(crate) fn any_domain() -> impl Strategy<Value = Domain> {

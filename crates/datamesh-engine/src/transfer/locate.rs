@@ -68,6 +68,18 @@ impl Engine {
         census
     }
 
+    /// The shards of these segments whose holders signed a receipt that is remembered here and say
+    /// now that they still have them. A claim without a receipt counts for nothing, and neither
+    /// does a receipt of a node that is gone.
+    pub async fn confirmed(&self, segments: &[SegmentId]) -> Vec<Vec<(u8, NodeId)>> {
+        let mut confirmed = self.census(segments).await;
+        for (segment, holders) in segments.iter().zip(&mut confirmed) {
+            let receipts = self.receipts(segment).await;
+            holders.retain(|holder| receipts.contains(holder));
+        }
+        confirmed
+    }
+
     /// Asks many nodes the same, a bounded number at once.
     fn ask_all<'a>(&'a self, nodes: Vec<NodeId>, request: &'a Request) -> BoxStream<'a, Asked> {
         let mut asking = Vec::with_capacity(nodes.len());

@@ -10,7 +10,9 @@ use datamesh_core::certificate::NodeClaim;
 use datamesh_core::invite::InvitePowers;
 use datamesh_core::message::{Redeem, Refusal};
 use datamesh_core::wire::{self, Decode, Encode, Reader, WireError, Writer};
-use datamesh_core::{Clock, Hash, InviteTicket, MeshId, NodeId, PublicKey, Timestamp, seam};
+use datamesh_core::{
+    Clock, Genesis, Hash, InviteTicket, MeshId, NodeId, PublicKey, Timestamp, seam,
+};
 use datamesh_crypto::IssuingKey;
 use datamesh_engine::{Admissions, RedeemError, Redeemed};
 
@@ -126,8 +128,12 @@ pub(crate) struct InviteLedger {
 
 impl InviteLedger {
     /// The ledger of a home that can issue; nothing for other homes.
-    pub(crate) fn open(home: &Home, mesh: MeshId) -> Result<Option<Arc<Self>>, OperationError> {
-        let Some(issuing) = super::issuing_key(home, mesh)? else { return Ok(None) };
+    pub(crate) fn open(
+        home: &Home,
+        genesis: &Genesis,
+    ) -> Result<Option<Arc<Self>>, OperationError> {
+        let Some(issuing) = super::issuing_key(home, genesis)? else { return Ok(None) };
+        let mesh = genesis.mesh_id();
         // Serials 1 went to the founder itself.
         let ledger = match home.read(INVITES)? {
             None => Ledger { serial: 1, invites: Vec::new() },

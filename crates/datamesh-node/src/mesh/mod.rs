@@ -13,13 +13,13 @@ pub(crate) use late::LateService;
 pub(crate) use loopback::Loopback;
 
 use datamesh_api::{ErrorKind, OperationError};
-use datamesh_core::certificate::Delegation;
+use datamesh_core::certificate::{AdmissionError, Delegation};
 use datamesh_core::wire::{self, Decode, Encode};
-use datamesh_core::{Genesis, Grant, InviteTicket, MeshId, NodeCertificate};
+use datamesh_core::{Clock, Genesis, Grant, InviteTicket, NodeCertificate, NodeId, Signer};
 use datamesh_crypto::{IssuingKey, Secret, SigningKey};
 
 use crate::home::Home;
-use crate::system::SystemEntropy;
+use crate::system::{SystemClock, SystemEntropy};
 
 const GENESIS: &str = "mesh/genesis";
 const GRANT: &str = "mesh/grant";
@@ -33,14 +33,44 @@ const NODE_KEY: &str = "node/key";
 /// Reads a record of the home; damage is an error that names the file.
 fn load<T: Decode>(home: &Home, name: &str) -> Result<Option<T>, OperationError> {
     let Some(bytes) = home.read(name)? else { return Ok(None) };
-    wire::decode(&bytes).map(Some).map_err(|error| {
-        let message = format!("{} is damaged: {error}", home.file(name).display());
-        OperationError::new(ErrorKind::Failed, message).hint("put a copy of it back")
-    })
+    wire::decode(&bytes).map(Some).map_err(|error| damaged(home, name, &error))
 }
 
-fn store(home: &Home, name: &str, record: &impl Encode) -> Result<(), OperationError> {
-    home.write(name, &record.to_bytes())
+fn damaged(home: &Home, name: &str, why: &dyn std::error::Error) -> OperationError {
+    let message = format!("{} is damaged: {why}", home.file(name).display());
+    OperationError::new(ErrorKind::Failed, message).hint("put a copy of it back")
+}
+
+/// What a signed record of the home is worth now: one whose signature does not hold is damaged,
+/// as it was checked when it came.
+fn held<T>(
+    home: &Home,
+    name: &str,
+    record: T,
+    checked: Result<(), AdmissionError>,
+) -> Result<T, OperationError> {
+    match checked {
+        Ok(()) => Ok(record),
+        Err(error @ AdmissionError::Signature(_)) => Err(damaged(home, name, &error)),
+        Err(error @ AdmissionError::Expired { .. }) => {
+            let message = format!("{}: {error}", home.file(name).display());
+            Err(OperationError::new(ErrorKind::Failed, message)
+                .hint("ask for a fresh ticket: datamesh invite, on the node that issues them"))
+        }
+    }
+}
+
+/// Writes a record of the home. What the next start could not read is not written.
+fn store<T: Encode + Decode + PartialEq>(
+    home: &Home,
+    name: &'static str,
+    record: &T,
+) -> Result<(), OperationError> {
+    let bytes = wire::encode_readable(name, record).map_err(|error| {
+        let message = format!("{} cannot be written: {error}", home.file(name).display());
+        OperationError::new(ErrorKind::Failed, message)
+    })?;
+    home.write(name, &bytes)
 }
 
 /// Reads a secret key of the home, or draws it on first use.
@@ -65,15 +95,44 @@ pub(crate) fn node_key(home: &Home) -> Result<SigningKey, OperationError> {
 
 /// The mesh's first record; nothing in a home that has joined none.
 pub(crate) fn genesis(home: &Home) -> Result<Option<Genesis>, OperationError> {
-    load(home, GENESIS)
+    let Some(genesis) = load::<Genesis>(home, GENESIS)? else { return Ok(None) };
+    match genesis.verify() {
+        Ok(()) => Ok(Some(genesis)),
+        Err(error) => Err(damaged(home, GENESIS, &error)),
+    }
 }
 
-/// The account's permission to store.
-pub(crate) fn grant(home: &Home) -> Result<Option<Grant>, OperationError> {
-    load(home, GRANT)
+/// The account's permission to store in this mesh.
+pub(crate) fn grant(home: &Home, genesis: &Genesis) -> Result<Option<Grant>, OperationError> {
+    let Some(grant) = load::<Grant>(home, GRANT)? else { return Ok(None) };
+    let now = SystemClock.now();
+    let checked = grant.verify(&genesis.authority, &genesis.mesh_id(), now);
+    held(home, GRANT, grant, checked).map(Some)
 }
 
-/// The node's admission.
+/// The admission of this home's node with its key.
+pub(crate) fn admission(
+    home: &Home,
+    genesis: &Genesis,
+    node: NodeId,
+) -> Result<Option<NodeCertificate>, OperationError> {
+    let Some(certificate) = certificate(home)? else { return Ok(None) };
+    let now = SystemClock.now();
+    let checked = certificate.verify(&genesis.authority, &genesis.mesh_id(), now);
+    let certificate = held(home, CERTIFICATE, certificate, checked)?;
+    if certificate.claim.node != node {
+        let message = format!(
+            "{} is not the key that the mesh admitted: it is that of {node}, and the certificate \
+             is for {}",
+            home.file(NODE_KEY).display(),
+            certificate.claim.node
+        );
+        return Err(OperationError::new(ErrorKind::Failed, message).hint("put a copy of it back"));
+    }
+    Ok(Some(certificate))
+}
+
+/// The node's admission, as it lies in the home.
 pub(crate) fn certificate(home: &Home) -> Result<Option<NodeCertificate>, OperationError> {
     load(home, CERTIFICATE)
 }
@@ -84,9 +143,23 @@ pub(crate) fn ticket(home: &Home) -> Result<Option<InviteTicket>, OperationError
 }
 
 /// The key with which this home's service admits others; nothing in homes that cannot.
-pub(crate) fn issuing_key(home: &Home, mesh: MeshId) -> Result<Option<IssuingKey>, OperationError> {
+pub(crate) fn issuing_key(
+    home: &Home,
+    genesis: &Genesis,
+) -> Result<Option<IssuingKey>, OperationError> {
     let Some(delegation) = load::<Delegation>(home, DELEGATION)? else { return Ok(None) };
-    Ok(Some(IssuingKey::delegate(mesh, secret_key(home, DELEGATE_KEY)?, delegation)))
+    let mesh = genesis.mesh_id();
+    let checked = delegation.verify(&genesis.authority, &mesh, SystemClock.now());
+    let delegation = held(home, DELEGATION, delegation, checked)?;
+    let key = secret_key(home, DELEGATE_KEY)?;
+    if key.public_key() != delegation.delegate {
+        let message = format!(
+            "{} is not the key that the mesh's authority empowered",
+            home.file(DELEGATE_KEY).display()
+        );
+        return Err(OperationError::new(ErrorKind::Failed, message).hint("put a copy of it back"));
+    }
+    Ok(Some(IssuingKey::delegate(mesh, key, delegation)))
 }
 
 /// The error of a home that is in no mesh.

@@ -108,7 +108,8 @@ impl HomeOperations {
             .get_or_try_init(|| async {
                 let catalog = Arc::clone(self.catalog()?);
                 let engine = self.engine().await?;
-                let grant = mesh::grant(self.home())?.ok_or_else(|| no_grant(self.home()))?;
+                let grant = mesh::grant(self.home(), &engine.genesis())?
+                    .ok_or_else(|| no_grant(self.home()))?;
                 let keys = match &self.shared.keys {
                     Some(keys) => Arc::clone(keys),
                     None => account::open_keys(self.home(), (self.password)()?).await?,

@@ -257,3 +257,50 @@ async fn a_large_file_is_the_same_past_the_cache_as_through_it() {
     assert_eq!(failed(&sink.finish().await.unwrap()), ["short"]);
     assert_eq!(listed(&dest), ["large"]);
 }
+
+#[tokio::test]
+async fn what_a_killed_get_left_goes_with_the_next_one() {
+    let (_folder, dest, outside) = places();
+    let left = [".x.999999-1.datamesh-part", ".x.7-12.datamesh-part"];
+    let kept = [
+        // Of another file, of another program, of nobody's making, and no files.
+        ".y.999999-1.datamesh-part",
+        ".x.999999-1.part",
+        "x.999999-1.datamesh-part",
+        ".x.1-1.datamesh-part",
+        ".x.2-1.datamesh-part",
+        ".x.3-1.datamesh-part",
+    ];
+    for name in left.iter().chain(&kept[..3]) {
+        fs::write(dest.join(name), b"half").unwrap();
+    }
+    symlink(outside.join("precious"), dest.join(kept[3])).unwrap();
+    fs::create_dir(dest.join(kept[4])).unwrap();
+    // Somebody is writing this one.
+    let written = fs::File::create(dest.join(kept[5])).unwrap();
+    rustix::fs::flock(&written, rustix::fs::FlockOperation::LockExclusive).unwrap();
+
+    for (target, name) in [
+        (Target::Path(dest.join("x")), "anything"),
+        (Target::Path(dest.clone()), "far/x"),
+        (Target::Tree(dest.clone()), "x"),
+    ] {
+        for name in left {
+            fs::write(dest.join(name), b"half").unwrap();
+        }
+        let mut sink = LocalSink::open(target).unwrap();
+        whole(&mut sink, name, b"whole").await;
+        assert!(sink.finish().await.unwrap().failed.is_empty());
+        let mut expected: Vec<&str> = kept.to_vec();
+        expected.push("x");
+        expected.sort_unstable();
+        assert_eq!(listed(&dest), expected);
+    }
+    assert_eq!(fs::read(outside.join("precious")).unwrap(), b"precious");
+    // Its writer is gone now, however that happened.
+    drop(written);
+    let mut sink = LocalSink::open(Target::Path(dest.join("x"))).unwrap();
+    whole(&mut sink, "x", b"whole").await;
+    sink.finish().await.unwrap();
+    assert!(!dest.join(kept[5]).exists());
+}
