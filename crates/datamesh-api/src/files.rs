@@ -4,6 +4,8 @@ use datamesh_core::catalog::EntryKind;
 use datamesh_core::{FileId, Hash, MeshPath, NodeId, Scheme, SegmentId, Timestamp, VersionId};
 use serde::{Deserialize, Serialize};
 
+use crate::error::OperationError;
+
 /// Store the entries of a stream.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct PutRequest {
@@ -61,6 +63,9 @@ pub struct PutReply {
     pub stored: Vec<StoredFile>,
     /// What was not.
     pub failed: Vec<EntryFailure>,
+    /// Why the put ended before all entries were read; what is listed as stored stays. A put that
+    /// had stored nothing by then fails with this error.
+    pub stopped: Option<OperationError>,
     /// Peers that failed on the way.
     pub faults: Vec<PeerFault>,
     /// Bytes that an earlier transfer had stored already.

@@ -192,6 +192,17 @@ fn with_too_few_nodes_nothing_is_acknowledged() {
     // Four are left: it does not.
     mesh.kill(3);
     mesh.run("n0", &["put", "--", &source, "refused"]).code(5);
+    // Of a tree, what needs no node is stored, and the reply says why the rest is not.
+    let tree = mesh.path("tree");
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("a"), b"inline").unwrap();
+    std::fs::write(tree.join("b"), noise(2, 500_000)).unwrap();
+    let text = mesh.text(&tree);
+    let done = mesh.run("n0", &["put", "-r", "--json", "--", &text]).code(4);
+    assert_eq!(done.json()["stored"][0]["path"], "tree/a");
+    assert_eq!(done.json()["failed"][0]["path"], "tree/b");
+    assert_eq!(done.json()["stopped"]["kind"], "network", "{}", done.out);
+    assert!(done.err.contains("ended early"), "{}", done.err);
     mesh.run("n0", &["get", "--", "refused", "-"]).code(3);
     mesh.run("n0", &["get", "--", "owing", "-"]).ok();
     // Two are left: what is stored cannot be read, and nothing is written under its name.

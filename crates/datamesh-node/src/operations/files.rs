@@ -74,18 +74,14 @@ impl HomeOperations {
         };
         let report = client.put(source, &options, Some(progress(events))).await;
         let report = report.map_err(|error| convert::client_error(&error))?;
-        if let Some(error) = &report.stopped {
-            let mut made = convert::client_error(error);
-            if !report.stored.is_empty() {
-                made.message = format!(
-                    "{} (before that, {} files were stored)",
-                    made.message,
-                    report.stored.len()
-                );
-            }
-            return Err(made);
+        let stopped = report.stopped.as_ref().map(convert::client_error);
+        if let Some(error) = &stopped
+            && report.stored.is_empty()
+        {
+            return Err(error.clone());
         }
         Ok(PutReply {
+            stopped,
             stored: report.stored.into_iter().map(convert::stored).collect(),
             failed: convert::failures(report.failed),
             faults: convert::faults(report.faults),

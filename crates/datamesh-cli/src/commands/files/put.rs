@@ -186,6 +186,12 @@ fn tell(context: &Context, reply: &PutReply, seconds: f64, many: bool) -> Result
              found without it",
         );
     }
-    let partial = owed > 0 || !reply.failed.is_empty();
+    if let Some(stopped) = &reply.stopped {
+        output.warn(format!("the put ended early: {}", stopped.message));
+        if let Some(hint) = &stopped.hint {
+            output.note(hint.clone());
+        }
+    }
+    let partial = owed > 0 || !reply.failed.is_empty() || reply.stopped.is_some();
     Ok(if partial { Outcome::Partial } else { Outcome::Done })
 }
