@@ -19,7 +19,7 @@ pub use holder::{Admissions, Holder, RedeemError, Redeemed};
 pub use placement::Spread;
 pub use scores::PeerScore;
 pub use transfer::{
-    Fault, FaultKind, ReadError, SegmentBytes, SegmentWrite, WriteError, WriteOutcome,
+    Fault, FaultKind, ReadError, SegmentBytes, SegmentWrite, Urgency, WriteError, WriteOutcome,
 };
 pub use view::{AdvertError, Member, Standing, View};
 pub use work::block;

@@ -41,7 +41,7 @@ pub struct PeerScore {
     pub latency_s: f64,
     /// Moving average of bytes per second of large exchanges; 0 before the first.
     pub goodput: f64,
-    /// Failures since the last success.
+    /// Failures, and times that it kept a reader waiting, since the last success.
     pub failures_in_a_row: u32,
 }
 
@@ -121,6 +121,16 @@ impl Scores {
         let score = peers.entry(*node).or_default();
         score.failures += 1;
         score.wrong += u64::from(wrong);
+        score.failures_in_a_row = (score.failures_in_a_row + 1).min(FAILURES_MAX);
+    }
+
+    /// A peer keeps a reader waiting: it comes later among those to be asked, until it answers.
+    pub(crate) fn slow(&self, node: &NodeId) {
+        let mut peers = self.peers();
+        if peers.len() >= crate::view::MEMBERS_MAX && !peers.contains_key(node) {
+            return;
+        }
+        let score = peers.entry(*node).or_default();
         score.failures_in_a_row = (score.failures_in_a_row + 1).min(FAILURES_MAX);
     }
 

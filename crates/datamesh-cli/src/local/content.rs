@@ -69,10 +69,10 @@ impl Content {
         size: u64,
         reopen: impl FnOnce(OFlags) -> Result<File, Errno>,
     ) -> io::Result<Self> {
-        match rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, size) {
-            Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => return Err(error.into()),
-            // Where room cannot be reserved, the writes find out.
-            _ => {}
+        // Where room cannot be reserved for another reason, the writes find out.
+        let reserved = rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, size);
+        if let Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) = reserved {
+            return Err(error.into());
         }
         let direct = reopen(OFlags::DIRECT).ok().map(|file| {
             let memory = vec![0; BLOCK_BYTES + ALIGNMENT];

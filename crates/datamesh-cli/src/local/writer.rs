@@ -79,7 +79,7 @@ enum Open {
     /// A folder that is there.
     Folder,
     /// A file under its temporary name.
-    File(Part),
+    File(Box<Part>),
 }
 
 /// A file under its temporary name. It is removed unless it is kept.
@@ -316,7 +316,7 @@ fn part(
                 let content = Content::cached(file);
                 let mut part = Part { folder, temporary, name, content, head, kept: false };
                 part.enlarge()?;
-                return Ok(Open::File(part));
+                return Ok(Open::File(Box::new(part)));
             }
             Err(Errno::EXIST) => {}
             Err(error) => return Err(Failure::of("the file cannot be made", error)),

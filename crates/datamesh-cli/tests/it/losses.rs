@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use datamesh_testkit::fixtures::{TreeShape, noise, tree_digest, tree_of};
 use datamesh_testkit::processes::{Done, Mesh};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{PROGRAM, program};
 
@@ -110,6 +111,46 @@ fn nothing_acknowledged_is_lost_when_nodes_die_in_a_stream_of_puts() {
         mesh.kill(node);
     }
     read_back(&mesh, "with two others dead");
+}
+
+/// Sends a signal to a node.
+fn signal(mesh: &Mesh, node: usize, signal: Signal) {
+    let (_, pid) = mesh.pids().into_iter().find(|(number, _)| *number == node).unwrap();
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
+}
+
+#[test]
+fn nodes_that_stand_still_are_passed_by() {
+    let mesh = Mesh::of(PROGRAM, 7);
+    mesh.client("client");
+    let bytes = noise(4, 9_000_000);
+    for home in ["n0", "client"] {
+        mesh.pipe(home, &["put", "--", "-", "before"], &bytes).ok();
+    }
+    // Their connections stay, their sockets take what is sent, and nothing ever comes back.
+    let held = mesh.holders("before", 0);
+    let still: Vec<usize> = held.into_iter().filter(|node| *node != 0).take(3).collect();
+    for node in &still[..2] {
+        signal(&mesh, *node, Signal::STOP);
+    }
+    for home in ["n0", "client"] {
+        assert!(mesh.bytes(home, &["get", "--", "before", "-"]) == bytes, "{home}");
+    }
+    let put = mesh.pipe("n0", &["put", "--json", "--", "-", "while"], &bytes).code(4);
+    // Each of three segments owes a shard, as five nodes are left.
+    assert_eq!(put.json()["stored"][0]["margin"], 1);
+    assert_eq!(put.json()["stored"][0]["owed"], 3);
+    assert!(mesh.bytes("n0", &["get", "--", "while", "-"]) == bytes);
+    signal(&mesh, still[2], Signal::STOP);
+    let put = mesh.pipe("n0", &["put", "--json", "--", "-", "refused"], &bytes).code(5);
+    assert_eq!(put.json()["error"]["kind"], "network");
+    mesh.run("n0", &["info", "--", "refused"]).code(3);
+    for node in &still {
+        signal(&mesh, *node, Signal::CONT);
+    }
+    for (home, name) in [("n0", "before"), ("n0", "while"), ("client", "before")] {
+        assert!(mesh.bytes(home, &["get", "--", name, "-"]) == bytes, "{home} {name}");
+    }
 }
 
 #[test]

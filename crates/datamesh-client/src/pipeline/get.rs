@@ -7,14 +7,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use datamesh_core::catalog::{Content, EntryKind, Put};
 use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Sink};
 use datamesh_core::{Hash, MeshPath, wire};
 use datamesh_crypto::{Manifest, Slice};
-use datamesh_engine::Fault;
+use datamesh_engine::{Fault, Urgency};
 use tokio::sync::oneshot;
 
 use super::put::EntryFailure;
@@ -71,7 +70,7 @@ enum Step {
     Begin(EntryHead),
     Plain(Bytes),
     /// A slice under way.
-    Slice(oneshot::Receiver<Result<Opened, ClientError>>, Arc<AtomicBool>, usize),
+    Slice(oneshot::Receiver<Result<Opened, ClientError>>, Arc<Urgency>, usize),
     /// The entry's end, and the hash it must have.
     End(MeshPath, Option<Hash>),
     /// The entry cannot be begun or goes no further.
@@ -222,7 +221,7 @@ impl GetRun<'_> {
         let length = part.len();
         self.ahead += length;
         let (sender, receiver) = oneshot::channel();
-        let urgent = Arc::new(AtomicBool::new(false));
+        let urgent = Arc::new(Urgency::default());
         let (engine, pool, fetch) =
             (Arc::clone(&self.client.engine), self.client.pool.clone(), self.fetch.clone());
         let waiting = Arc::clone(&urgent);
@@ -245,7 +244,7 @@ impl GetRun<'_> {
             }
             Step::Plain(bytes) => self.write(bytes, sink).await?,
             Step::Slice(receiver, urgent, length) => {
-                urgent.store(true, Ordering::Relaxed);
+                urgent.raise();
                 let opened = receiver.await.map_err(|_| ClientError::Shutdown);
                 self.ahead -= length;
                 match opened.and_then(|opened| opened) {
@@ -328,7 +327,8 @@ impl GetRun<'_> {
 impl Client {
     /// Fetches a manifest that is stored in segments of its own.
     pub(crate) async fn long_manifest(&self, meta: &Manifest) -> Result<Manifest, ClientError> {
-        let urgent = AtomicBool::new(true);
+        let urgent = Urgency::default();
+        urgent.raise();
         let mut bytes = zeroize::Zeroizing::new(Vec::new());
         for slice in &meta.slices {
             let all = 0..slice.plain_length as usize;

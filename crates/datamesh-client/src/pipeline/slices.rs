@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -11,7 +10,7 @@ use datamesh_core::SegmentId;
 use datamesh_crypto::Slice;
 use datamesh_crypto::frame::{Opener, TAG_BYTES};
 use datamesh_crypto::manifest::Compression;
-use datamesh_engine::{Engine, Fault, SegmentBytes, block};
+use datamesh_engine::{Engine, Fault, SegmentBytes, Urgency, block};
 use tokio::sync::OnceCell;
 
 use crate::error::ClientError;
@@ -57,7 +56,7 @@ impl Shared {
         &self,
         engine: &Engine,
         segment: SegmentId,
-        urgent: &AtomicBool,
+        urgent: &Urgency,
     ) -> Result<SegmentBytes, ClientError> {
         let cell = self.cell(segment);
         let bytes = cell.get_or_try_init(|| engine.read_segment(&segment, urgent)).await?;
@@ -87,7 +86,7 @@ pub(super) async fn open_slice(
     slice: &Slice,
     range: Range<usize>,
     fetch: &Fetch,
-    urgent: &AtomicBool,
+    urgent: &Urgency,
 ) -> Result<Opened, ClientError> {
     if range.is_empty() {
         return Ok(Opened { plain: Bytes::new(), faults: Vec::new() });

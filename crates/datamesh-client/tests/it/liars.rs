@@ -1,5 +1,7 @@
 //! Holders that lie: reads succeed from others, say who failed, and no false byte comes out.
 
+use std::time::Duration;
+
 use datamesh_client::{Client, GetItem, GetReport, Wanted};
 use datamesh_core::NodeId;
 use datamesh_core::message::Refusal;
@@ -98,6 +100,28 @@ fn two_holders_that_drop_every_connection_are_named_and_the_read_succeeds() {
             named += report.faults.len();
         }
         assert!(named > 0, "nobody was named");
+    });
+}
+
+#[test]
+fn holders_that_stall_hold_a_read_up_once() {
+    sim::run(141, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let files = single(60_000_000);
+        cluster.put(&files).await;
+        let path = files.keys().next().unwrap();
+        let stalled: Vec<NodeId> = cluster.holders(path).await[..2].to_vec();
+        for node in cluster.nodes.iter().filter(|node| stalled.contains(&node.id)) {
+            node.liar.set(Lie::Stall);
+        }
+        for client in [&cluster.client, &cluster.forgetful(1)] {
+            let before = world.elapsed();
+            fetch(client, &files, None).await;
+            // In the time of the simulation, and less than a request to a holder may take: nobody
+            // may wait for those who do not answer, however many segments they have a shard of.
+            let took = world.elapsed() - before;
+            assert!(took < Duration::from_secs(15), "{took:?}");
+        }
     });
 }
 

@@ -1,6 +1,7 @@
 //! Finding who holds a segment's shards: what is remembered, else the first 2n of the ranking,
 //! else everybody. There is no directory to be wrong.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use crate::ask::{AskError, ask};
 use crate::engine::Engine;
 use crate::placement::ranking;
+use crate::view::Standing;
 
 /// How long a node may take to say what it holds.
 const HAVE_DEADLINE: Duration = Duration::from_secs(5);
@@ -92,6 +94,13 @@ impl Engine {
         stream::iter(asking).buffer_unordered(ASKED_AT_ONCE).boxed()
     }
 
+    /// Members that did not answer when they were last asked, or were not heard of for long.
+    fn silent(&self) -> BTreeSet<NodeId> {
+        let (view, now) = (self.view(), self.now());
+        let silent = view.members().filter(|member| view.standing(member, now) == Standing::Silent);
+        silent.map(|member| member.advert.node()).collect()
+    }
+
     /// Shards of a segment and who holds them, as far as `reach` goes.
     pub(super) async fn locate(&self, segment: &SegmentId, reach: Reach) -> Vec<(u8, NodeId)> {
         let limit = match reach {
@@ -101,8 +110,15 @@ impl Engine {
             Reach::Members => usize::MAX,
         };
         let candidates = self.view().candidates(self.now());
-        let asked: Vec<NodeId> =
-            ranking(segment, &candidates).iter().take(limit).map(|c| c.node).collect();
+        // Who does not answer is asked only where the others do not have enough: every search would
+        // wait for it.
+        let silent = if reach == Reach::Members { BTreeSet::new() } else { self.silent() };
+        let asked: Vec<NodeId> = ranking(segment, &candidates)
+            .iter()
+            .take(limit)
+            .map(|candidate| candidate.node)
+            .filter(|node| !silent.contains(node))
+            .collect();
         let request = Request::Have(vec![*segment]);
         let mut answers = self.ask_all(asked, &request);
         let mut found = Vec::new();

@@ -2,11 +2,13 @@
 
 mod locate;
 mod read;
+mod urgency;
 mod write;
 
 use datamesh_core::NodeId;
 
 pub use read::{ReadError, SegmentBytes};
+pub use urgency::Urgency;
 pub use write::{SegmentWrite, WriteError, WriteOutcome};
 
 use crate::ask::AskError;

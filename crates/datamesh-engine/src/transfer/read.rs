@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,9 +14,10 @@ use datamesh_codec::{CodecError, Layout, check_shard, proof, rebuild};
 use datamesh_core::message::{ReadSpan, Reply, Request};
 use datamesh_core::{Descriptor, NodeId, SegmentId};
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::locate::Reach;
+use super::urgency::Urgency;
 use super::{Fault, FaultKind};
 use crate::ask::{AskError, ask};
 use crate::engine::Engine;
@@ -25,6 +25,9 @@ use crate::work::block;
 
 /// How long one holder may take for one shard.
 const READ_DEADLINE: Duration = Duration::from_secs(15);
+
+/// A holder that has been silent for so long is replaced, whatever share of the requests that are.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
 
 /// A segment's verified data shards.
 #[derive(Debug, Clone)]
@@ -121,7 +124,7 @@ impl Engine {
     pub async fn read_segment(
         &self,
         segment: &SegmentId,
-        urgent: &AtomicBool,
+        urgent: &Urgency,
     ) -> Result<SegmentBytes, ReadError> {
         let mut fetch = Fetch::new(*segment);
         let mut reach = Reach::Remembered;
@@ -159,7 +162,7 @@ impl Engine {
     }
 
     /// Asks holders, the fastest first, until k shards are there or nobody is left to ask.
-    async fn fetch_from(&self, fetch: &mut Fetch, found: Vec<(u8, NodeId)>, urgent: &AtomicBool) {
+    async fn fetch_from(&self, fetch: &mut Fetch, found: Vec<(u8, NodeId)>, urgent: &Urgency) {
         let known = self.known_descriptor(&fetch.segment);
         fetch.adopt(known);
         let mut sources: Vec<(u8, NodeId)> =
@@ -171,52 +174,64 @@ impl Engine {
             time(&b.1).total_cmp(&time(&a.1)).then(b.0.cmp(&a.0))
         });
         let mut pending = FuturesUnordered::new();
-        let mut running: Vec<(u8, NodeId, Instant, bool)> = Vec::new();
+        let mut running: Vec<Running> = Vec::new();
         loop {
-            while running.iter().filter(|(.., hedge)| !hedge).count() < fetch.wanting() {
-                let busy: BTreeSet<u8> = running.iter().map(|r| r.0).collect();
+            while running.iter().filter(|asked| !asked.rival).count() < fetch.wanting() {
+                let busy: BTreeSet<u8> = running.iter().map(|asked| asked.shard).collect();
                 let Some((shard, node)) = fetch.pick(&mut sources, &busy) else { break };
-                running.push((shard, node, Instant::now(), false));
+                running.push(Running::new(shard, node, false));
                 pending.push(self.fetch_shard(fetch.segment, shard, node));
             }
             if fetch.complete() || running.is_empty() {
                 return;
             }
-            let patience = self.scores.hedge_after();
-            let slowest = running
+            let hedge = self.scores.hedge_allowed();
+            let patience = if hedge { self.scores.hedge_after() } else { SILENCE_MAX };
+            // Each request that becomes slow gets one rival, and so does a rival that does.
+            let slow_at = running
                 .iter()
-                .filter(|(.., hedge)| !hedge)
-                .map(|(_, _, started, _)| *started + patience)
+                .filter(|asked| !asked.slow)
+                .map(|asked| asked.since + patience)
                 .min();
-            let hedge_possible = !sources.is_empty()
-                && running.iter().all(|(.., hedge)| !hedge)
-                && urgent.load(Ordering::Relaxed);
-            let finished = match slowest.filter(|_| hedge_possible) {
+            let finished = match slow_at.filter(|_| !sources.is_empty()) {
                 None => pending.next().await,
-                Some(wake) => {
+                Some(slow_at) => {
                     tokio::select! {
                         biased;
                         finished = pending.next() => finished,
-                        () = sleep_until(wake) => None,
+                        // Somebody may begin to wait while everything asked is silent.
+                        () = async {
+                            urgent.raised().await;
+                            sleep_until(slow_at).await;
+                        } => None,
                     }
                 }
             };
             let Some((shard, node, result)) = finished else {
-                let allowed = self.scores.hedge_allowed();
-                let busy: BTreeSet<u8> = running.iter().map(|r| r.0).collect();
-                let spare = if allowed { fetch.pick(&mut sources, &busy) } else { None };
-                match spare {
-                    Some((shard, node)) => {
-                        self.scores.hedged();
-                        running.push((shard, node, Instant::now(), true));
-                        pending.push(self.fetch_shard(fetch.segment, shard, node));
+                let now = Instant::now();
+                let mut rivals = 0;
+                for asked in running.iter_mut().filter(|asked| asked.since + patience <= now) {
+                    if !std::mem::replace(&mut asked.slow, true) {
+                        self.scores.slow(&asked.node);
+                        rivals += 1;
                     }
-                    // Nobody to hedge with: waiting is all that is left.
-                    None => sources.clear(),
+                }
+                for _ in 0..rivals {
+                    let busy: BTreeSet<u8> = running.iter().map(|asked| asked.shard).collect();
+                    let Some((shard, node)) = fetch.pick(&mut sources, &busy) else {
+                        // Nobody to ask instead: waiting is all that is left.
+                        sources.clear();
+                        break;
+                    };
+                    if hedge {
+                        self.scores.hedged();
+                    }
+                    running.push(Running::new(shard, node, true));
+                    pending.push(self.fetch_shard(fetch.segment, shard, node));
                 }
                 continue;
             };
-            running.retain(|(s, n, ..)| !(*s == shard && *n == node));
+            running.retain(|asked| !(asked.shard == shard && asked.node == node));
             match result {
                 Ok((cells, descriptor)) => {
                     fetch.adopt(Some(descriptor));
@@ -227,8 +242,8 @@ impl Engine {
                     self.note_fault(&fault);
                     fetch.faults.push(fault);
                     // A rival of the failed one takes its place.
-                    if let Some(rival) = running.iter_mut().find(|(.., hedge)| *hedge) {
-                        rival.3 = false;
+                    if let Some(rival) = running.iter_mut().find(|asked| asked.rival) {
+                        rival.rival = false;
                     }
                 }
             }
@@ -289,7 +304,7 @@ impl Engine {
         &self,
         segment: &SegmentId,
         range: Range<usize>,
-        urgent: &AtomicBool,
+        urgent: &Urgency,
     ) -> Result<(Vec<u8>, Vec<Fault>), ReadError> {
         let mut faults = Vec::new();
         if let Some(descriptor) = self.describe(segment, &mut faults).await {
@@ -331,7 +346,12 @@ impl Engine {
         }
         for (shard, node) in holders {
             let request = Request::Describe { segment: *segment };
-            let answer = ask(&*self.transport, node, &request, Bytes::new(), READ_DEADLINE).await;
+            let asked = ask(&*self.transport, node, &request, Bytes::new(), READ_DEADLINE);
+            let Ok(answer) = timeout(SILENCE_MAX, asked).await else {
+                // Any holder can tell it.
+                self.scores.slow(&node);
+                continue;
+            };
             let kind = match answer {
                 Ok((Reply::Described(descriptor), _)) if descriptor.id() == *segment => {
                     let descriptor = Arc::new(descriptor);
@@ -350,7 +370,7 @@ impl Engine {
     }
 
     /// Reads the cells of `range` from the holders of their data shards; nothing where one of them
-    /// fails.
+    /// fails or keeps silent.
     async fn read_cells(
         &self,
         descriptor: &Arc<Descriptor>,
@@ -368,6 +388,8 @@ impl Engine {
             *span = span.start.min(first)..span.end.max(end);
         }
         let mut pending = FuturesUnordered::new();
+        let mut silent = BTreeSet::new();
+        let end = Instant::now() + SILENCE_MAX;
         for (shard, span) in spans.iter().enumerate() {
             let Some(span) = span.clone() else { continue };
             let shard = shard as u8;
@@ -378,6 +400,7 @@ impl Engine {
                         time(a).total_cmp(&time(b))
                     },
                 )?;
+            silent.insert(node);
             pending.push(async move {
                 let asked = ReadSpan::Cells { first: span.start as u32, end: span.end as u32 };
                 let started = Instant::now();
@@ -397,7 +420,16 @@ impl Engine {
             });
         }
         let mut cells: Vec<Option<(usize, Bytes)>> = vec![None; descriptor.scheme.k()];
-        while let Some((shard, node, first, result)) = pending.next().await {
+        loop {
+            let (shard, node, first, result) = match timeout_at(end, pending.next()).await {
+                Ok(Some(finished)) => finished,
+                Ok(None) => break,
+                Err(_) => {
+                    silent.iter().for_each(|node| self.scores.slow(node));
+                    return None;
+                }
+            };
+            silent.remove(&node);
             match result {
                 Ok(bytes) => cells[usize::from(shard)] = Some((first, bytes)),
                 Err(kind) => {
@@ -415,6 +447,23 @@ impl Engine {
             out.extend_from_slice(bytes.get(from..from + run.segment.len())?);
         }
         Some(out)
+    }
+}
+
+/// A request under way.
+struct Running {
+    shard: u8,
+    node: NodeId,
+    since: Instant,
+    /// Asked because another is slow.
+    rival: bool,
+    /// Booked as slow.
+    slow: bool,
+}
+
+impl Running {
+    fn new(shard: u8, node: NodeId, rival: bool) -> Self {
+        Self { shard, node, since: Instant::now(), rival, slow: false }
     }
 }
 
