@@ -94,6 +94,8 @@ pub struct GetReply {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// How many of these an earlier get had fetched already.
+    pub resumed_bytes: u64,
     /// Entries that did not arrive.
     pub failed: Vec<EntryFailure>,
     /// Peers that failed on the way; others served in their place.

@@ -13,14 +13,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 
-/// Files below this size are written through the cache.
-pub(crate) const LARGE_BYTES_MIN: u64 = 32 * 1024 * 1024;
-
 /// What is written at once past the cache.
 const BLOCK_BYTES: usize = 4 * 1024 * 1024;
 
 /// What direct writes begin, end and lie in memory at multiples of.
-const ALIGNMENT: usize = 4096;
+pub(super) const ALIGNMENT: usize = 4096;
 
 /// Blocks that take longer on average tell of a disk slower than about 280 MB/s, where the cache
 /// makes the file arrive sooner.
@@ -59,18 +56,20 @@ impl Content {
         Self { file, written: 0, direct: None }
     }
 
-    /// An empty file that will have `size` bytes; room for them is reserved. `reopen` opens it
-    /// once more with these flags.
+    /// A file that will have `size` bytes, of which the first `written` are there, all or a multiple
+    /// of [`ALIGNMENT`]; room for the others is reserved. `reopen` opens it once more with these
+    /// flags.
     ///
     /// # Errors
     /// Where there is no room.
     pub(super) fn large(
         file: File,
         size: u64,
+        written: u64,
         reopen: impl FnOnce(OFlags) -> Result<File, Errno>,
     ) -> io::Result<Self> {
-        // Where room cannot be reserved for another reason, the writes find out.
         let reserved = rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, size);
+        // Where room cannot be reserved, the writes find out.
         if let Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) = reserved {
             return Err(error.into());
         }
@@ -79,7 +78,7 @@ impl Content {
             let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
             Direct { file, memory, start, filled: 0, behind: Duration::ZERO }
         });
-        Ok(Self { file, written: 0, direct })
+        Ok(Self { file, written, direct })
     }
 
     /// The descriptor, for what is not content.

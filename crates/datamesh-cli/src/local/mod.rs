@@ -6,6 +6,7 @@
 
 mod content;
 mod leftover;
+mod part;
 mod pool;
 mod reader;
 mod sink;

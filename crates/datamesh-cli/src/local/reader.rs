@@ -69,7 +69,8 @@ impl Reader {
     /// Reads a stream: nothing is known of it beforehand.
     pub(super) fn stream(&mut self, file: File, path: MeshPath) -> Result<(), Gone> {
         let kind = EntryKind::File;
-        let head = EntryHead { path, kind, mode: 0, modified: 0, size: None, source: None };
+        let head =
+            EntryHead { path, kind, mode: 0, modified: 0, size: None, source: None, hash: None };
         self.send(Item::Head(head))?;
         self.content(file, None)
     }
@@ -90,6 +91,7 @@ impl Reader {
             modified: modified(&metadata),
             size: Some(metadata.len()),
             source: Some(identity(name, &metadata)),
+            hash: None,
         };
         self.send(Item::Head(head))?;
         self.content(file, Some(metadata))
@@ -188,6 +190,7 @@ impl Reader {
             modified: modified(&metadata),
             size: Some(0),
             source: None,
+            hash: None,
         };
         self.send(Item::Head(head))?;
         self.send(Item::Piece(Piece::End))

@@ -1,9 +1,10 @@
 //! Where fetched files go on this machine.
 //!
 //! Promised: a file appears under its name only when it is whole and verified, replacing what was
-//! there in one step; whatever ends the operation, no part of a file stays behind, but where the process
-//! is killed, and then the next get of the file removes it; below a folder nothing is written through
-//! a symbolic link.
+//! there in one step; whatever ends the operation, no part of a small file stays behind, but where
+//! the process is killed, and then the next get of the file removes it; what was fetched of a large
+//! one stays under a hidden name, and the next get of it goes on there; below a folder nothing is
+//! written through a symbolic link.
 //! Not promised: that the files are synced to the disk. They can be fetched again.
 
 use std::fs::File;
@@ -11,6 +12,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -43,7 +45,12 @@ pub(super) struct Told {
     pub(super) stopped: Option<StreamError>,
     /// The reader of the stream has left, which is no fault.
     pub(super) closed: bool,
+    /// Bytes of files that are not whole, and stay for the next get.
+    pub(super) left: u64,
 }
+
+/// Who is told of a number of bytes.
+type Tell = Box<dyn Fn(u64) + Send + Sync>;
 
 /// Writes fetched entries.
 pub(crate) struct LocalSink {
@@ -51,7 +58,10 @@ pub(crate) struct LocalSink {
     done: Option<oneshot::Receiver<()>>,
     thread: Option<JoinHandle<()>>,
     told: Arc<Mutex<Told>>,
-    length: Option<Box<dyn Fn(u64) + Send + Sync>>,
+    /// Tells the thread that nobody waits for it any more.
+    given_up: Arc<AtomicBool>,
+    length: Option<Tell>,
+    left: Option<Tell>,
 }
 
 /// What came of the writing.
@@ -73,7 +83,8 @@ impl LocalSink {
         let (items, queue) = mpsc::channel(QUEUE_ITEMS);
         let (finished, done) = oneshot::channel();
         let told = Arc::<Mutex<Told>>::default();
-        let mut writer = Writer::new(place, Arc::clone(&told));
+        let given_up = Arc::<AtomicBool>::default();
+        let mut writer = Writer::new(place, Arc::clone(&told), Arc::clone(&given_up));
         let thread = std::thread::Builder::new().name("write files".to_owned()).spawn(move || {
             writer.run(queue);
             drop(writer);
@@ -81,12 +92,26 @@ impl LocalSink {
             let _ = finished.send(());
         });
         let thread = thread.map_err(|error| OperationError::of(ErrorKind::Failed, &error))?;
-        Ok(Self { items: Some(items), done: Some(done), thread: Some(thread), told, length: None })
+        Ok(Self {
+            items: Some(items),
+            done: Some(done),
+            thread: Some(thread),
+            told,
+            given_up,
+            length: None,
+            left: None,
+        })
     }
 
     /// Tells `length` how long each entry is before it comes.
     pub(crate) fn length_to(&mut self, length: impl Fn(u64) + Send + Sync + 'static) {
         self.length = Some(Box::new(length));
+    }
+
+    /// Tells `left` in the end how many bytes of files that are not whole stay for the next get, if
+    /// any do.
+    pub(crate) fn left_to(&mut self, left: impl Fn(u64) + Send + Sync + 'static) {
+        self.left = Some(Box::new(left));
     }
 
     /// Waits until everything is written.
@@ -99,15 +124,15 @@ impl LocalSink {
             Some(done) => done.await.is_ok(),
             None => false,
         };
-        let told = std::mem::take(&mut *self.told());
         if !ended {
             return Err(OperationError::new(ErrorKind::Failed, "the writing thread died"));
         }
-        match told.stopped {
+        let mut told = self.told();
+        match &told.stopped {
             Some(stopped) if !told.closed => {
-                Err(OperationError::new(ErrorKind::Failed, stopped.message))
+                Err(OperationError::new(ErrorKind::Failed, &stopped.message))
             }
-            _ => Ok(Written { failed: told.failed, closed: told.closed }),
+            _ => Ok(Written { failed: std::mem::take(&mut told.failed), closed: told.closed }),
         }
     }
 
@@ -134,20 +159,34 @@ impl LocalSink {
 
 impl Drop for LocalSink {
     fn drop(&mut self) {
+        self.given_up.store(true, Ordering::Relaxed);
         drop(self.items.take());
         // The thread removes what is half-written; without waiting the process could end first.
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
+        let bytes = self.told().left;
+        if let Some(left) = self.left.as_ref().filter(|_| bytes > 0) {
+            left(bytes);
+        }
     }
 }
 
 impl Sink for LocalSink {
-    fn begin(&mut self, head: EntryHead) -> BoxFuture<'_, Result<(), StreamError>> {
+    fn begin(&mut self, head: EntryHead) -> BoxFuture<'_, Result<u64, StreamError>> {
         if let (Some(length), Some(size)) = (&self.length, head.size) {
             length(size);
         }
-        Box::pin(self.send(Item::Begin(head)))
+        Box::pin(async move {
+            if head.resumable().is_none() {
+                self.send(Item::Begin(head, None)).await?;
+                return Ok(0);
+            }
+            let (waiting, held) = oneshot::channel();
+            self.send(Item::Begin(head, Some(waiting))).await?;
+            // There is no answer where it is not written to a file, or cannot be.
+            Ok(held.await.unwrap_or(0))
+        })
     }
 
     fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), StreamError>> {

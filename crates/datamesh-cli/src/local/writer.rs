@@ -7,8 +7,8 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use datamesh_api::EntryFailure;
@@ -16,18 +16,20 @@ use datamesh_core::catalog::EntryKind;
 use datamesh_core::stream::{EntryHead, StreamError};
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use super::content::{Content, LARGE_BYTES_MIN};
-use super::leftover::{self, Leftovers};
+use super::part::{Part, Parts};
 use super::reason;
 use super::sink::Told;
 
 /// What the operation sends.
 pub(super) enum Item {
-    Begin(EntryHead),
+    /// Where somebody waits, he is told how many of the entry's bytes are there already.
+    Begin(EntryHead, Option<oneshot::Sender<u64>>),
     Bytes(Bytes),
-    End { whole: bool },
+    End {
+        whole: bool,
+    },
 }
 
 /// Where entries go.
@@ -47,15 +49,7 @@ pub(super) struct Writer {
     place: Where,
     told: Arc<Mutex<Told>>,
     open: Option<Open>,
-    names: Names,
-}
-
-/// The temporary names of a writer.
-#[derive(Default)]
-struct Names {
-    /// Makes them differ.
-    count: u64,
-    leftovers: Leftovers,
+    parts: Parts,
 }
 
 /// The place, with what was opened on the way.
@@ -82,28 +76,20 @@ enum Open {
     File(Box<Part>),
 }
 
-/// A file under its temporary name. It is removed unless it is kept.
-struct Part {
-    folder: Arc<OwnedFd>,
-    temporary: OsString,
-    name: OsString,
-    content: Content,
-    head: EntryHead,
-    kept: bool,
-}
-
 /// Why an entry is not written.
-enum Failure {
+pub(super) enum Failure {
     /// It alone.
     Entry(String),
     /// Nothing that follows can be written either.
     All(String),
     /// Whoever read the stream has left.
     Closed,
+    /// Nobody waits for it any more; so many bytes of it stay.
+    GivenUp { left: u64 },
 }
 
 impl Failure {
-    fn of(what: &str, error: Errno) -> Self {
+    pub(super) fn of(what: &str, error: Errno) -> Self {
         let text = format!("{what}: {}", reason(&error.into()));
         match error {
             Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS | Errno::MFILE | Errno::NFILE => {
@@ -113,7 +99,7 @@ impl Failure {
         }
     }
 
-    fn io(what: &str, error: &io::Error) -> Self {
+    pub(super) fn io(what: &str, error: &io::Error) -> Self {
         match Errno::from_io_error(error) {
             Some(errno) => Self::of(what, errno),
             None => Self::Entry(format!("{what}: {}", reason(error))),
@@ -122,7 +108,7 @@ impl Failure {
 }
 
 impl Writer {
-    pub(super) fn new(place: Place, told: Arc<Mutex<Told>>) -> Self {
+    pub(super) fn new(place: Place, told: Arc<Mutex<Told>>, given_up: Arc<AtomicBool>) -> Self {
         let files =
             |root: OwnedFd, naming| Where::Files { root: Arc::new(root), naming, last: None };
         let place = match place {
@@ -131,14 +117,14 @@ impl Writer {
             Place::Folder { root } => files(root, Naming::Last),
             Place::Tree { root } => files(root, Naming::Whole),
         };
-        Self { place, told, open: None, names: Names::default() }
+        Self { place, told, open: None, parts: Parts::new(given_up) }
     }
 
     /// Writes until the queue ends or nothing more can be written.
     pub(super) fn run(&mut self, mut queue: mpsc::Receiver<Item>) {
         let mut path = String::new();
         while let Some(item) = queue.blocking_recv() {
-            if let Item::Begin(head) = &item {
+            if let Item::Begin(head, _) = &item {
                 path = head.path.as_str().to_owned();
             }
             let failure = match self.item(item) {
@@ -147,7 +133,7 @@ impl Writer {
             };
             // Dropping a part removes it.
             self.open = Some(Open::Failed);
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut told = self.told();
             match failure {
                 Failure::Entry(reason) => {
                     told.failed.push(EntryFailure { path: path.clone(), reason });
@@ -161,21 +147,42 @@ impl Writer {
                     told.stopped = Some(StreamError::new("nobody reads the output any more"));
                     return;
                 }
+                Failure::GivenUp { left } => {
+                    told.left += left;
+                    return;
+                }
             }
         }
-        self.open = None;
+        if let Some(Open::File(part)) = self.open.take() {
+            let left = part.leave();
+            self.told().left += left;
+        }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn item(&mut self, item: Item) -> Result<(), Failure> {
         match item {
-            Item::Begin(head) => {
+            Item::Begin(head, waiting) => {
                 self.open = Some(Open::Failed);
-                self.open = Some(self.begin(head)?);
+                let open = self.begin(head)?;
+                if let (Open::File(part), Some(waiting)) = (&open, waiting) {
+                    // Nobody may wait any more.
+                    let _ = waiting.send(part.held());
+                }
+                self.open = Some(open);
                 Ok(())
             }
             Item::Bytes(bytes) => self.write(&bytes),
             Item::End { whole } => match self.open.take() {
-                Some(Open::File(part)) if whole => part.keep(),
+                Some(Open::File(part)) if whole => part.keep(&mut self.parts),
+                Some(Open::File(part)) => {
+                    let left = part.fail();
+                    self.told().left += left;
+                    Ok(())
+                }
                 _ => Ok(()),
             },
         }
@@ -189,7 +196,11 @@ impl Writer {
         let below: Vec<String> = match naming {
             Naming::Fixed(name) => {
                 return match head.kind {
-                    EntryKind::File => part(Arc::clone(root), name.clone(), head, &mut self.names),
+                    EntryKind::File => {
+                        let root = Arc::clone(root);
+                        let part = Part::open(root, name.clone(), head, &mut self.parts)?;
+                        Ok(Open::File(Box::new(part)))
+                    }
                     EntryKind::Folder => {
                         folder(root, name, &head)?;
                         Ok(Open::Folder)
@@ -205,7 +216,10 @@ impl Writer {
         let parent = descend(root, last, parents)?;
         let name = OsString::from(name);
         match head.kind {
-            EntryKind::File => part(parent, name, head, &mut self.names),
+            EntryKind::File => {
+                let part = Part::open(parent, name, head, &mut self.parts)?;
+                Ok(Open::File(Box::new(part)))
+            }
             EntryKind::Folder => {
                 folder(&parent, &name, &head)?;
                 Ok(Open::Folder)
@@ -220,10 +234,7 @@ impl Writer {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::Closed),
                 Err(error) => Err(Failure::All(format!("the output fails: {}", reason(&error)))),
             },
-            (Some(Open::File(part)), _) => {
-                let written = part.content.write(bytes);
-                written.map_err(|error| Failure::io("it cannot be written", &error))
-            }
+            (Some(Open::File(part)), _) => part.write(bytes),
             _ => Ok(()),
         }
     }
@@ -287,45 +298,8 @@ fn folder(at: &OwnedFd, name: &OsStr, head: &EntryHead) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens a file under a temporary name.
-fn part(
-    folder: Arc<OwnedFd>,
-    name: OsString,
-    head: EntryHead,
-    names: &mut Names,
-) -> Result<Open, Failure> {
-    let taken = rustix::fs::statat(&*folder, &name, AtFlags::SYMLINK_NOFOLLOW);
-    if taken.is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir()) {
-        let shown = name.to_string_lossy();
-        return Err(Failure::Entry(format!("\"{shown}\" is a folder there")));
-    }
-    let kept = leftover::kept(&name);
-    names.leftovers.remove(&folder, &kept);
-    // Nobody else may read more of the file while it is written than when it is whole.
-    let mode = if head.mode == 0 { 0o666 } else { (head.mode & 0o700) | 0o600 };
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    loop {
-        names.count += 1;
-        let temporary = leftover::temporary(&kept, names.count);
-        match rustix::fs::openat(&*folder, &temporary, flags, Mode::from_raw_mode(mode)) {
-            Ok(file) => {
-                let file = File::from(file);
-                if !leftover::claim(&file) {
-                    continue;
-                }
-                let content = Content::cached(file);
-                let mut part = Part { folder, temporary, name, content, head, kept: false };
-                part.enlarge()?;
-                return Ok(Open::File(Box::new(part)));
-            }
-            Err(Errno::EXIST) => {}
-            Err(error) => return Err(Failure::of("the file cannot be made", error)),
-        }
-    }
-}
-
 /// Gives the permission bits and the time of change back.
-fn restore(opened: &impl std::os::fd::AsFd, head: &EntryHead) -> Result<(), Failure> {
+pub(super) fn restore(opened: &impl std::os::fd::AsFd, head: &EntryHead) -> Result<(), Failure> {
     if head.mode != 0 {
         // Not the set-id bits: who stored the file is not who fetches it.
         let mode = Mode::from_raw_mode(head.mode & 0o777);
@@ -342,51 +316,4 @@ fn restore(opened: &impl std::os::fd::AsFd, head: &EntryHead) -> Result<(), Fail
             .map_err(|error| Failure::of("its time of change cannot be set", error))?;
     }
     Ok(())
-}
-
-impl Part {
-    /// Prepares for a large file, if it is to be one.
-    fn enlarge(&mut self) -> Result<(), Failure> {
-        let Some(size) = self.head.size.filter(|size| *size >= LARGE_BYTES_MIN) else {
-            return Ok(());
-        };
-        let failed = |error| Failure::io("it cannot be written", &error);
-        let file = self.content.file().try_clone().map_err(failed)?;
-        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let reopen = |more| {
-            rustix::fs::openat(&*self.folder, &self.temporary, flags | more, Mode::empty())
-                .map(File::from)
-        };
-        self.content = Content::large(file, size, reopen).map_err(failed)?;
-        Ok(())
-    }
-
-    /// Gives the file its name.
-    fn keep(mut self) -> Result<(), Failure> {
-        if let Some(size) = self.head.size
-            && size != self.content.length()
-        {
-            let text = format!("{} bytes arrived of {size}", self.content.length());
-            return Err(Failure::Entry(text));
-        }
-        let finished = self.content.finish();
-        finished.map_err(|error| Failure::io("it cannot be written", &error))?;
-        restore(self.content.file(), &self.head)?;
-        rustix::fs::renameat(&*self.folder, &self.temporary, &*self.folder, &self.name)
-            .map_err(|error| Failure::of("it cannot be given its name", error))?;
-        self.kept = true;
-        Ok(())
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        if !self.kept
-            && let Err(error) =
-                rustix::fs::unlinkat(&*self.folder, &self.temporary, AtFlags::empty())
-        {
-            let name = String::from_utf8_lossy(self.temporary.as_bytes()).into_owned();
-            tracing::warn!(%error, name, "a half-written file stays behind");
-        }
-    }
 }

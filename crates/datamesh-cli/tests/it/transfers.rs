@@ -176,15 +176,15 @@ fn versions_ranges_and_streams() {
 }
 
 #[test]
-fn an_interrupted_get_leaves_nothing_behind() {
+fn an_interrupted_get_of_a_small_file_leaves_nothing_behind() {
     let mesh = Mesh::of(PROGRAM, 6);
-    let bytes = noise(7, 60_000_000);
-    mesh.pipe("n0", &["put", "--", "-", "large"], &bytes).ok();
+    let bytes = noise(7, 33_000_000);
+    mesh.pipe("n0", &["put", "--", "-", "small"], &bytes).ok();
     let dest = mesh.path("dest");
     fs::create_dir(&dest).unwrap();
     let text = mesh.text(&dest);
     for signal in [Signal::INT, Signal::TERM] {
-        let mut get = mesh.command("n0", &["get", "--", "large", &text]).spawn().unwrap();
+        let mut get = mesh.command("n0", &["get", "--", "small", &text]).spawn().unwrap();
         let end = Instant::now() + Duration::from_secs(60);
         while fs::read_dir(&dest).unwrap().next().is_none() {
             assert!(Instant::now() < end, "nothing was begun");
@@ -196,7 +196,7 @@ fn an_interrupted_get_leaves_nothing_behind() {
         let left: Vec<_> = fs::read_dir(&dest).unwrap().map(|e| e.unwrap().file_name()).collect();
         match code {
             // It was faster than the signal.
-            0 => assert_eq!(left, ["large"]),
+            0 => assert_eq!(left, ["small"]),
             code => {
                 assert_eq!(code, if signal == Signal::INT { 130 } else { 143 });
                 assert!(left.is_empty(), "{left:?}");
@@ -209,14 +209,14 @@ fn an_interrupted_get_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_a_killed_get_leaves_goes_with_the_next_one() {
+fn what_a_killed_get_of_a_small_file_leaves_goes_with_the_next_one() {
     let mesh = Mesh::of(PROGRAM, 6);
-    let bytes = noise(7, 60_000_000);
-    mesh.pipe("n0", &["put", "--", "-", "large"], &bytes).ok();
+    let bytes = noise(7, 33_000_000);
+    mesh.pipe("n0", &["put", "--", "-", "small"], &bytes).ok();
     let dest = mesh.path("dest");
     fs::create_dir(&dest).unwrap();
     let text = mesh.text(&dest);
-    let mut get = mesh.command("n0", &["get", "--", "large", &text]).spawn().unwrap();
+    let mut get = mesh.command("n0", &["get", "--", "small", &text]).spawn().unwrap();
     let end = Instant::now() + Duration::from_secs(60);
     while fs::read_dir(&dest).unwrap().next().is_none() {
         assert!(Instant::now() < end, "nothing was begun");
@@ -224,10 +224,10 @@ fn what_a_killed_get_leaves_goes_with_the_next_one() {
     }
     get.kill().unwrap();
     get.wait().unwrap();
-    mesh.run("n0", &["get", "--", "large", &text]).ok();
+    mesh.run("n0", &["get", "--", "small", &text]).ok();
     let left: Vec<_> = fs::read_dir(&dest).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(left, ["large"]);
-    assert!(fs::read(dest.join("large")).unwrap() == bytes);
+    assert_eq!(left, ["small"]);
+    assert!(fs::read(dest.join("small")).unwrap() == bytes);
 }
 
 #[test]

@@ -3,14 +3,15 @@
 //!
 //! Promised: no byte reaches the sink that was not verified against its shard's root or proof and
 //! opened with its slice's key; an entry ends well only if the whole content has its version's
-//! hash.
+//! hash. Where the sink has the beginning of a large file already, only the rest is fetched, and
+//! the hash of the whole is for the sink to check.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use datamesh_core::catalog::{Content, EntryKind, Put};
-use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Sink};
+use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Sink, StreamError};
 use datamesh_core::{Hash, MeshPath, wire};
 use datamesh_crypto::{Manifest, Slice};
 use datamesh_engine::{Fault, Urgency};
@@ -57,6 +58,8 @@ pub struct GetReport {
     pub files: u64,
     /// Bytes that they have.
     pub bytes: u64,
+    /// How many of these the sink had already.
+    pub resumed_bytes: u64,
     /// Entries that did not.
     pub failed: Vec<EntryFailure>,
     /// The first error behind them.
@@ -71,7 +74,7 @@ enum Step {
     Plain(Bytes),
     /// A slice under way.
     Slice(oneshot::Receiver<Result<Opened, ClientError>>, Arc<Urgency>, usize),
-    /// The entry's end, and the hash it must have.
+    /// The entry's end, and the hash that what was fetched must have.
     End(MeshPath, Option<Hash>),
     /// The entry cannot be begun or goes no further.
     Broken(ClientError),
@@ -133,9 +136,18 @@ impl Client {
 /// The entry that the sink has open.
 struct Entry {
     path: MeshPath,
+    /// Of what was fetched.
     hasher: blake3::Hasher,
     bytes: u64,
+    /// Bytes that the sink had before.
+    held: u64,
     failed: bool,
+}
+
+impl Entry {
+    fn new(path: MeshPath, held: u64) -> Self {
+        Self { path, hasher: blake3::Hasher::new(), bytes: held, held, failed: false }
+    }
 }
 
 struct GetRun<'a> {
@@ -154,6 +166,7 @@ impl GetRun<'_> {
     async fn schedule(&mut self, item: GetItem, sink: &mut dyn Sink) -> Result<(), ClientError> {
         let GetItem { put, path, range } = item;
         let (start, end) = range.unwrap_or((0, put.size));
+        let hash = (range.is_none() && put.kind == EntryKind::File).then_some(put.hash);
         let head = EntryHead {
             path: path.clone(),
             kind: put.kind,
@@ -161,18 +174,41 @@ impl GetRun<'_> {
             modified: put.modified,
             size: Some(end - start),
             source: None,
+            hash,
         };
-        self.steps.push_back(Step::Begin(head));
-        if let Err(error) = self.content(&put, start, end, sink).await {
+        let mut held = 0;
+        if head.resumable().is_some() {
+            // What is to be fetched is known only when the sink has begun.
+            while !self.steps.is_empty() {
+                self.step(sink).await?;
+            }
+            held = self.begin(head, sink).await?;
+        } else {
+            self.steps.push_back(Step::Begin(head));
+        }
+        if let Err(error) = self.content(&put, start + held, end, sink).await {
             if matches!(error, ClientError::Stream(_)) {
                 return Err(error);
             }
             self.steps.push_back(Step::Broken(error));
             return Ok(());
         }
-        let hash = (range.is_none() && put.kind == EntryKind::File).then_some(put.hash);
-        self.steps.push_back(Step::End(path, hash));
+        self.steps.push_back(Step::End(path, hash.filter(|_| held == 0)));
         Ok(())
+    }
+
+    /// Begins an entry at the sink. Returns how many bytes it has already.
+    async fn begin(&mut self, head: EntryHead, sink: &mut dyn Sink) -> Result<u64, ClientError> {
+        let path = head.path.clone();
+        let most = head.resumable().map_or(0, |(_, size)| size);
+        let held = sink.begin(head).await?;
+        if held > most {
+            let text = format!("{held} bytes of \"{path}\" cannot be there already");
+            return Err(StreamError::new(text).into());
+        }
+        self.done.bytes += held;
+        self.entry = Some(Entry::new(path, held));
+        Ok(held)
     }
 
     async fn content(
@@ -237,10 +273,7 @@ impl GetRun<'_> {
         let Some(step) = self.steps.pop_front() else { return Ok(()) };
         match step {
             Step::Begin(head) => {
-                let path = head.path.clone();
-                self.entry =
-                    Some(Entry { path, hasher: blake3::Hasher::new(), bytes: 0, failed: false });
-                sink.begin(head).await?;
+                self.begin(head, sink).await?;
             }
             Step::Plain(bytes) => self.write(bytes, sink).await?,
             Step::Slice(receiver, urgent, length) => {
@@ -263,12 +296,7 @@ impl GetRun<'_> {
                 }
                 let got = Hash(*entry.hasher.finalize().as_bytes());
                 if hash.is_some_and(|hash| hash != got) {
-                    self.entry = Some(Entry {
-                        path: path.clone(),
-                        hasher: blake3::Hasher::new(),
-                        bytes: 0,
-                        failed: false,
-                    });
+                    self.entry = Some(Entry::new(path.clone(), 0));
                     self.fail(ClientError::Hash { path }, sink).await?;
                     self.entry = None;
                     return Ok(());
@@ -276,6 +304,7 @@ impl GetRun<'_> {
                 sink.end(None).await?;
                 self.report.files += 1;
                 self.report.bytes += entry.bytes;
+                self.report.resumed_bytes += entry.held;
                 self.done.files += 1;
                 self.tell();
             }

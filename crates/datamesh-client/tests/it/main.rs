@@ -6,4 +6,5 @@ mod admission;
 mod cluster;
 mod liars;
 mod losses;
+mod resumption;
 mod streams;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use datamesh_core::catalog::EntryKind;
 use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Piece, Sink, Source, StreamError};
-use datamesh_core::{BoxFuture, MeshPath};
+use datamesh_core::{BoxFuture, Hash, MeshPath};
 
 /// Files to be stored, by name.
 pub(crate) struct Files {
@@ -33,6 +33,7 @@ impl Source for Files {
                 modified: 12_345,
                 size: Some(self.current.len() as u64),
                 source: None,
+                hash: None,
             }))
         })
     }
@@ -53,15 +54,28 @@ impl Source for Files {
 pub(crate) struct Collected {
     pub(crate) files: BTreeMap<MeshPath, Vec<u8>>,
     pub(crate) broken: Vec<(MeshPath, String)>,
+    /// Bytes that it says it has of every resumable entry; they are not in `files`.
+    held: u64,
+    /// What the head of the last entry said.
+    pub(crate) hash: Option<Hash>,
     current: Option<(MeshPath, Vec<u8>)>,
 }
 
+impl Collected {
+    /// One that has so many bytes of every resumable entry already.
+    pub(crate) fn holding(held: u64) -> Self {
+        Self { held, ..Self::default() }
+    }
+}
+
 impl Sink for Collected {
-    fn begin(&mut self, head: EntryHead) -> BoxFuture<'_, Result<(), StreamError>> {
+    fn begin(&mut self, head: EntryHead) -> BoxFuture<'_, Result<u64, StreamError>> {
         Box::pin(async move {
             assert!(self.current.is_none(), "an entry began before the last one ended");
+            let held = head.resumable().map_or(0, |_| self.held);
+            self.hash = head.hash;
             self.current = Some((head.path, Vec::new()));
-            Ok(())
+            Ok(held)
         })
     }
 

@@ -34,6 +34,8 @@ pub(super) enum Kind {
     Progress = 8,
     /// From the daemon: the outcome.
     Done = 9,
+    /// From the command, after the head of a resumable entry: how many of its bytes it has.
+    Held = 10,
 }
 
 impl Kind {
@@ -48,6 +50,7 @@ impl Kind {
             7 => Self::PasswordWanted,
             8 => Self::Progress,
             9 => Self::Done,
+            10 => Self::Held,
             _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "unknown frame")),
         })
     }

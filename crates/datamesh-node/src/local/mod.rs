@@ -1,12 +1,15 @@
 //! The socket in the home: how commands reach the daemon.
 //!
 //! One connection carries one operation. Frames are `type (1 byte) ‖ length (u32, little-endian) ‖
-//! payload`; payloads are CBOR, but for file bytes, which are raw and at most 256 KiB. The socket
-//! is readable and writable by its owner only, which is all the authentication there is.
+//! payload`; payloads are CBOR, but for file bytes, which are raw and at most 256 KiB. After the head
+//! of a large file that it fetches, the command answers how many of its bytes it has already. The
+//! socket is readable and writable by its owner only, which is all the authentication there is.
 
 mod frame;
 mod remote;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use remote::Remote;
 pub(crate) use server::LocalServer;

@@ -9,7 +9,7 @@ use datamesh_api::{
     PutReply, PutRequest,
 };
 use datamesh_core::BoxFuture;
-use datamesh_core::stream::{Piece, Sink, Source};
+use datamesh_core::stream::{EntryHead, Piece, Sink, Source};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
@@ -182,8 +182,14 @@ impl Remote {
             match frame.ok_or_else(ended)? {
                 (Kind::PasswordWanted, _) => self.send_password(&mut writer).await?,
                 (Kind::Head, payload) => {
-                    let head = value(&payload).map_err(|error| broken(&error))?;
-                    sink.begin(head).await.map_err(sink_error)?;
+                    let head: EntryHead = value(&payload).map_err(|error| broken(&error))?;
+                    let waits = head.resumable().is_some();
+                    let held = sink.begin(head).await.map_err(sink_error)?;
+                    if waits {
+                        let sent = writer.send_value(Kind::Held, &held).await;
+                        sent.map_err(|error| broken(&error))?;
+                        progress.bytes += held;
+                    }
                 }
                 (Kind::Bytes, bytes) => {
                     progress.bytes += bytes.len() as u64;

@@ -150,7 +150,7 @@ async fn serve(stream: UnixStream, shared: Arc<Shared>, stop: CancellationToken)
             }
         }
         Operation::Get(request) => {
-            let mut sink = SocketSink { writer: &mut writer };
+            let mut sink = SocketSink::new(&mut reader, &mut writer);
             operations.get(request, &mut sink, Arc::new(|_| {})).await.map(Outcome::Get)
         }
     };
@@ -203,16 +203,32 @@ impl Source for SocketSource {
 }
 
 /// Entries to a command.
-struct SocketSink<'a> {
+pub(super) struct SocketSink<'a> {
+    reader: &'a mut FrameReader,
     writer: &'a mut FrameWriter,
 }
 
+impl<'a> SocketSink<'a> {
+    /// Entries that go to `writer`; `reader` says what the command has of large ones.
+    pub(super) fn new(reader: &'a mut FrameReader, writer: &'a mut FrameWriter) -> Self {
+        Self { reader, writer }
+    }
+}
+
 impl Sink for SocketSink<'_> {
-    fn begin(&mut self, head: EntryHead) -> BoxFuture<'_, Result<(), StreamError>> {
+    fn begin(&mut self, head: EntryHead) -> BoxFuture<'_, Result<u64, StreamError>> {
         Box::pin(async move {
             let mut payload = Vec::new();
             ciborium::into_writer(&head, &mut payload).map_err(StreamError::new)?;
-            self.writer.send(Kind::Head, &payload).await.map_err(StreamError::new)
+            self.writer.send(Kind::Head, &payload).await.map_err(StreamError::new)?;
+            if head.resumable().is_none() {
+                return Ok(0);
+            }
+            self.writer.flush().await.map_err(StreamError::new)?;
+            match self.reader.next().await.map_err(StreamError::new)? {
+                Some((Kind::Held, payload)) => value(&payload).map_err(StreamError::new),
+                _ => Err(gone()),
+            }
         })
     }
 

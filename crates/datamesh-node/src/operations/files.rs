@@ -132,6 +132,7 @@ impl HomeOperations {
         Ok(GetReply {
             files: report.files,
             bytes: report.bytes,
+            resumed_bytes: report.resumed_bytes,
             failed: convert::failures(report.failed),
             faults: convert::faults(report.faults),
         })

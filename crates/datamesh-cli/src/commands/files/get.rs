@@ -25,7 +25,10 @@ Examples:
   datamesh get --version 3 report.pdf third.pdf  an earlier version
   datamesh get --range 0-1024 report.pdf -       the first 1024 bytes, to standard output
   datamesh get -r photos here                    all below photos/, laid below here/
-  datamesh get -r / everything                   all files")]
+  datamesh get -r / everything                   all files
+
+An interrupted get of a large file keeps what it fetched, in a hidden file where it is going to be, and
+goes on from there when it is run again. What was kept is checked before it becomes part of the file.")]
 pub(crate) struct GetArgs {
     /// Fetch everything below the folder NAME
     #[arg(short, long, conflicts_with_all = ["version", "range"])]
@@ -58,6 +61,11 @@ impl GetArgs {
         if !self.recursive {
             sink.length_to(transfer.length());
         }
+        let output = context.output.clone();
+        sink.left_to(move |bytes| {
+            let bytes = size(bytes);
+            output.note(format!("{bytes} are kept: the same command will go on from there"));
+        });
         let reply = operations.get(request, &mut sink, transfer.events()).await;
         let written = sink.finish().await;
         let seconds = transfer.end().as_secs_f64();
@@ -142,8 +150,13 @@ impl GetArgs {
         } else {
             output.line(format!("fetched {}  {}", visible(&self.name), size(reply.bytes)))?;
         }
-        if seconds > 0.0 && reply.bytes >= RATED_BYTES_MIN {
-            output.note(format!("took {seconds:.2} s, {}", rate(reply.bytes as f64 / seconds)));
+        let fetched = reply.bytes.saturating_sub(reply.resumed_bytes);
+        if seconds > 0.0 && fetched >= RATED_BYTES_MIN {
+            output.note(format!("took {seconds:.2} s, {}", rate(fetched as f64 / seconds)));
+        }
+        if reply.resumed_bytes > 0 {
+            let resumed = size(reply.resumed_bytes);
+            output.note(format!("{resumed} were fetched by an earlier get already"));
         }
         Ok(if reply.failed.is_empty() { Outcome::Done } else { Outcome::Partial })
     }

@@ -1,6 +1,7 @@
 //! Tests of reading and writing local files.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod continuing;
 mod reading;
 mod writing;
 

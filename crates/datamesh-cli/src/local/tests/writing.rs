@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use datamesh_api::ErrorKind;
 use datamesh_core::catalog::EntryKind;
-use datamesh_core::stream::{EntryHead, Sink};
+use datamesh_core::stream::{EntryHead, LARGE_BYTES_MIN, Sink};
 
 use super::path;
 use crate::local::{LocalSink, Target, Written};
@@ -20,6 +20,7 @@ fn head(name: &str, size: Option<u64>) -> EntryHead {
         modified: 1_600_000_000_123,
         size,
         source: None,
+        hash: None,
     }
 }
 
@@ -230,7 +231,6 @@ fn destinations_that_cannot_be_are_refused_before_anything_is_fetched() {
 
 #[tokio::test]
 async fn a_large_file_is_the_same_past_the_cache_as_through_it() {
-    use crate::local::content::LARGE_BYTES_MIN;
     let (_folder, dest, _) = places();
     let bytes: Vec<u8> = (0..LARGE_BYTES_MIN + 5_000_001).map(|i| (i * 31 / 7) as u8).collect();
     let bytes = Bytes::from(bytes);
