@@ -18,6 +18,8 @@ pub struct MeshStats {
     pub nodes: usize,
     /// Failure domains of the nodes that are not gone.
     pub domains: usize,
+    /// Those of them that would take a shard now.
+    pub domains_alive: usize,
     /// The scheme that follows; nothing below six domains.
     pub scheme: Option<Scheme>,
     /// All nodes are on this machine: nothing protects against the loss of the machine.

@@ -10,6 +10,7 @@ mod local;
 mod output;
 mod password;
 mod values;
+mod waiting;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -98,11 +98,15 @@ impl Client {
         if domains == 0 {
             return Err(ClientError::NoNodes);
         }
-        let scheme = asked.or(suited);
-        match scheme {
-            Some(scheme) if domains >= scheme.n() => Ok((scheme, Spread::Strict)),
-            _ if allow_degraded => Ok((asked.unwrap_or(Scheme::FOUR_TWO), Spread::Relaxed)),
-            _ => Err(ClientError::TooFewDomains { domains }),
+        let scheme = asked.or(suited).unwrap_or(Scheme::FOUR_TWO);
+        // As many as a commit needs; what shards find no domain is owed.
+        let needed = scheme.commit_min();
+        if domains >= scheme.n() || (domains >= needed && !allow_degraded) {
+            Ok((scheme, Spread::Strict))
+        } else if allow_degraded {
+            Ok((scheme, Spread::Relaxed))
+        } else {
+            Err(ClientError::TooFewDomains { scheme, needed, domains })
         }
     }
 }

@@ -3,7 +3,7 @@
 use datamesh_catalog::CatalogError;
 use datamesh_core::stream::StreamError;
 use datamesh_core::wire::WireError;
-use datamesh_core::{MeshPath, SegmentId};
+use datamesh_core::{MeshPath, Scheme, SegmentId};
 use datamesh_crypto::content::SealError;
 use datamesh_crypto::frame::FrameError;
 use datamesh_engine::{ReadError, WriteError};
@@ -11,12 +11,16 @@ use datamesh_engine::{ReadError, WriteError};
 /// Why an operation of the owner fails.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The mesh has too few failure domains for any scheme.
+    /// The mesh has too few failure domains for the scheme.
     #[error(
-        "the mesh has {domains} failure domains and a put needs at least 6; \
+        "the mesh has {domains} failure domains and a put as {scheme} needs at least {needed}; \
          with --allow-degraded it stores with less protection"
     )]
     TooFewDomains {
+        /// The scheme.
+        scheme: Scheme,
+        /// Domains that a commit needs.
+        needed: usize,
         /// Domains of members that are not gone.
         domains: usize,
     },

@@ -88,19 +88,30 @@ impl Client {
     /// [`ClientError::NotFound`] and [`ClientError::Deleted`] name the first that is not there;
     /// nothing is deleted then.
     pub async fn remove(&self, names: &[String]) -> Result<Vec<MeshPath>, ClientError> {
-        let mut changes = Vec::new();
-        let mut paths = Vec::new();
+        let mut puts = Vec::new();
         for name in names {
             let version = self.resolve(name, None).await?;
-            let Entry::Put(put) = version.entry else { continue };
-            paths.push(put.path.clone());
-            changes.push(Change::Delete(Delete {
+            if let Entry::Put(put) = version.entry
+                && !puts.iter().any(|other: &Box<Put>| other.path == put.path)
+            {
+                puts.push(put);
+            }
+        }
+        self.mark_deleted(&puts).await
+    }
+
+    /// Marks these as deleted, all in one transaction.
+    async fn mark_deleted(&self, puts: &[Box<Put>]) -> Result<Vec<MeshPath>, ClientError> {
+        let paths = puts.iter().map(|put| put.path.clone()).collect();
+        let delete = |put: &Box<Put>| {
+            Change::Delete(Delete {
                 file: put.file,
                 version: VersionId(seam::random(&*self.entropy)),
-                path: put.path,
+                path: put.path.clone(),
                 created: self.engine.now(),
-            }));
-        }
+            })
+        };
+        let changes = puts.iter().map(delete).collect();
         let (keys, now) = (std::sync::Arc::clone(&self.keys), self.engine.now());
         self.catalog_call(move |catalog| {
             let append = Append { changes, owed: Vec::new(), now };
@@ -123,9 +134,7 @@ impl Client {
         let mut page = below.page().await?;
         while !page.is_empty() {
             for batch in page.chunks(datamesh_catalog::OPERATIONS_MAX) {
-                let names: Vec<String> =
-                    batch.iter().map(|put| String::from(put.path.clone())).collect();
-                removed.extend(self.remove(&names).await?);
+                removed.extend(self.mark_deleted(batch).await?);
             }
             page = below.page().await?;
         }

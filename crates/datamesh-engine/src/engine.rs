@@ -3,14 +3,19 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
+use bytes::Bytes;
 use datamesh_catalog::NodeDb;
 use datamesh_codec::Pool;
+use datamesh_core::message::Request;
 use datamesh_core::{
     Clock, Descriptor, Entropy, Executor, Genesis, MeshId, NodeId, Receipt, Scheme, SegmentId,
     Timestamp, Transport,
 };
+use futures::StreamExt;
 
+use crate::ask::{AskError, ask};
 use crate::scores::{PeerScore, Scores};
 use crate::view::{Member, Standing, View};
 use crate::work::block;
@@ -163,6 +168,37 @@ impl Engine {
     pub fn domains(&self) -> (usize, Option<Scheme>) {
         let (view, now) = (self.view(), self.now());
         (view.domains(now), view.scheme(now))
+    }
+
+    /// Distinct failure domains of the members that would take a shard now.
+    pub fn domains_alive(&self) -> usize {
+        self.view().domains_alive(self.now())
+    }
+
+    /// Asks all members whether they are there, and notes who is not: a death is noticed by itself
+    /// only after `membership.offline_after`, and a command without a daemon begins with what was
+    /// remembered.
+    pub async fn look_around(&self) {
+        const DEADLINE: Duration = Duration::from_secs(2);
+        const AT_ONCE: usize = 64;
+        /// However many members there are; those that were not asked by then stay as they were.
+        const IN_ALL: Duration = Duration::from_secs(4);
+        let members: Vec<NodeId> =
+            self.view().members().map(|m| m.advert.certificate.claim.node).collect();
+        let request = Request::Hello { mesh: self.mesh() };
+        let (request, transport) = (&request, &*self.transport);
+        let asking =
+            futures::stream::iter(members).for_each_concurrent(AT_ONCE, |node| async move {
+                if let Err(AskError::Transport(_)) =
+                    ask(transport, node, request, Bytes::new(), DEADLINE).await
+                {
+                    self.note_answer(&node, true);
+                } else {
+                    self.note_answer(&node, false);
+                }
+            });
+        // What was noted until then counts.
+        let _in_time = tokio::time::timeout(IN_ALL, asking).await;
     }
 
     /// A peer answered, or did not.

@@ -175,6 +175,16 @@ impl View {
             .len()
     }
 
+    /// Distinct failure domains of the members that would take a shard now.
+    pub fn domains_alive(&self, now: Timestamp) -> usize {
+        self.members
+            .values()
+            .filter(|member| self.standing(member, now) == Standing::Alive)
+            .map(|member| &member.advert.certificate.claim.domain)
+            .collect::<BTreeSet<_>>()
+            .len()
+    }
+
     /// The scheme for files in this mesh as it is; none below six domains.
     pub fn scheme(&self, now: Timestamp) -> Option<Scheme> {
         Scheme::for_domains(self.domains(now))

@@ -17,7 +17,6 @@ use libp2p::core::ConnectedPoint;
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{Boxed, ListenerId};
 use libp2p::identity::Keypair;
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError, NetworkBehaviour, SwarmEvent};
 use libp2p::{
@@ -207,23 +206,17 @@ impl Actor {
     }
 
     fn listen_on(&mut self, text: &str) -> Result<ListenerId, NetworkError> {
-        let wrong = |reason: &str| NetworkError::Address {
-            address: text.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let address: Multiaddr = text.parse().map_err(|_| wrong("not a multiaddr"))?;
-        let parts: Vec<Protocol<'_>> = address.iter().collect();
-        let (ip, port) = match (address::ip(&address), parts.as_slice()) {
-            (Some(ip), [_, Protocol::Tcp(port)]) => (ip, *port),
-            _ => return Err(wrong("expected /ip4/…/tcp/… or /ip6/…/tcp/…")),
-        };
+        let (address, ip, port) = address::listenable(text)?;
         // libp2p's listeners share a port with each other, so that a second node on it would
         // start and take half of the first one's peers. A plain socket does not share.
         if port != 0 {
             TcpListener::bind((ip, port)).map_err(|error| listen_error(text.to_owned(), error))?;
         }
         self.swarm.listen_on(address).map_err(|error| match error {
-            TransportError::MultiaddrNotSupported(_) => wrong("not supported"),
+            TransportError::MultiaddrNotSupported(_) => NetworkError::Address {
+                address: text.to_owned(),
+                reason: "not supported".to_owned(),
+            },
             TransportError::Other(source) => listen_error(text.to_owned(), source),
         })
     }

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
+use crate::error::NetworkError;
+
 /// Longest address in bytes of its binary form: a DNS name of 253 bytes with its port fits.
 const ADDRESS_BYTES_MAX: usize = 300;
 
@@ -45,6 +47,29 @@ pub(crate) fn ip(address: &Multiaddr) -> Option<IpAddr> {
         Protocol::Ip6(ip) => Some(ip.to_canonical()),
         _ => None,
     }
+}
+
+/// Parses an address that a node can listen on: an IP address and a TCP port.
+pub(crate) fn listenable(text: &str) -> Result<(Multiaddr, IpAddr, u16), NetworkError> {
+    let wrong = |reason: &str| NetworkError::Address {
+        address: text.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let address: Multiaddr = text.parse().map_err(|_| wrong("not a multiaddr"))?;
+    let parts: Vec<Protocol<'_>> = address.iter().collect();
+    let (ip, port) = match (ip(&address), parts.as_slice()) {
+        (Some(ip), [_, Protocol::Tcp(port)]) => (ip, *port),
+        _ => return Err(wrong("expected /ip4/…/tcp/… or /ip6/…/tcp/…")),
+    };
+    Ok((address, ip, port))
+}
+
+/// Whether a node could be told to listen on this address. Nothing is tried.
+///
+/// # Errors
+/// [`NetworkError::Address`] where it is none.
+pub fn check_listen(text: &str) -> Result<(), NetworkError> {
+    listenable(text).map(drop)
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ mod streams;
 mod tls;
 mod transport;
 
+pub use address::check_listen;
 pub use config::{Limits, NetworkConfig};
 pub use error::NetworkError;
 pub use network::Network;

@@ -39,6 +39,11 @@ datamesh_core::record! {
     }
 }
 
+/// Whether a home has an account.
+pub fn has_account(home: &Home) -> bool {
+    home.has(KEYSTORE)
+}
+
 /// Makes an account in a home: draws its words and writes its keystore. Blocks for some 0.3 s.
 ///
 /// # Errors

@@ -38,12 +38,40 @@ fn any_text(_: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Least time between exchanges: below it nodes would do nothing else.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+
 fn is_duration(text: &str) -> Result<(), String> {
     humantime::parse_duration(text).map(drop).map_err(|error| error.to_string())
 }
 
+fn is_interval(text: &str) -> Result<(), String> {
+    match humantime::parse_duration(text) {
+        Ok(interval) if interval >= INTERVAL_MIN => Ok(()),
+        Ok(_) => Err(format!("it must be at least {}", humantime::format_duration(INTERVAL_MIN))),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn is_size(text: &str) -> Result<(), String> {
-    if text.is_empty() { Ok(()) } else { parse_size(text).map(drop) }
+    match text {
+        "" => Ok(()),
+        text => match parse_size(text)? {
+            0 => Err("a node that stores nothing is none".to_owned()),
+            _ => Ok(()),
+        },
+    }
+}
+
+fn is_listen(text: &str) -> Result<(), String> {
+    addresses(text).try_for_each(|address| {
+        datamesh_net::check_listen(address).map_err(|error| error.to_string())
+    })
+}
+
+/// The parts of a list of addresses.
+fn addresses(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|address| !address.is_empty())
 }
 
 fn is_domain(text: &str) -> Result<(), String> {
@@ -63,7 +91,7 @@ const KEYS: [Key; 6] = [
         name: "membership.gossip_interval",
         default: "20s",
         about: "time between exchanges of adverts with a random member",
-        check: is_duration,
+        check: is_interval,
     },
     Key {
         name: "membership.offline_after",
@@ -81,7 +109,7 @@ const KEYS: [Key; 6] = [
         name: "service.listen",
         default: "/ip4/0.0.0.0/tcp/0",
         about: "multiaddrs to listen on, separated by commas",
-        check: any_text,
+        check: is_listen,
     },
     Key {
         name: "service.operator",
@@ -248,22 +276,14 @@ pub(crate) fn load(home: &Home) -> Result<Config, OperationError> {
         humantime::parse_duration(&text).map_err(|error| usage(format!("\"{text}\": {error}")))
     };
     let text = |text: String| Some(text).filter(|text| !text.is_empty());
-    let gossip_interval = duration(take("membership.gossip_interval"))?;
-    if gossip_interval < Duration::from_millis(100) {
-        return Err(usage("membership.gossip_interval must be at least 100ms"));
-    }
     Ok(Config {
-        gossip_interval,
+        gossip_interval: duration(take("membership.gossip_interval"))?,
         offline_after: duration(take("membership.offline_after"))?,
         domain: match text(take("service.domain")) {
             Some(domain) => Some(domain.parse().map_err(usage)?),
             None => None,
         },
-        listen: take("service.listen")
-            .split(',')
-            .map(|address| address.trim().to_owned())
-            .filter(|address| !address.is_empty())
-            .collect(),
+        listen: addresses(&take("service.listen")).map(str::to_owned).collect(),
         operator: text(take("service.operator")),
         storage: match text(take("service.storage")) {
             Some(size) => Some(parse_size(&size).map_err(usage)?),
@@ -285,6 +305,10 @@ mod tests {
         assert_eq!(error.kind, ErrorKind::Usage);
         assert!(error.hint.unwrap().contains("service.storage"));
         assert!(set(&home, "service.storage", "many").is_err());
+        assert!(set(&home, "service.storage", "0").is_err());
+        assert!(set(&home, "membership.gossip_interval", "0s").is_err());
+        assert!(set(&home, "service.listen", "/ip4/127.0.0.1/tcp/0, garbage").is_err());
+        set(&home, "service.listen", "/ip4/127.0.0.1/tcp/0, /ip6/::1/tcp/4001").unwrap();
         set(&home, "service.storage", "8GiB").unwrap();
         assert_eq!(load(&home).unwrap().storage, Some(8 << 30));
         assert_eq!(get(&home, "service.storage").unwrap().origin, "file");

@@ -51,11 +51,21 @@ fn refused_by_all(faults: &[Fault], reason: Refusal) -> bool {
     !faults.is_empty() && faults.iter().all(refused)
 }
 
+/// One line for each peer and what it did, however many shards it concerned.
 pub(crate) fn faults(faults: Vec<Fault>) -> Vec<PeerFault> {
-    faults
-        .into_iter()
-        .map(|fault| PeerFault { node: fault.node, what: fault.to_string() })
-        .collect()
+    let mut told: Vec<(PeerFault, u64)> = Vec::new();
+    for fault in faults {
+        let what = fault.kind.to_string();
+        match told.iter_mut().find(|(known, _)| known.node == fault.node && known.what == what) {
+            Some((_, times)) => *times += 1,
+            None => told.push((PeerFault { node: fault.node, what }, 1)),
+        }
+    }
+    let line = |(fault, times): (PeerFault, u64)| match times {
+        1 => fault,
+        _ => PeerFault { what: format!("{} ({times} times)", fault.what), ..fault },
+    };
+    told.into_iter().map(line).collect()
 }
 
 pub(crate) fn failures(failed: Vec<datamesh_client::EntryFailure>) -> Vec<EntryFailure> {

@@ -22,7 +22,7 @@ mod service;
 mod system;
 mod workers;
 
-pub use account::{CreatedAccount, PasswordSource, init_account};
+pub use account::{CreatedAccount, PasswordSource, has_account, init_account};
 pub use connect::{connect, is_served};
 pub use doctor::doctor;
 pub use home::{Home, Status, read_status};

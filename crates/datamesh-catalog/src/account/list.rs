@@ -150,6 +150,17 @@ impl AccountDb {
         self.read(|connection| list(connection, query))
     }
 
+    /// What a list says of this one path; nothing where no file or empty folder has it now.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] where the answer cannot be proved.
+    pub fn summary(&self, path: &MeshPath) -> Result<Option<Summary>> {
+        self.read(|connection| match load::<PathState>(connection, &live_key(path), "a path")? {
+            Some(state) => summary(connection, path, &state).map(Some),
+            None => Ok(None),
+        })
+    }
+
     /// Deleted paths and their delete markers after the path `after`, at most `limit` and 1000.
     ///
     /// # Errors

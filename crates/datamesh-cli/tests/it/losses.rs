@@ -230,8 +230,16 @@ fn with_too_few_nodes_nothing_is_acknowledged() {
     let done = mesh.run("n0", &["put", "--json", "--", &source, "owing"]).code(4);
     assert_eq!(done.json()["stored"][0]["owed"], 1);
     assert_eq!(done.json()["stored"][0]["margin"], 1);
+    let health = mesh.run("n0", &["health", "--json"]).ok().json();
+    assert_eq!(health["severity"], "warning", "{health}");
     // Four are left: it does not.
     mesh.kill(3);
+    // Nobody had to stumble over the dead node for this to be known.
+    let health = mesh.run("n0", &["health", "--json"]).code(1).json();
+    assert_eq!(health["severity"], "critical", "{health}");
+    let stats = mesh.run("n0", &["stats", "--json"]).ok().json();
+    assert_eq!(stats["mesh"]["domains_alive"], 4, "{stats}");
+    assert_eq!(stats["mesh"]["nodes_alive"], 4, "{stats}");
     mesh.run("n0", &["put", "--", &source, "refused"]).code(5);
     // Of a tree, what needs no node is stored, and the reply says why the rest is not.
     let tree = mesh.path("tree");
@@ -254,4 +262,18 @@ fn with_too_few_nodes_nothing_is_acknowledged() {
     let text = mesh.text(&dest);
     mesh.run("n0", &["get", "--", "owing", &text]).code(5);
     assert!(!dest.exists());
+}
+
+#[test]
+fn five_failure_domains_are_enough_for_a_put_that_owes_a_shard() {
+    let mesh = Mesh::of(PROGRAM, 5);
+    let bytes = noise(1, 500_000);
+    let done = mesh.pipe("n0", &["put", "--json", "--", "-", "file"], &bytes).code(4);
+    assert_eq!(done.json()["stored"][0]["owed"], 1);
+    assert_eq!(done.json()["stored"][0]["degraded"], false);
+    assert!(mesh.bytes("n0", &["get", "--", "file", "-"]) == bytes);
+    // The message names what the scheme that was asked for needs.
+    let refused = mesh.pipe("n0", &["put", "--scheme", "8+4", "--", "-", "file"], &bytes).code(5);
+    assert!(refused.err.contains("5 failure domains"), "{}", refused.err);
+    assert!(refused.err.contains("8+4 needs at least 11"), "{}", refused.err);
 }

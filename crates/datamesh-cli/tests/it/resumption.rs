@@ -33,7 +33,9 @@ fn packed(mesh: &Mesh) -> Vec<u64> {
 fn in_the_middle(mesh: &Mesh, before: &[u64], put: &mut Child) -> bool {
     let end = Instant::now() + Duration::from_secs(60);
     loop {
-        let enough = |(now, before): (u64, &u64)| now - before > SHARDS_ENOUGH * SHARD_BYTES;
+        // In a mesh of few nodes each has several shards of a segment.
+        let each = 6_u64.div_ceil(before.len() as u64);
+        let enough = |(now, before): (u64, &u64)| now - before > SHARDS_ENOUGH * each * SHARD_BYTES;
         if packed(mesh).into_iter().zip(before).any(enough) {
             return put.try_wait().unwrap().is_none();
         }
@@ -46,22 +48,24 @@ fn in_the_middle(mesh: &Mesh, before: &[u64], put: &mut Child) -> bool {
 }
 
 /// Stores a file in a home, and `kill` ends it in the middle. Returns the file's new content.
-fn interrupted(mesh: &mut Mesh, home: &str, kill: impl Fn(&mut Mesh, &mut Child)) -> Vec<u8> {
+fn interrupted(
+    mesh: &mut Mesh,
+    home: &str,
+    flags: &[&str],
+    kill: impl Fn(&mut Mesh, &mut Child),
+) -> Vec<u8> {
     let path = mesh.path("large");
     let source = mesh.text(&path);
     for attempt in 0..TRIES as u64 {
         let old = noise(2 * attempt, 1_000_000);
         fs::write(&path, &old).unwrap();
-        mesh.run(home, &["put", "--", &source, "large"]).ok();
+        let put = [&["put"], flags, &["--", &source, "large"]].concat();
+        mesh.run(home, &put).ok();
         let new = noise(2 * attempt + 1, BYTES);
         fs::write(&path, &new).unwrap();
         let before = packed(mesh);
-        let mut put = mesh
-            .command(home, &["put", "--", &source, "large"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut put =
+            mesh.command(home, &put).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         if !in_the_middle(mesh, &before, &mut put) {
             Done::from(put.wait_with_output().unwrap()).ok();
             continue;
@@ -99,7 +103,7 @@ fn resumed(mesh: &Mesh, home: &str, bytes: &[u8]) -> serde_json::Value {
 fn a_put_that_is_killed_is_resumed() {
     let mut mesh = Mesh::of(PROGRAM, 7);
     mesh.client("client");
-    let new = interrupted(&mut mesh, "client", |_, put| put.kill().unwrap());
+    let new = interrupted(&mut mesh, "client", &[], |_, put| put.kill().unwrap());
     let put = resumed(&mesh, "client", &new);
     assert_eq!(put["stored"][0]["margin"], 2);
     assert_eq!(put["stored"][0]["owed"], 0);
@@ -112,7 +116,7 @@ fn a_put_that_is_killed_is_resumed() {
 #[test]
 fn a_put_whose_daemon_is_killed_is_resumed_by_the_next_one() {
     let mut mesh = Mesh::of(PROGRAM, 7);
-    let new = interrupted(&mut mesh, "n0", |mesh, _| {
+    let new = interrupted(&mut mesh, "n0", &[], |mesh, _| {
         mesh.kill(0);
         mesh.start(0, &[]);
     });
@@ -123,7 +127,7 @@ fn a_put_whose_daemon_is_killed_is_resumed_by_the_next_one() {
 fn what_died_since_is_not_counted_by_a_put_that_is_resumed() {
     let mut mesh = Mesh::of(PROGRAM, 9);
     mesh.client("client");
-    let new = interrupted(&mut mesh, "client", |_, put| put.kill().unwrap());
+    let new = interrupted(&mut mesh, "client", &[], |_, put| put.kill().unwrap());
     // Two nodes go for good, and with them shards of what was stored before. There are enough
     // others, so every segment must end with all its shards.
     mesh.kill(3);
@@ -134,6 +138,31 @@ fn what_died_since_is_not_counted_by_a_put_that_is_resumed() {
     let info = mesh.run("client", &["info", "--json", "--", "large"]).ok().json();
     assert_eq!(info["margin"], 2, "the margin is what the reply said");
     for node in [1, 7] {
+        mesh.kill(node);
+    }
+    assert!(mesh.bytes("client", &["get", "--", "large", "-"]) == new);
+}
+
+#[test]
+fn what_was_stored_with_less_protection_is_not_counted_by_a_put_that_promises_more() {
+    let mut mesh = Mesh::of(PROGRAM, 3);
+    mesh.client("client");
+    let flags = ["--allow-degraded"];
+    let new = interrupted(&mut mesh, "client", &flags, |_, put| put.kill().unwrap());
+    let ticket = mesh.run("n0", &["invite"]).ok().out.trim().to_owned();
+    for node in 3..6 {
+        mesh.run(&format!("n{node}"), &["join", &ticket]).ok();
+        mesh.start(node, &["--domain", &format!("zone-{node}/host-{node}")]);
+    }
+    let end = Instant::now() + Duration::from_secs(60);
+    while mesh.run("client", &["peers", "--json"]).ok().json().as_array().unwrap().len() < 6 {
+        assert!(Instant::now() < end, "the client does not hear of the other nodes");
+    }
+    let source = mesh.text(&mesh.path("large"));
+    let put = mesh.run("client", &["put", "--json", "--", &source, "large"]).ok().json();
+    assert_eq!(put["stored"][0]["margin"], 2);
+    assert_eq!(put["stored"][0]["degraded"], false);
+    for node in [1, 2] {
         mesh.kill(node);
     }
     assert!(mesh.bytes("client", &["get", "--", "large", "-"]) == new);

@@ -158,6 +158,29 @@ fn versions_ranges_and_streams() {
     mesh.run("n0", &["remove", "-r", "--", "hollow"]).ok();
     mesh.run("n0", &["get", "-r", "--", "hollow", &text]).code(3);
 
+    // A file is listed by its own name; what nobody stored is not found.
+    let listed = mesh.run("n0", &["list", "--json", "folder/file"]).ok().json();
+    assert_eq!(listed["entries"][0]["path"], "folder/file");
+    assert_eq!(listed["entries"].as_array().unwrap().len(), 1);
+    mesh.run("n0", &["list", "folder/fil"]).code(3);
+    mesh.run("n0", &["list", "folder"]).ok();
+
+    // A put that waits for the other end of a pipe ends with a signal all the same.
+    let pipe = mesh.path("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let mut put = mesh.command("n0", &["put", "--", &mesh.text(&pipe), "pipe"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(put.try_wait().unwrap().is_none(), "it waits");
+    kill_process(Pid::from_child(&put), Signal::TERM).unwrap();
+    assert_eq!(put.wait().unwrap().code(), Some(143));
+
     // Where the reader of the output leaves, the command does too, without a word.
     let mut get = mesh
         .command("n0", &["-q", "get", "--", "folder/file", "-"])

@@ -16,7 +16,7 @@ use datamesh_core::catalog::{
 use datamesh_core::padding::padme;
 use datamesh_core::stream::{EntryHead, Piece, Source};
 use datamesh_core::wire::{self, Encode};
-use datamesh_core::{FileId, Hash, MeshPath, Scheme, SegmentId, VersionId, seam};
+use datamesh_core::{Domain, FileId, Hash, MeshPath, NodeId, Scheme, SegmentId, VersionId, seam};
 use datamesh_crypto::manifest::Compression;
 use datamesh_crypto::{Manifest, Secret, Slice, VersionKey};
 use datamesh_engine::{Fault, SegmentWrite, WriteOutcome, block};
@@ -387,9 +387,25 @@ impl PutRun<'_> {
         let segments: Vec<SegmentId> = slices.iter().map(|(.., slice)| slice.segment).collect();
         let confirmed = self.client.engine.confirmed(&segments).await;
         let least = self.scheme.commit_min();
+        let domains: BTreeMap<NodeId, Domain> = self
+            .client
+            .engine
+            .peers()
+            .into_iter()
+            .map(|peer| peer.member.advert.certificate.claim)
+            .map(|claim| (claim.node, claim.domain))
+            .collect();
+        let strict = self.forge.spread == datamesh_engine::Spread::Strict;
         let mut earlier = BTreeMap::new();
         for ((number, hash, slice), holders) in slices.into_iter().zip(confirmed) {
-            let shards: BTreeSet<u8> = holders.into_iter().map(|(shard, _)| shard).collect();
+            // Of shards that fail together only one counts, as an earlier put may have been allowed
+            // to store with less protection than this one.
+            let mut taken = BTreeSet::new();
+            let shards: BTreeSet<u8> = holders
+                .into_iter()
+                .filter(|(_, node)| !strict || domains.get(node).is_some_and(|d| taken.insert(d)))
+                .map(|(shard, _)| shard)
+                .collect();
             let mask = shards.iter().fold(0, |mask, shard| mask | 1 << shard);
             let before = acknowledged.get(&slice.segment).copied().unwrap_or(u32::MAX);
             if shards.len() >= least && before & !mask == 0 {
@@ -554,53 +570,68 @@ impl PutRun<'_> {
             let count = self.ready.len().min(COMMIT_BATCH);
             let batch: Vec<Open> =
                 self.ready.drain(..count).filter_map(|file| self.open.remove(&file)).collect();
-            let mut changes = Vec::new();
-            let mut entries = Vec::new();
-            let mut owed = Vec::new();
-            let mut transfers = Vec::new();
             let paths: Vec<MeshPath> = batch.iter().map(|open| open.head.path.clone()).collect();
-            let known = self
-                .client
-                .catalog_call(move |catalog| {
-                    paths.iter().map(|path| catalog.file_at(path)).collect::<Result<Vec<_>, _>>()
-                })
-                .await?;
-            for (open, known) in batch.into_iter().zip(known) {
-                transfers.extend(open.transfer);
-                let (put, missing) = self.operation(open, known).await?;
-                owed.extend(missing.iter().map(|(segment, shard)| Owed {
-                    segment: *segment,
-                    shard: *shard,
-                    version: put.version,
-                }));
-                entries.push(StoredEntry {
-                    path: put.path.clone(),
-                    file: put.file,
-                    version: put.version,
-                    size: put.size,
-                    protection: put.protection,
-                    owed: missing.len(),
-                });
-                changes.push(Change::Put(Box::new(put)));
+            if let Err(error) = self.commit_batch(batch, paths.clone()).await {
+                let reason = error.to_string();
+                let failed = |path| EntryFailure { path, reason: reason.clone() };
+                self.report.failed.extend(paths.into_iter().map(failed));
+                return Err(error);
             }
-            let (keys, now) = (Arc::clone(&self.client.keys), self.client.engine.now());
-            self.client
-                .catalog_call(move |catalog| {
-                    let append = Append { changes, owed, now };
-                    catalog.append(append, |body| keys.sign_operation(body))?;
-                    for transfer in transfers {
-                        // The commit stands; a journal row too many is cleaned up later.
-                        if let Err(error) = catalog.journal().end(&transfer) {
-                            tracing::warn!(%error, "a finished transfer stays in the journal");
-                        }
-                    }
-                    Ok(())
-                })
-                .await?;
-            self.done.files += entries.len() as u64;
-            self.report.stored.extend(entries);
-            self.tell();
         }
+        Ok(())
+    }
+
+    /// Commits these files, which have these paths, all or none.
+    async fn commit_batch(
+        &mut self,
+        batch: Vec<Open>,
+        paths: Vec<MeshPath>,
+    ) -> Result<(), ClientError> {
+        let mut changes = Vec::new();
+        let mut entries = Vec::new();
+        let mut owed = Vec::new();
+        let mut transfers = Vec::new();
+        let known = self
+            .client
+            .catalog_call(move |catalog| {
+                paths.iter().map(|path| catalog.file_at(path)).collect::<Result<Vec<_>, _>>()
+            })
+            .await?;
+        for (open, known) in batch.into_iter().zip(known) {
+            transfers.extend(open.transfer);
+            let (put, missing) = self.operation(open, known).await?;
+            owed.extend(missing.iter().map(|(segment, shard)| Owed {
+                segment: *segment,
+                shard: *shard,
+                version: put.version,
+            }));
+            entries.push(StoredEntry {
+                path: put.path.clone(),
+                file: put.file,
+                version: put.version,
+                size: put.size,
+                protection: put.protection,
+                owed: missing.len(),
+            });
+            changes.push(Change::Put(Box::new(put)));
+        }
+        let (keys, now) = (Arc::clone(&self.client.keys), self.client.engine.now());
+        self.client
+            .catalog_call(move |catalog| {
+                let append = Append { changes, owed, now };
+                catalog.append(append, |body| keys.sign_operation(body))?;
+                for transfer in transfers {
+                    // The commit stands; a journal row too many is cleaned up later.
+                    if let Err(error) = catalog.journal().end(&transfer) {
+                        tracing::warn!(%error, "a finished transfer stays in the journal");
+                    }
+                }
+                Ok(())
+            })
+            .await?;
+        self.done.files += entries.len() as u64;
+        self.report.stored.extend(entries);
+        self.tell();
         Ok(())
     }
 

@@ -126,7 +126,7 @@ fn a_mesh_of_three_domains_stores_only_when_it_is_allowed_to() {
         let files = single(1_000_000);
         let refused =
             cluster.client.put(&mut Files::new(&files), &PutOptions::default(), None).await;
-        assert!(matches!(refused, Err(ClientError::TooFewDomains { domains: 3 })));
+        assert!(matches!(refused, Err(ClientError::TooFewDomains { domains: 3, needed: 5, .. })));
         let options = PutOptions { allow_degraded: true, ..PutOptions::default() };
         let report = cluster.client.put(&mut Files::new(&files), &options, None).await.unwrap();
         assert_eq!(report.stored.len(), 1, "{:?} {:?}", report.stopped, report.failed);

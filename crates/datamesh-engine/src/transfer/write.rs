@@ -131,6 +131,8 @@ impl Engine {
         }
         let end = Instant::now() + SEGMENT_DEADLINE;
         let mut spares = true;
+        // Where nodes are used again they never run out: each shard gets one rival.
+        let mut rivals_left = if write.spread == Spread::Strict { usize::MAX } else { n };
         while receipts.iter().any(Option::is_none) && !pending.is_empty() {
             let patience = self.scores.hedge_after();
             let slowest = attempts
@@ -156,8 +158,11 @@ impl Engine {
                 if let Some(slow) = slow {
                     slow.hedged = true;
                     let shard = slow.shard;
-                    match walk.next_holder() {
-                        Some(spare) => pending.push(begin(&mut attempts, shard, spare)),
+                    match walk.next_holder().filter(|_| rivals_left > 0) {
+                        Some(spare) => {
+                            rivals_left -= 1;
+                            pending.push(begin(&mut attempts, shard, spare));
+                        }
                         None => spares = false,
                     }
                 }

@@ -7,9 +7,10 @@ use datamesh_api::{
     ListRequest, OperationError, Progress, PutReply, PutRequest, RemoveReply, RemoveRequest,
     SegmentInfo, ShardInfo, VersionsReply, VersionsRequest,
 };
-use datamesh_catalog::{AccountDb, CatalogError, Cursor, ListQuery, Listed, Version};
+use datamesh_catalog::{AccountDb, CatalogError, Cursor, ListQuery, Listed, Summary, Version};
 use datamesh_client::{ClientError, GetItem, ProgressFn, PutOptions, Wanted};
 use datamesh_core::MeshPath;
+use datamesh_core::catalog::EntryKind;
 use datamesh_core::stream::{Sink, Source};
 
 use super::HomeOperations;
@@ -57,6 +58,16 @@ fn folder(name: &str) -> Result<Option<MeshPath>, OperationError> {
             parsed.map(Some).map_err(|error| OperationError::new(ErrorKind::Usage, error))
         }
     }
+}
+
+/// What a list was asked for.
+enum Found {
+    /// What is below a folder, or everything.
+    Below,
+    /// A file, or a folder that was stored empty.
+    Alone(Box<Summary>),
+    /// Neither.
+    Nothing(MeshPath),
 }
 
 impl HomeOperations {
@@ -139,8 +150,39 @@ impl HomeOperations {
     }
 
     pub(super) async fn do_list(&self, request: ListRequest) -> Result<ListReply, OperationError> {
+        let named = request.folder.clone().filter(|_| request.after.is_none());
         let query = query(request)?;
-        let page = blocking(self.catalog()?, move |catalog| catalog.list(&query)).await?;
+        let (page, found) = blocking(self.catalog()?, move |catalog| {
+            let page = catalog.list(&query)?;
+            // A folder is there as long as something is below it; else the name is a file's, an
+            // empty folder's, or nobody's.
+            let empty = page.rows.is_empty() && page.next.is_none();
+            let alone = named.filter(|_| empty && query.tags.is_empty());
+            let found = match &alone {
+                Some(path) => match catalog.summary(path)? {
+                    Some(summary) => Found::Alone(Box::new(summary)),
+                    None => Found::Nothing(path.clone()),
+                },
+                None => Found::Below,
+            };
+            Ok((page, found))
+        })
+        .await?;
+        match found {
+            Found::Below => {}
+            Found::Alone(summary) => {
+                let entries = if summary.kind == EntryKind::Folder {
+                    Vec::new()
+                } else {
+                    vec![ListEntry::Entry(convert::summary(*summary))]
+                };
+                return Ok(ListReply { entries, next: None });
+            }
+            Found::Nothing(path) => {
+                let message = format!("there is nothing at or below \"{path}\"");
+                return Err(OperationError::new(ErrorKind::NotFound, message));
+            }
+        }
         let entries = page
             .rows
             .into_iter()

@@ -75,6 +75,7 @@ impl HomeOperations {
 
     pub(super) async fn do_peers(&self) -> Result<PeersReply, OperationError> {
         let engine = self.engine().await?;
+        engine.look_around().await;
         let local = self.shared.node.as_ref().map(|node| node.node);
         let peers = engine
             .peers()

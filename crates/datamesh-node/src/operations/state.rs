@@ -6,6 +6,7 @@ use datamesh_api::{
     CatalogStats, ErrorKind, Finding, HealthReply, MeshStats, OperationError, Severity, StatsReply,
     StoreStats,
 };
+use datamesh_core::Scheme;
 use datamesh_engine::Standing;
 
 use super::HomeOperations;
@@ -24,6 +25,7 @@ impl HomeOperations {
     pub(super) async fn do_stats(&self) -> Result<StatsReply, OperationError> {
         let mesh = if mesh::genesis(self.home())?.is_some() {
             let engine = self.engine().await?;
+            engine.look_around().await;
             let peers = engine.peers();
             let (domains, scheme) = engine.domains();
             Some(MeshStats {
@@ -34,6 +36,7 @@ impl HomeOperations {
                     .count(),
                 nodes: peers.len(),
                 domains,
+                domains_alive: engine.domains_alive(),
                 scheme,
                 one_machine: !peers.is_empty()
                     && peers.iter().all(|peer| {
@@ -106,21 +109,24 @@ impl HomeOperations {
                 };
                 let message = format!("{} of {} nodes are alive", mesh.nodes_alive, mesh.nodes);
                 findings.push(finding("nodes", severity, message));
-                findings.push(match mesh.scheme {
-                    Some(scheme) => finding(
-                        "scheme",
-                        Severity::Ok,
-                        format!("{} failure domains: files are stored as {scheme}", mesh.domains),
+                let scheme = mesh.scheme.unwrap_or(Scheme::FOUR_TWO);
+                let domains = format!("{} of {} failure domains", mesh.domains_alive, mesh.domains);
+                let (severity, message) = match mesh.domains_alive {
+                    alive if alive >= scheme.n() => {
+                        (Severity::Ok, format!("{domains}: files are stored as {scheme}"))
+                    }
+                    alive if alive >= scheme.commit_min() => (
+                        Severity::Warning,
+                        format!("{domains} alive: files are stored as {scheme} and owe shards"),
                     ),
-                    None => Finding {
-                        hint: Some("start nodes in more failure domains".into()),
-                        ..finding(
-                            "scheme",
-                            Severity::Critical,
-                            format!("{} failure domains; a put needs 6", mesh.domains),
-                        )
-                    },
-                });
+                    _ => (
+                        Severity::Critical,
+                        format!("{domains} alive: a put as {scheme} needs {}", scheme.commit_min()),
+                    ),
+                };
+                let hint = (severity != Severity::Ok)
+                    .then(|| "start nodes in more failure domains, or those that are down".into());
+                findings.push(Finding { hint, ..finding("scheme", severity, message) });
             }
         }
         if let Some(store) = &stats.store {

@@ -9,6 +9,7 @@ use crate::error::{Outcome, Stop, failed, usage};
 use crate::local::{LocalSink, Target, Written};
 use crate::output::{Transfer, plural, rate, size, visible};
 use crate::values::{ByteRange, mesh_folder};
+use crate::waiting::waiting;
 
 use super::RATED_BYTES_MIN;
 
@@ -53,7 +54,7 @@ impl GetArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
         let (target, name) = self.target()?;
         let streams = matches!(target, Target::Stdout);
-        let mut sink = LocalSink::open(target)?;
+        let mut sink = waiting(move || LocalSink::open(target)).await??;
         let operations = context.connect().await?;
         let range = self.range(&*operations).await?;
         let request = GetRequest { name, version: self.version, range, recursive: self.recursive };

@@ -10,6 +10,7 @@ use crate::error::{Outcome, Stop, failed, usage};
 use crate::local::{self, LocalSource};
 use crate::output::{Transfer, plural, rate, size, visible};
 use crate::values::{mesh_folder, mesh_path};
+use crate::waiting::waiting;
 
 use super::RATED_BYTES_MIN;
 
@@ -55,7 +56,12 @@ pub(crate) struct PutArgs {
 
 impl PutArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
-        let mut source = self.source()?;
+        let opened = waiting(move || self.source().map(|source| (self, source))).await?;
+        let (args, source) = opened?;
+        args.put(context, source).await
+    }
+
+    async fn put(self, context: &Context, mut source: LocalSource) -> Result<Outcome, Stop> {
         let request = PutRequest {
             tags: self.tags,
             scheme: self.scheme,

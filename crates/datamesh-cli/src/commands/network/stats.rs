@@ -1,6 +1,7 @@
 //! `datamesh stats`.
 
 use datamesh_api::{CatalogStats, MeshStats, OperationsExt, StatsRequest, StoreStats};
+use datamesh_core::Scheme;
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
@@ -37,10 +38,11 @@ impl StatsArgs {
                     "all nodes are on one machine: nothing protects against the loss of the machine",
                 );
             }
-            if stats.scheme.is_none() {
+            let needed = stats.scheme.unwrap_or(Scheme::FOUR_TWO).commit_min();
+            if stats.domains < needed {
+                let has = plural(stats.domains as u64, "failure domain");
                 output.note(format!(
-                    "{} are too few to store in: 6 are needed, or --allow-degraded",
-                    plural(stats.domains as u64, "failure domain")
+                    "{has}, too few to store in: {needed} are needed, or --allow-degraded"
                 ));
             }
         }
@@ -54,7 +56,7 @@ impl StatsArgs {
 fn mesh(table: &mut Table, stats: &MeshStats) {
     table.pair("mesh", stats.mesh);
     table.pair("nodes", format!("{} alive of {} known", stats.nodes_alive, stats.nodes));
-    table.pair("failure domains", stats.domains);
+    table.pair("failure domains", format!("{} alive of {}", stats.domains_alive, stats.domains));
     let scheme = stats.scheme.map_or_else(|| "none yet".to_owned(), |scheme| scheme.to_string());
     table.pair("scheme that follows", scheme);
     table.pair("offered by all", size(stats.capacity));

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed, usage};
 use crate::output::{Output, Table};
+use crate::waiting::waiting;
 
 /// Words in a row where they are shown.
 const WORDS_IN_A_ROW: usize = 4;
@@ -58,7 +59,12 @@ impl InitArgs {
                 .hint("name a file that holds it with --password-file or DATAMESH_PASSWORD_FILE")
                 .into());
         }
-        let password = context.password.choose()?;
+        if datamesh_node::has_account(&context.home) {
+            let message = format!("{} has an account already", context.home.path().display());
+            return Err(usage(message).hint("take another home with --home FOLDER").into());
+        }
+        let asked = context.password.clone();
+        let password = waiting(move || asked.choose()).await??;
         // Before the account is made: an account whose words went nowhere is worth nothing.
         let mut words_file = self.words_out.as_deref().map(WordsFile::create).transpose()?;
         let home = Home::at(context.home.path().to_owned());
@@ -67,7 +73,10 @@ impl InitArgs {
         let account = made.await.map_err(failed)??;
         match &mut words_file {
             Some(file) => file.write(&account.words)?,
-            None => show(&context.output, &account.words)?,
+            None => {
+                let output = context.output.clone();
+                waiting(move || show(&output, &account.words)).await?;
+            }
         }
         let home = context.home.path().to_owned();
         if context.output.is_json() {
@@ -137,7 +146,7 @@ impl Drop for WordsFile {
 }
 
 /// Shows the words on the terminal and waits until they were written down.
-fn show(output: &Output, words: &Zeroizing<String>) -> Result<(), Stop> {
+fn show(output: &Output, words: &Zeroizing<String>) {
     let mut table = Table::pairs();
     let words: Vec<&str> = words.split_whitespace().collect();
     let rows = words.len().div_ceil(WORDS_IN_A_ROW);
@@ -161,9 +170,9 @@ fn show(output: &Output, words: &Zeroizing<String>) -> Result<(), Stop> {
             Ok(0) | Err(_) => {
                 output
                     .warn("the account is made, and it was not confirmed that its words are kept");
-                return Ok(());
+                return;
             }
-            Ok(_) if line.trim().eq_ignore_ascii_case("yes") => return Ok(()),
+            Ok(_) if line.trim().eq_ignore_ascii_case("yes") => return,
             Ok(_) => {}
         }
     }

@@ -18,7 +18,7 @@ const TICKET_BYTES_MAX: u64 = 64 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  datamesh join dmi1…
+  datamesh join datamesh-invite-…
   datamesh join @ticket             from a file
   datamesh invite | ssh other datamesh join -")]
 pub(crate) struct JoinArgs {
