@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datamesh_core::wire::WireError;
 use datamesh_core::{DeviceId, Hash, SignatureError, VersionId};
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 /// Something in a database that is not what was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -167,6 +167,10 @@ pub(crate) fn read<T: datamesh_core::wire::Decode>(what: &'static str, bytes: &[
     datamesh_core::wire::decode(bytes).map_err(|error| damaged(what, error.to_string()))
 }
 
+fn extended(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|error| error.extended_code)
+}
+
 /// Says what a failure means, and during what it came.
 pub(crate) trait During<T> {
     fn during(self, doing: &'static str) -> Result<T>;
@@ -188,6 +192,10 @@ impl<T> During<T> for rusqlite::Result<T> {
                 ) => damaged("the database", reason(&error)),
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => CatalogError::Busy,
                 Some(ErrorCode::DiskFull) => CatalogError::DiskFull,
+                // The memory that readers and the writer share is a file, for which there is no room.
+                Some(_) if extended(&error) == Some(ffi::SQLITE_IOERR_SHMSIZE) => {
+                    CatalogError::DiskFull
+                }
                 Some(_) => CatalogError::Sqlite { doing, source: Arc::new(error) },
                 None => match error {
                     // A row whose columns are not of the types that the schema promises.

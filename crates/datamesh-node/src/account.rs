@@ -137,6 +137,7 @@ pub(crate) fn catalog_error(error: &CatalogError) -> OperationError {
         CatalogError::Damaged { .. } => {
             made.hint("nothing wrong was given out; put a copy of account/catalog.db back")
         }
+        CatalogError::DiskFull => made.hint("make room on the disk of the home and try again"),
         _ => made,
     }
 }
