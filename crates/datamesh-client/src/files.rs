@@ -88,11 +88,11 @@ impl Client {
     /// [`ClientError::NotFound`] and [`ClientError::Deleted`] name the first that is not there;
     /// nothing is deleted then.
     pub async fn remove(&self, names: &[String]) -> Result<Vec<MeshPath>, ClientError> {
-        let mut puts = Vec::new();
+        let mut puts: Vec<Box<Put>> = Vec::new();
         for name in names {
             let version = self.resolve(name, None).await?;
             if let Entry::Put(put) = version.entry
-                && !puts.iter().any(|other: &Box<Put>| other.path == put.path)
+                && !puts.iter().any(|other| other.path == put.path)
             {
                 puts.push(put);
             }
@@ -103,7 +103,7 @@ impl Client {
     /// Marks these as deleted, all in one transaction.
     async fn mark_deleted(&self, puts: &[Box<Put>]) -> Result<Vec<MeshPath>, ClientError> {
         let paths = puts.iter().map(|put| put.path.clone()).collect();
-        let delete = |put: &Box<Put>| {
+        let delete = |put: &Put| {
             Change::Delete(Delete {
                 file: put.file,
                 version: VersionId(seam::random(&*self.entropy)),
@@ -111,7 +111,7 @@ impl Client {
                 created: self.engine.now(),
             })
         };
-        let changes = puts.iter().map(delete).collect();
+        let changes = puts.iter().map(|put| delete(put)).collect();
         let (keys, now) = (std::sync::Arc::clone(&self.keys), self.engine.now());
         self.catalog_call(move |catalog| {
             let append = Append { changes, owed: Vec::new(), now };
