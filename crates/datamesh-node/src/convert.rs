@@ -53,17 +53,20 @@ fn refused_by_all(faults: &[Fault], reason: Refusal) -> bool {
 
 /// One line for each peer and what it did, however many shards it concerned.
 pub(crate) fn faults(faults: Vec<Fault>) -> Vec<PeerFault> {
-    let mut told: Vec<(PeerFault, u64)> = Vec::new();
+    let mut told: Vec<(Fault, u64)> = Vec::new();
     for fault in faults {
-        let what = fault.kind.to_string();
-        match told.iter_mut().find(|(known, _)| known.node == fault.node && known.what == what) {
+        let same = |known: &Fault| known.node == fault.node && known.kind == fault.kind;
+        match told.iter_mut().find(|(known, _)| same(known)) {
             Some((_, times)) => *times += 1,
-            None => told.push((PeerFault { node: fault.node, what }, 1)),
+            None => told.push((fault, 1)),
         }
     }
-    let line = |(fault, times): (PeerFault, u64)| match times {
-        1 => fault,
-        _ => PeerFault { what: format!("{} ({times} times)", fault.what), ..fault },
+    let line = |(fault, times): (Fault, u64)| {
+        let what = match times {
+            1 => format!("shard {}: {}", fault.shard, fault.kind),
+            _ => format!("{times} shards: {}", fault.kind),
+        };
+        PeerFault { node: fault.node, what }
     };
     told.into_iter().map(line).collect()
 }
