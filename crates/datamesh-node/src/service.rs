@@ -290,6 +290,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         return Err(OperationError::new(ErrorKind::Failed, message)
             .hint("a home has one service; stop the other, or choose another home with --home"));
     };
+    let socket = home.socket()?;
     home.make_folder("node")?;
     // Stale from a service that was killed; ready means that it is there again.
     drop(std::fs::remove_file(home.file("status.json")));
@@ -379,7 +380,6 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         keys,
         _lock: lock,
     });
-    let socket = home.socket()?;
     let server = LocalServer::bind(&socket, shared)?;
 
     let stop = CancellationToken::new();
