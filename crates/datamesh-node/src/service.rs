@@ -32,6 +32,9 @@ const STORE_ID: &str = "node/store.id";
 /// Known members that a starting node asks for adverts.
 const FIRST_PEERS: usize = 8;
 
+/// How long a starting node waits for its introduction to the members that it knows.
+const INTRODUCTION_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How long commands and workers may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -367,7 +370,16 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     let known = engine.peers().into_iter().map(|peer| peer.member.advert.node());
     first.extend(known.filter(|peer| *peer != node).take(FIRST_PEERS));
     first.dedup();
-    worker.introduce(&first).await;
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let introduction = {
+        let (worker, stop) = (Arc::clone(&worker), stop.clone());
+        tasks.spawn(async move { stop.run_until_cancelled(worker.introduce(&first)).await })
+    };
+    // It goes on where it takes longer: no member decides when this node is ready.
+    if tokio::time::timeout(INTRODUCTION_PATIENCE, introduction).await.is_err() {
+        tracing::warn!("known members take long to answer");
+    }
 
     let shared = Arc::new(Shared {
         home: home.clone(),
@@ -382,8 +394,6 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     });
     let server = LocalServer::bind(&socket, shared)?;
 
-    let stop = CancellationToken::new();
-    let tasks = TaskTracker::new();
     tasks.spawn(server.run(stop.clone(), tasks.clone()));
     tasks.spawn(worker.run(stop.clone()));
 
