@@ -59,7 +59,9 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Opens the database at `path`, or makes it with `first` as its first content.
+    /// Opens the database at `path`, or makes it with `first` as its first content. Where the file
+    /// is missing but SQLite's files beside it are there, it was lost, and they would be played into
+    /// a fresh one: that is damage.
     pub(crate) fn open(
         path: &Path,
         schema: Schema,
@@ -67,6 +69,10 @@ impl Database {
     ) -> Result<Self> {
         let created = !path.try_exists().with("looking for", path)?;
         if created {
+            if let Some(left) = left_beside(path)? {
+                let reason = format!("its file {} is missing, {left} is not", path.display());
+                return Err(damaged("the database", reason));
+            }
             create(path, schema, first)?;
         }
         if fs::metadata(path).with("looking at", path)?.len() < PAGE_BYTES_MIN {
@@ -86,20 +92,27 @@ impl Database {
 /// such file is kept) and a fresh one made, which the second value says. Looks at the structure of
 /// every page, so that damage does not wait for the query that meets it.
 pub(crate) fn open_or_rebuild(path: &Path, schema: Schema) -> Result<(Database, Option<Damage>)> {
-    let opened = Database::open(path, schema, |_| Ok(())).and_then(|database| {
-        database.readers.read(quick_check)?;
-        Ok(database)
-    });
-    match opened {
+    match open_checked(path, schema) {
         Ok(database) => Ok((database, None)),
         Err(CatalogError::Damaged(damage)) => {
             let aside = beside(path, ".damaged");
-            fs::rename(path, &aside).with("putting aside", path)?;
+            match fs::rename(path, &aside) {
+                // Lost, or put aside by a program that was cut off here.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                moved => moved.with("putting aside", path)?,
+            }
             remove(path)?;
             Ok((Database::open(path, schema, |_| Ok(()))?, Some(damage)))
         }
         Err(error) => Err(error),
     }
+}
+
+/// Opens a database, or makes it, and looks at the structure of every page.
+pub(crate) fn open_checked(path: &Path, schema: Schema) -> Result<Database> {
+    let database = Database::open(path, schema, |_| Ok(()))?;
+    database.readers.read(quick_check)?;
+    Ok(database)
 }
 
 /// Makes the database under another name and renames it when it is synced.
@@ -139,11 +152,24 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// What SQLite keeps beside a database, by the end of the name.
+const SIDECARS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// The first of SQLite's files beside `path` that is there, by the end of its name.
+pub(crate) fn left_beside(path: &Path) -> Result<Option<&'static str>> {
+    for suffix in SIDECARS {
+        let file = beside(path, suffix);
+        if file.try_exists().with("looking for", &file)? {
+            return Ok(Some(suffix));
+        }
+    }
+    Ok(None)
+}
+
 /// Removes a database and what SQLite keeps beside it; nothing there is fine.
 pub(crate) fn remove(path: &Path) -> Result<()> {
-    for file in
-        [path.to_owned(), beside(path, "-wal"), beside(path, "-shm"), beside(path, "-journal")]
-    {
+    let sidecars = SIDECARS.map(|suffix| beside(path, suffix));
+    for file in std::iter::once(path.to_owned()).chain(sidecars) {
         match fs::remove_file(&file) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -315,6 +341,56 @@ mod tests {
         drop(open(&path, &STEPS).unwrap());
         Connection::open(&path).unwrap().execute_batch("ALTER TABLE a RENAME y TO w").unwrap();
         assert!(matches!(open(&path, &STEPS).map(drop), Err(CatalogError::Damaged(_))));
+    }
+
+    /// A database that was killed: some of it is in the write-ahead log alone.
+    fn killed(path: &Path) -> Vec<u8> {
+        let database = open(path, &STEPS).unwrap();
+        database
+            .writer
+            .write(|connection| {
+                connection.execute("INSERT INTO b VALUES (1000)", []).during("adding")
+            })
+            .unwrap();
+        let log = fs::read(beside(path, "-wal")).unwrap();
+        drop(database);
+        assert!(!log.is_empty());
+        log
+    }
+
+    #[test]
+    fn what_a_lost_file_left_beside_it_is_not_played_into_a_fresh_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sample.db");
+        let log = killed(&path);
+        fs::remove_file(&path).unwrap();
+        for suffix in SIDECARS {
+            fs::write(beside(&path, suffix), &log).unwrap();
+            let refused = open(&path, &STEPS).map(drop);
+            assert!(matches!(refused, Err(CatalogError::Damaged(_))), "{suffix}");
+            assert!(!path.exists());
+            assert_eq!(fs::read(beside(&path, suffix)).unwrap(), log);
+            fs::remove_file(beside(&path, suffix)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_rebuilding_that_was_cut_off_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sample.db");
+        let log = killed(&path);
+        // Put aside, and the log not yet removed.
+        fs::rename(&path, beside(&path, ".damaged")).unwrap();
+        fs::write(beside(&path, "-wal"), &log).unwrap();
+        let (database, damage) = open_or_rebuild(&path, schema(&STEPS)).unwrap();
+        assert!(damage.is_some());
+        let sum: i64 = database
+            .readers
+            .read(|connection| {
+                connection.query_row("SELECT sum(z) FROM b", [], |row| row.get(0)).during("adding")
+            })
+            .unwrap();
+        assert_eq!(sum, 17);
     }
 
     #[test]

@@ -14,8 +14,8 @@ use datamesh_core::wire::{Encode, Reader, WireError, Writer};
 use datamesh_core::{DeviceId, Hash, MeshPath, Scheme, SegmentId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::database::{Database, Schema, open_or_rebuild};
-use crate::error::{CatalogError, Damage, During, Result, read};
+use crate::database::{Database, Schema, left_beside, open_checked, open_or_rebuild};
+use crate::error::{CatalogError, Damage, During, Result, With, read};
 use crate::sum::Sum;
 
 /// Longest name of a source in bytes.
@@ -385,14 +385,13 @@ impl Journal {
         })
     }
 
-    /// Forgets how far a log had come, as its catalog is made anew.
-    pub(crate) fn forget(&self, device: &DeviceId) -> Result<()> {
-        self.database.writer.write(|connection| {
-            connection
-                .execute(include_str!("../sql/journal/forget.sql"), [device.0])
-                .during("forgetting the log's end")?;
-            Ok(())
-        })
+    /// How far a log had come by the journal at `path`, where there is one. A damaged one is left
+    /// as it is.
+    pub(crate) fn witnessed(path: &Path, device: &DeviceId) -> Result<Option<(u64, Hash)>> {
+        if !path.try_exists().with("looking for", path)? && left_beside(path)?.is_none() {
+            return Ok(None);
+        }
+        Self { database: open_checked(path, SCHEMA)?, lost: None }.seen(device)
     }
 }
 

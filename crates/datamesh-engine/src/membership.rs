@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use datamesh_core::message::{ADVERTS_MAX, Refusal, Reply, Request};
-use datamesh_core::{Advert, Context, NodeId, Signature, Signer, seam};
+use datamesh_core::message::{ADVERTS_MAX, Refusal, Reply, Request, WANTED_MAX};
+use datamesh_core::{Advert, Context, NodeId, Signature, Signer, TransportError, seam};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 
 use crate::ask::{AskError, ask};
 use crate::engine::Engine;
@@ -13,11 +15,18 @@ use crate::view::AdvertError;
 /// Entries in one page of a digest.
 const PAGE: usize = 512;
 
-/// Pages and repetitions in one exchange, so that no peer keeps us forever.
+/// Pages in one exchange, so that no peer keeps us forever.
 const ROUNDS_MAX: usize = 256;
 
 /// How long a peer may take for one page.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long one exchange may take in all, however willing the peer seems; what is missing comes
+/// with the next.
+const EXCHANGE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a peer is waited for before another is asked for the same.
+const HEAD_START: Duration = Duration::from_secs(2);
 
 /// Members that a newcomer announces itself to at once; the rest hears of it from them.
 const ANNOUNCE_MAX: usize = 32;
@@ -73,8 +82,17 @@ impl Engine {
     /// Compares views with one peer until both know the same. Says how many adverts were new here.
     ///
     /// # Errors
-    /// [`AskError`] where the peer fails on the way; what was learnt before stays.
+    /// [`AskError`] where the peer fails on the way or takes more than 10 s in all; what was learnt
+    /// before stays.
     pub async fn exchange_adverts(&self, peer: NodeId) -> Result<usize, AskError> {
+        let after = EXCHANGE_DEADLINE;
+        match tokio::time::timeout(after, self.exchange_pages(peer)).await {
+            Ok(exchanged) => exchanged,
+            Err(_) => Err(TransportError::Timeout { peer, after }.into()),
+        }
+    }
+
+    async fn exchange_pages(&self, peer: NodeId) -> Result<usize, AskError> {
         let mut after = NodeId([0; 32]);
         let mut new = 0;
         let mut introduced = false;
@@ -96,11 +114,17 @@ impl Engine {
                 return Err(AskError::OffTopic { peer });
             };
             self.note_answer(&peer, false);
-            let mut learnt = 0;
+            // What is fresh comes in the order of ids, so where more is due the next page begins
+            // behind it. A peer that names nothing further on cannot have the page again.
+            let shown = fresh.iter().map(Advert::node).max();
+            let cut = wanted.iter().max().filter(|_| wanted.len() >= WANTED_MAX);
+            let further = match (shown, cut) {
+                (Some(shown), Some(cut)) => Some(shown.min(*cut)),
+                (shown, _) => shown,
+            };
             for advert in fresh {
-                learnt += usize::from(self.learn_advert(advert));
+                new += usize::from(self.learn_advert(advert));
             }
-            new += learnt;
             let ours: Vec<Advert> = {
                 let view = self.view();
                 wanted
@@ -112,16 +136,31 @@ impl Engine {
             for adverts in ours.chunks(ADVERTS_MAX) {
                 self.announce(peer, adverts.to_vec()).await?;
             }
-            // A peer that always has more but nothing that is taken would keep us here.
-            if more && learnt > 0 {
-                continue;
-            }
-            match last {
-                Some(last) if !complete => after = last,
+            match (further.filter(|further| more && *further > after), last) {
+                (Some(further), _) => after = further,
+                (None, Some(last)) if !complete => after = last,
                 _ => break,
             }
         }
         Ok(new)
+    }
+
+    /// Compares views with one of `peers`, whichever answers first. They are asked in order, each a
+    /// little after the one before, so that one that does not answer holds nobody up.
+    pub async fn fetch_view(&self, peers: &[NodeId]) {
+        let mut peers = peers.iter();
+        let mut asked = FuturesUnordered::new();
+        loop {
+            asked.extend(peers.next().map(|peer| self.exchange_adverts(*peer)));
+            let answer = if peers.len() == 0 {
+                asked.next().await
+            } else {
+                tokio::time::timeout(HEAD_START, asked.next()).await.ok().flatten()
+            };
+            if matches!(answer, Some(Ok(_))) || asked.is_empty() && peers.len() == 0 {
+                return;
+            }
+        }
     }
 
     /// Shows a peer that this side knows the mesh.

@@ -135,6 +135,7 @@ pub(crate) fn catalog_error(error: &CatalogError) -> OperationError {
     let made = OperationError::of(ErrorKind::Failed, error);
     match error {
         CatalogError::Damaged { .. } => {
+            // Nothing else can bring it back yet.
             made.hint("nothing wrong was given out; put a copy of account/catalog.db back")
         }
         CatalogError::DiskFull => made.hint("make room on the disk of the home and try again"),

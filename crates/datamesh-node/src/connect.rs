@@ -6,15 +6,16 @@ use datamesh_api::{OperationError, Operations};
 use tokio::sync::OnceCell;
 
 use crate::account::{self, PasswordSource};
-use crate::home::{Home, Status, read_status};
-use crate::local::Remote;
+use crate::home::Home;
+use crate::local::{Remote, reach_daemon};
 use crate::mesh::{self, InviteLedger};
 use crate::operations::{HomeOperations, Shared};
 
-/// Whether a daemon answers for this home now, so that commands only pass bytes on.
+/// Whether a daemon answers for this home now, so that commands only pass bytes on. Must
+/// not be called on a runtime.
 pub fn is_served(home: &Home) -> bool {
-    let connect = |status: Status| std::os::unix::net::UnixStream::connect(status.socket);
-    read_status(home).is_some_and(|status| connect(status).is_ok())
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    runtime.is_ok_and(|runtime| matches!(runtime.block_on(reach_daemon(home)), Ok(Some(_))))
 }
 
 /// The operations of a home: of its daemon where one runs, else in this process. `password` is
@@ -27,11 +28,11 @@ pub async fn connect(
     home: &Home,
     password: PasswordSource,
 ) -> Result<Arc<dyn Operations>, OperationError> {
-    if let Some(remote) = Remote::find(home, Arc::clone(&password)).await {
+    if let Some(remote) = Remote::find(home, Arc::clone(&password)).await? {
         return Ok(Arc::new(remote));
     }
     let Some(lock) = home.lock_or_service().await? else {
-        if let Some(remote) = Remote::find(home, password).await {
+        if let Some(remote) = Remote::find(home, password).await? {
             return Ok(Arc::new(remote));
         }
         return Err(OperationError::new(

@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use datamesh_api::{Finding, OperationError, Severity};
 
-use crate::home::{Home, read_status};
+use crate::home::Home;
+use crate::local::reach_daemon;
 use crate::{account, config, mesh};
 
 fn finding(subject: &str, severity: Severity, message: impl ToString) -> Finding {
@@ -66,12 +67,11 @@ pub async fn doctor(home: &Home) -> Vec<Finding> {
         },
         Ok(Some(genesis)) => finding("mesh", Severity::Ok, genesis.mesh_id()),
     });
-    let running = match read_status(home) {
-        Some(status) => tokio::net::UnixStream::connect(&status.socket).await.is_ok(),
-        None => false,
-    };
-    let message = if running { "running" } else { "not running" };
-    findings.push(finding("service", Severity::Ok, message));
+    findings.push(match reach_daemon(home).await {
+        Ok(Some(_)) => finding("service", Severity::Ok, "running"),
+        Ok(None) => finding("service", Severity::Ok, "not running"),
+        Err(error) => failed("service", error),
+    });
     if let Ok(stat) = rustix::fs::statvfs(path) {
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         let severity = if free < 1 << 30 { Severity::Warning } else { Severity::Ok };

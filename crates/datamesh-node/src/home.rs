@@ -11,7 +11,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ const SMALL_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// How long a command waits for another one that holds the home.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Longest path of a socket in bytes; its address has room for 107 and a NUL on Linux.
+const SOCKET_PATH_BYTES_MAX: usize = 100;
 
 /// The folder with all state.
 #[derive(Debug, Clone)]
@@ -176,9 +179,7 @@ impl Home {
             if let Some(lock) = self.try_lock()? {
                 return Ok(Some(lock));
             }
-            if let Some(status) = read_status(self)
-                && tokio::net::UnixStream::connect(&status.socket).await.is_ok()
-            {
+            if crate::local::reach_daemon(self).await?.is_some() {
                 return Ok(None);
             }
             if tokio::time::Instant::now() >= end {
@@ -192,23 +193,70 @@ impl Home {
     }
 
     /// Where the service's socket is: in the home, or, where that path is too long for a socket, in
-    /// a private folder of the system's temporary files.
+    /// a private folder of the user's runtime folder or of the system's temporary files.
     pub(crate) fn socket(&self) -> Result<PathBuf, OperationError> {
-        /// A socket's address has room for 107 bytes and a NUL on Linux.
-        const SOCKET_PATH_BYTES_MAX: usize = 100;
         let path = self.file("datamesh.sock");
         if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
             return Ok(path);
         }
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let user = rustix::process::getuid().as_raw();
+        self.socket_outside(runtime.as_deref(), &std::env::temp_dir(), user)
+    }
+
+    /// The socket of a home with a long path.
+    fn socket_outside(
+        &self,
+        runtime: Option<&Path>,
+        temporary: &Path,
+        user: u32,
+    ) -> Result<PathBuf, OperationError> {
         let name = Hash::of(self.path.as_os_str().as_encoded_bytes()).to_string();
-        let uid = rustix::process::getuid().as_raw();
-        let folder = std::env::temp_dir().join(format!("datamesh-{uid}-{}", &name[..16]));
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(|error| file_error("making the folder", &folder, &error))?;
-        Ok(folder.join("sock"))
+        let name = format!("datamesh-{user}-{}", &name[..16]);
+        let outside = runtime.filter(|folder| {
+            let found = fs::symlink_metadata(folder);
+            folder.is_absolute() && found.is_ok_and(|found| not_private(&found, user).is_none())
+        });
+        let folder = outside.unwrap_or(temporary).join(name);
+        let socket = folder.join("sock");
+        if socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+            let message = format!("{} is too long for the path of a socket", socket.display());
+            return Err(OperationError::new(ErrorKind::Usage, message)
+                .hint("choose a home with a shorter path, or set TMPDIR to a shorter one"));
+        }
+        // Everybody can guess the name and make the folder first, so it is not enough that it is
+        // there: whoever owns it could put a socket in it and be sent the password.
+        match fs::DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(file_error("making the folder", &folder, &error));
+            }
+            _ => {}
+        }
+        let found = fs::symlink_metadata(&folder)
+            .map_err(|error| file_error("looking at", &folder, &error))?;
+        match not_private(&found, user) {
+            None => Ok(socket),
+            Some(why) => {
+                let message = format!("{} cannot hold the socket: {why}", folder.display());
+                Err(OperationError::new(ErrorKind::Failed, message)
+                    .hint("remove it, or choose a home with a shorter path"))
+            }
+        }
+    }
+}
+
+/// Why a folder is not one that `user` alone can use, if it is not. Looks at what `lstat` gives, so
+/// that a link does not stand for the folder it leads to.
+fn not_private(found: &fs::Metadata, user: u32) -> Option<String> {
+    if !found.is_dir() {
+        return Some("it is not a folder".into());
+    }
+    if found.uid() != user {
+        return Some(format!("it belongs to user {}", found.uid()));
+    }
+    match found.mode() & 0o777 {
+        mode if mode & 0o077 != 0 => Some(format!("others may use it: its mode is {mode:o}")),
+        _ => None,
     }
 }
 
@@ -221,6 +269,62 @@ pub fn read_status(home: &Home) -> Option<Status> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
     use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn user() -> u32 {
+        rustix::process::getuid().as_raw()
+    }
+
+    fn set_mode(folder: &Path, mode: u32) {
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_socket_outside_the_home_lies_in_a_folder_that_nobody_else_can_use() {
+        let temporary = tempfile::tempdir().unwrap();
+        let home = Home::at(PathBuf::from("/home"));
+        let socket = || home.socket_outside(None, temporary.path(), user());
+        let made = socket().unwrap();
+        let folder = made.parent().unwrap();
+        assert_eq!(fs::metadata(folder).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(socket().unwrap(), made);
+
+        // Somebody was there first.
+        for mode in [0o777, 0o701, 0o710] {
+            set_mode(folder, mode);
+            let refused = socket().unwrap_err();
+            assert!(refused.message.contains("others may use it"), "{}", refused.message);
+            assert!(refused.hint.is_some());
+        }
+        set_mode(folder, 0o700);
+        let found = fs::symlink_metadata(folder).unwrap();
+        let whose = not_private(&found, user() + 1).unwrap();
+        assert!(whose.contains(&format!("user {}", user())), "{whose}");
+        let elsewhere = temporary.path().join("elsewhere");
+        fs::rename(folder, &elsewhere).unwrap();
+        symlink(&elsewhere, folder).unwrap();
+        let refused = socket().unwrap_err();
+        assert!(refused.message.contains("not a folder"), "{}", refused.message);
+    }
+
+    #[test]
+    fn the_runtime_folder_is_preferred_where_it_is_private() {
+        let (runtime, temporary) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let home = Home::at(PathBuf::from("/home"));
+        let socket =
+            || home.socket_outside(Some(runtime.path()), temporary.path(), user()).unwrap();
+        set_mode(runtime.path(), 0o700);
+        assert!(socket().starts_with(runtime.path()));
+        set_mode(runtime.path(), 0o755);
+        assert!(socket().starts_with(temporary.path()));
+    }
+
+    #[test]
+    fn a_long_temporary_folder_is_named_before_a_socket_fails() {
+        let long = PathBuf::from("/tmp").join("t".repeat(SOCKET_PATH_BYTES_MAX));
+        let refused = Home::at("/home".into()).socket_outside(None, &long, user()).unwrap_err();
+        assert!(refused.message.contains("too long"), "{}", refused.message);
+    }
 
     #[test]
     fn what_could_not_be_read_again_is_not_written() {

@@ -32,6 +32,9 @@ const STORE_ID: &str = "node/store.id";
 /// Known members that a starting node asks for adverts.
 const FIRST_PEERS: usize = 8;
 
+/// How long a starting node waits for its introduction to the members that it knows.
+const INTRODUCTION_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How long commands and workers may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -290,6 +293,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         return Err(OperationError::new(ErrorKind::Failed, message)
             .hint("a home has one service; stop the other, or choose another home with --home"));
     };
+    let socket = home.socket()?;
     home.make_folder("node")?;
     // Stale from a service that was killed; ready means that it is there again.
     drop(std::fs::remove_file(home.file("status.json")));
@@ -366,7 +370,16 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     let known = engine.peers().into_iter().map(|peer| peer.member.advert.node());
     first.extend(known.filter(|peer| *peer != node).take(FIRST_PEERS));
     first.dedup();
-    worker.introduce(&first).await;
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let introduction = {
+        let (worker, stop) = (Arc::clone(&worker), stop.clone());
+        tasks.spawn(async move { stop.run_until_cancelled(worker.introduce(&first)).await })
+    };
+    // It goes on where it takes longer: no member decides when this node is ready.
+    if tokio::time::timeout(INTRODUCTION_PATIENCE, introduction).await.is_err() {
+        tracing::warn!("known members take long to answer");
+    }
 
     let shared = Arc::new(Shared {
         home: home.clone(),
@@ -379,11 +392,8 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         keys,
         _lock: lock,
     });
-    let socket = home.socket()?;
     let server = LocalServer::bind(&socket, shared)?;
 
-    let stop = CancellationToken::new();
-    let tasks = TaskTracker::new();
     tasks.spawn(server.run(stop.clone(), tasks.clone()));
     tasks.spawn(worker.run(stop.clone()));
 

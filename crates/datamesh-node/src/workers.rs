@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use datamesh_catalog::NodeDb;
-use datamesh_core::{Advert, Signer};
+use datamesh_core::{Advert, NodeId, Signer};
 use datamesh_engine::Engine;
 use datamesh_net::Network;
 use datamesh_store::Store;
@@ -113,14 +113,15 @@ impl MembershipWorker {
         }
     }
 
-    /// The first round: meets the known members and tells them of this node.
-    pub(crate) async fn introduce(&self, first: &[datamesh_core::NodeId]) {
+    /// The first round: meets the known members, side by side, and tells them of this node.
+    pub(crate) async fn introduce(&self, first: &[NodeId]) {
         let advert = self.refresh().await;
-        for peer in first {
+        let meetings = first.iter().map(|peer| async move {
             if let Err(error) = self.engine.exchange_adverts(*peer).await {
                 tracing::warn!(%peer, %error, "a known member does not answer");
             }
-        }
+        });
+        futures::future::join_all(meetings).await;
         self.engine.announce_widely(&advert).await;
     }
 }

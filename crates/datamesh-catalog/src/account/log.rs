@@ -75,7 +75,7 @@ impl AccountDb {
         sign: impl Fn(&[u8]) -> Signature,
     ) -> Result<Vec<Operation>> {
         bound("operations", append.changes.len(), OPERATIONS_MAX)?;
-        bound("owed shards", append.owed.len(), owed::OWED_PER_CALL_MAX)?;
+        bound("owed shards", append.owed.len(), owed::OWED_PER_APPEND_MAX)?;
         if append.changes.is_empty() && append.owed.is_empty() {
             return Ok(Vec::new());
         }

@@ -19,8 +19,8 @@ use datamesh_core::wire::Encode;
 use datamesh_core::{AccountId, DeviceId, PublicKey};
 use rusqlite::Connection;
 
-use crate::database::{Database, Schema, beside};
-use crate::error::{CatalogError, Result, damaged};
+use crate::database::{Database, Schema, beside, left_beside};
+use crate::error::{CatalogError, Result, With, damaged};
 use crate::index;
 use crate::journal::Journal;
 
@@ -75,11 +75,18 @@ impl AccountDb {
     /// whatever the size; [`check`](Self::check) looks at everything. Several programs may have it
     /// open, but only one may make it: whoever may be the first holds the home's lock.
     ///
+    /// A database that is missing is made only where nothing says that there was one: another under
+    /// the same device key would sign its operations 1, 2, ... a second time.
+    ///
     /// # Errors
     /// [`CatalogError::Damaged`], [`CatalogError::Newer`], [`CatalogError::Kind`] and
     /// [`CatalogError::Foreign`] say that this is not an intact database of this owner; nothing in
     /// it is changed.
     pub fn open(path: &Path, owner: Owner) -> Result<Self> {
+        let journal_path = beside(path, ".transfers");
+        if !path.try_exists().with("looking for", path)? {
+            refuse_lost(path, &journal_path, &owner)?;
+        }
         let database = Database::open(path, SCHEMA, |connection| first(connection, &owner))?;
         database.readers.read(|connection| {
             let found: OwnerRecord =
@@ -98,10 +105,7 @@ impl AccountDb {
             }
             Ok(())
         })?;
-        let journal = Journal::open(&beside(path, ".transfers"))?;
-        if database.created {
-            journal.forget(&owner.device)?;
-        }
+        let journal = Journal::open(&journal_path)?;
         let catalog = Self { owner, database, journal };
         catalog.match_journal()?;
         Ok(catalog)
@@ -155,6 +159,25 @@ impl AccountDb {
 
     fn write<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.database.writer.write(work)
+    }
+}
+
+/// Refuses to replace a catalog that was there: one whose journal knows of operations, or whose
+/// write-ahead log is left.
+fn refuse_lost(path: &Path, journal: &Path, owner: &Owner) -> Result<()> {
+    let lost = |why: String| {
+        Err(damaged("the catalog", format!("its file {} is missing, {why}", path.display())))
+    };
+    if let Some(left) = left_beside(path)? {
+        return lost(format!("though it was there: its {left} file is left"));
+    }
+    match Journal::witnessed(journal, &owner.device) {
+        Ok(None) => Ok(()),
+        Ok(Some((sequence, _))) => lost(format!("though operation {sequence} was acknowledged")),
+        Err(CatalogError::Damaged(damage)) => {
+            lost(format!("and its journal does not tell whether it was there: {damage}"))
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -1,18 +1,24 @@
 //! Shards that a committed version still owes: recorded with the version, in the same transaction,
 //! and gone only when somebody says that they are stored.
 
+use datamesh_core::scheme::SHARDS_MAX;
 use datamesh_core::wire::Encode;
 use datamesh_core::{SegmentId, VersionId};
 use rusqlite::Connection;
 
 use crate::error::{CatalogError, Result, damaged, read};
 use crate::index::{self, Step};
+use crate::journal::SLICES_MAX;
 
 use super::AccountDb;
 use super::record::{self, OWED, Tally, require, save, tally_key};
 
-/// Most owed shards that one call takes.
-pub(super) const OWED_PER_CALL_MAX: usize = 16 * 1024;
+/// Most owed shards that one call takes, where it may come back with the next.
+const OWED_PER_CALL_MAX: usize = 16 * 1024;
+
+/// Most owed shards that come with operations: all of the largest version, because a version and
+/// what it owes become durable together.
+pub(super) const OWED_PER_APPEND_MAX: usize = SLICES_MAX as usize * SHARDS_MAX;
 
 /// Most owed shards that one call returns.
 const PAGE_MAX: usize = 4096;

@@ -280,3 +280,54 @@ fn acknowledged_operations_that_vanish_with_the_write_ahead_log_are_missed() {
         assert!(matches!(opened, Err(CatalogError::Damaged(_))), "{damage}: {:?}", opened.err());
     }
 }
+
+/// What `folder` holds, by name.
+fn content(folder: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_catalog_that_is_gone_is_not_begun_anew() {
+    let (folder, model) = sample();
+    let file = folder.path().join("catalog.db");
+    let journal = folder.path().join("catalog.db.transfers");
+    let copy = fs::read(&file).unwrap();
+    let refused = |what: &str| match AccountDb::open(&file, owner(1)).map(drop) {
+        Err(CatalogError::Damaged(damage)) => {
+            assert!(damage.reason.contains(what), "{damage}");
+            assert!(!file.exists());
+        }
+        other => panic!("{other:?}"),
+    };
+    fs::remove_file(&file).unwrap();
+    let acknowledged = format!("operation {} was acknowledged", model.log().len());
+    // The first refusal must not make the second forget.
+    refused(&acknowledged);
+    refused(&acknowledged);
+    let whole = fs::read(&journal).unwrap();
+    for damaged in [&whole[..whole.len() / 2], &[]] {
+        fs::write(&journal, damaged).unwrap();
+        let before = content(folder.path());
+        refused("journal");
+        assert_eq!(content(folder.path()), before);
+    }
+    // Without a journal, what SQLite left says it.
+    fs::remove_file(&journal).unwrap();
+    for left in ["catalog.db-wal", "catalog.db-shm"] {
+        fs::write(folder.path().join(left), b"left").unwrap();
+        refused("is left");
+        fs::remove_file(folder.path().join(left)).unwrap();
+    }
+    // A copy brings it back.
+    fs::write(&journal, &whole).unwrap();
+    fs::write(&file, &copy).unwrap();
+    let mut tally = Tally::default();
+    ask(&AccountDb::open(&file, owner(1)).unwrap(), &model, &mut tally);
+    assert_eq!(tally.refused, 0);
+}

@@ -228,3 +228,33 @@ fn a_catalog_of_somebody_else_is_refused() {
     assert!(!db.created());
     assert_eq!(db.resolve("a").unwrap(), Some(Named::Path(path("a"))));
 }
+
+#[test]
+fn a_version_owes_as_many_shards_as_it_has() {
+    const SEGMENTS: u32 = 10_000;
+    let catalog = Catalog::new();
+    let version = VersionId(id("1"));
+    let owed: Vec<Owed> = (0..SEGMENTS)
+        .flat_map(|n| [4, 5].map(|shard| (n, shard)))
+        .map(|(n, shard)| Owed { segment: SegmentId(Hash::of(&n.to_le_bytes()).0), shard, version })
+        .collect();
+    let count = owed.len();
+    let append = Append { changes: vec![change(put("a", "1"))], owed, now: 1 };
+    catalog.db.append(append, |body| sign(1, Context::Operation, body)).unwrap();
+    let (mut after, mut found) = (None, 0);
+    loop {
+        let page = catalog.db.owed(after, 4096).unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some((last.segment, last.shard));
+        found += page.len();
+    }
+    assert_eq!(found, count);
+    assert_eq!(catalog.db.totals().unwrap().owed, count as u64);
+    assert!(catalog.db.lookup(&path("a")).unwrap().is_some());
+
+    // The operation and what it owes are one: where it is refused, nothing is owed.
+    let owed = vec![Owed { segment: SegmentId([9; 32]), shard: 1, version }];
+    let append = Append { changes: vec![change(put("b", "1"))], owed, now: 1 };
+    assert!(catalog.db.append(append, |body| sign(1, Context::Operation, body)).is_err());
+    assert_eq!(catalog.db.totals().unwrap().owed, count as u64);
+}

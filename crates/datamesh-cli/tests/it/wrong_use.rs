@@ -120,7 +120,16 @@ fn a_wrong_password_and_damaged_files_are_told_apart_and_change_nothing() {
     fs::write(&catalog, &good[..good.len() / 2]).unwrap();
     let done = mesh.run("n0", &["list"]).code(1);
     assert!(done.err.contains("catalog") || done.err.contains("database"), "{}", done.err);
+    // A catalog that is gone is not an empty one.
+    fs::remove_file(&catalog).unwrap();
+    for arguments in [&["list"][..], &["put", "--allow-degraded", "--", &source, "other"]] {
+        let done = mesh.run("n0", arguments).code(1);
+        assert!(done.err.contains("was acknowledged"), "{}", done.err);
+        assert!(done.err.contains("put a copy of account/catalog.db back"), "{}", done.err);
+        assert!(!catalog.exists());
+    }
     fs::write(&catalog, &good).unwrap();
+    assert!(mesh.run("n0", &["list"]).ok().out.contains("file"));
 
     // The store's disk is not there: the node refuses to serve, and nothing counts as lost.
     let (store, away) = (mesh.path("n0").join("node/store"), mesh.path("n0").join("node/away"));

@@ -32,6 +32,7 @@ pub(crate) struct Cluster {
     pub(crate) keys: Arc<DeviceKeys>,
     pub(crate) grant: Arc<Grant>,
     pub(crate) genesis: Genesis,
+    pub(crate) issuing: IssuingKey,
     pub(crate) adverts: Vec<Advert>,
     _folder: tempfile::TempDir,
 }
@@ -166,7 +167,7 @@ impl Cluster {
             entropy,
         });
         let world = world.clone();
-        Self { world, nodes, client, keys, grant, genesis, adverts, _folder: folder }
+        Self { world, nodes, client, keys, grant, genesis, issuing, adverts, _folder: folder }
     }
 
     /// A client of the same account that remembers nothing of placements and descriptors.

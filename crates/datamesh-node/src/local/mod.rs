@@ -3,14 +3,17 @@
 //! One connection carries one operation. Frames are `type (1 byte) ‖ length (u32, little-endian) ‖
 //! payload`; payloads are CBOR, but for file bytes, which are raw and at most 256 KiB. After the head
 //! of a large file that it fetches, the command answers how many of its bytes it has already. The
-//! socket is readable and writable by its owner only, which is all the authentication there is.
+//! socket is readable and writable by its owner only, and the command makes sure that its own user or
+//! root listens there before it sends anything: that is all the authentication there is.
 
 mod frame;
+mod reach;
 mod remote;
 mod server;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use reach::reach_daemon;
 pub(crate) use remote::Remote;
 pub(crate) use server::LocalServer;
 

@@ -1,7 +1,6 @@
 //! The command's end: the daemon's operations behind the same trait.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use datamesh_api::{
@@ -14,13 +13,14 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::frame::{FrameReader, FrameWriter, Kind, value};
+use super::reach::reach_daemon;
 use super::{Operation, Outcome};
 use crate::account::PasswordSource;
-use crate::home::{Home, read_status};
+use crate::home::Home;
 
 /// The operations of a running daemon.
 pub(crate) struct Remote {
-    socket: PathBuf,
+    home: Home,
     password: PasswordSource,
     /// The connection by which the daemon was found, for the first operation.
     found: Mutex<Option<UnixStream>>,
@@ -37,10 +37,12 @@ fn ended() -> OperationError {
 
 impl Remote {
     /// The daemon of a home, if one answers.
-    pub(crate) async fn find(home: &Home, password: PasswordSource) -> Option<Self> {
-        let socket = read_status(home)?.socket;
-        let found = Mutex::new(Some(UnixStream::connect(&socket).await.ok()?));
-        Some(Self { socket, password, found })
+    pub(crate) async fn find(
+        home: &Home,
+        password: PasswordSource,
+    ) -> Result<Option<Self>, OperationError> {
+        let Some(stream) = reach_daemon(home).await? else { return Ok(None) };
+        Ok(Some(Self { home: home.clone(), password, found: Mutex::new(Some(stream)) }))
     }
 
     async fn begin(
@@ -50,7 +52,7 @@ impl Remote {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
         let stream = match found {
             Some(stream) => stream,
-            None => UnixStream::connect(&self.socket).await.map_err(|error| broken(&error))?,
+            None => reach_daemon(&self.home).await?.ok_or_else(ended)?,
         };
         let (read, write) = stream.into_split();
         let (reader, mut writer) = (FrameReader::new(read), FrameWriter::new(write));

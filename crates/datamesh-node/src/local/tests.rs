@@ -1,12 +1,14 @@
-//! The daemon's end of a get, with a command that answers well and one that does not.
+//! The daemon's end of a get, with a command that answers well and one that does not; and whose the
+//! daemon's end is.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use datamesh_core::Hash;
 use datamesh_core::catalog::EntryKind;
 use datamesh_core::stream::{EntryHead, LARGE_BYTES_MIN, Sink};
-use tokio::net::UnixStream;
+use tokio::net::{UnixListener, UnixStream};
 
 use super::frame::{FrameReader, FrameWriter, Kind, value};
+use super::reach::reach;
 use super::server::SocketSink;
 
 fn head(size: u64, hash: Option<Hash>) -> EntryHead {
@@ -57,4 +59,17 @@ async fn the_daemon_asks_what_is_there_of_large_files_alone() {
     for head in [head(LARGE_BYTES_MIN, None), small, folder] {
         assert_eq!(begun(&head, None).await, Some(0));
     }
+}
+
+#[tokio::test]
+async fn whoever_else_listens_is_not_the_daemon() {
+    let user = rustix::process::getuid().as_raw();
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("sock");
+    assert!(reach(&socket, &[user]).await.unwrap().is_none());
+    let listener = UnixListener::bind(&socket).unwrap();
+    assert!(reach(&socket, &[user]).await.unwrap().is_some());
+    drop(listener.accept().await.unwrap());
+    let refused = reach(&socket, &[user + 1]).await.unwrap_err();
+    assert!(refused.message.contains("is not the daemon"), "{}", refused.message);
 }

@@ -1,7 +1,8 @@
 //! The invites that this home has issued, and what was redeemed of them.
 //!
 //! The ledger is a small file that is written whole before an answer leaves: an invite's uses
-//! cannot be had back by a crash.
+//! cannot be had back by a crash. It remembers whom it granted, because a holder counts what is kept
+//! under each grant: a second grant for the same key would be a second quota.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,16 +28,36 @@ const INVITES_MAX: usize = 1024;
 /// Most homes that one invite admits.
 pub(crate) const USES_MAX: u32 = 10_000;
 
-datamesh_core::record! {
-    /// A home that used an invite.
-    #[derive(Debug, Clone, PartialEq, Eq)]
-    struct Use {
-        /// Drawn by that home; the same for its node and its account.
-        redeemer: Redeemer,
-        /// The node that was certified; zero for none.
-        node: NodeId,
-        /// The grant key that was granted; zero for none.
-        account: PublicKey,
+/// A home that used an invite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Use {
+    /// Drawn by that home; the same for its node and its account.
+    redeemer: Redeemer,
+    /// The node that was certified; zero for none.
+    node: NodeId,
+    /// The grant key that was granted; zero for none.
+    account: PublicKey,
+    /// The grant's serial; 0 for none, and where a program without this field made the grant.
+    grant_serial: u64,
+}
+
+impl Encode for Use {
+    fn encode(&self, out: &mut Writer) {
+        self.redeemer.encode(out);
+        self.node.encode(out);
+        self.account.encode(out);
+    }
+}
+
+impl Decode for Use {
+    /// Without the grant's serial, which is in a part of the file that version 1 did not have.
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self {
+            redeemer: Redeemer::decode(from)?,
+            node: NodeId::decode(from)?,
+            account: PublicKey::decode(from)?,
+            grant_serial: 0,
+        })
     }
 }
 
@@ -98,14 +119,24 @@ struct Ledger {
 
 impl Encode for Ledger {
     fn encode(&self, out: &mut Writer) {
-        out.u8(1).u64(self.serial).list(&self.invites);
+        out.u8(2).u64(self.serial).list(&self.invites);
+        for used in self.invites.iter().flat_map(|invite| &invite.uses) {
+            out.u64(used.grant_serial);
+        }
     }
 }
 
 impl Decode for Ledger {
     fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        from.version("invites", 1)?;
-        Ok(Self { serial: from.u64()?, invites: from.list("invites", INVITES_MAX)? })
+        let version = from.version("invites", 2)?;
+        let mut ledger = Self { serial: from.u64()?, invites: from.list("invites", INVITES_MAX)? };
+        if version == 1 {
+            return Ok(ledger);
+        }
+        for used in ledger.invites.iter_mut().flat_map(|invite| &mut invite.uses) {
+            used.grant_serial = from.u64()?;
+        }
+        Ok(ledger)
     }
 }
 
@@ -194,6 +225,18 @@ impl InviteLedger {
     }
 }
 
+impl InviteLedger {
+    /// Makes `next` what is true, on the disk first.
+    fn keep(&self, ledger: &mut Ledger, next: Ledger) -> Result<(), RedeemError> {
+        if let Err(error) = self.home.write(INVITES, &next.to_bytes()) {
+            tracing::error!(%error, "the invites cannot be written");
+            return refuse(Refusal::Internal, "");
+        }
+        *ledger = next;
+        Ok(())
+    }
+}
+
 fn refuse<T>(refusal: Refusal, detail: &str) -> Result<T, RedeemError> {
     Err(RedeemError { refusal, detail: detail.to_owned() })
 }
@@ -205,8 +248,8 @@ impl Admissions for InviteLedger {
         let no_key = PublicKey([0; 32]);
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = ledger.clone();
-        // Serials are used once each, so that a later certificate of a node counts over earlier
-        // ones.
+        // A certificate has a serial of its own, so that it counts over earlier ones of its node; so
+        // has the first grant of a key.
         next.serial += 1;
         let serial = next.serial;
         let Some(invite) = next.invites.iter_mut().find(|invite| invite.secret_hash == hash) else {
@@ -220,20 +263,35 @@ impl Admissions for InviteLedger {
         {
             return refuse(Refusal::NotPermitted, "the invite does not grant this");
         }
+        if redeem.account == Some(no_key) {
+            return refuse(Refusal::NotPermitted, "this is not a grant key");
+        }
+        let mut redeemed: Redeemed = (None, None);
+        // Whoever has the grant already gets it again, whatever number it draws.
+        let granted = redeem.account.and_then(|key| {
+            let used = invite.uses.iter_mut().find(|used| used.account == key)?;
+            if used.grant_serial == 0 {
+                used.grant_serial = serial;
+            }
+            Some(self.issuing.grant(key, invite.bytes_per_node, used.grant_serial, 0))
+        });
         let redeemer = Redeemer(redeem.redeemer);
         let place = invite.uses.iter().position(|used| used.redeemer == redeemer);
         let place = match place {
             Some(place) => place,
+            None if granted.is_some() && redeem.node.is_none() => {
+                redeemed.1 = granted;
+                return self.keep(&mut ledger, next).map(|()| redeemed);
+            }
             None if invite.uses.len() >= invite.uses_max as usize => {
                 return refuse(Refusal::InviteUsedUp, "");
             }
             None => {
-                invite.uses.push(Use { redeemer, node: none, account: no_key });
+                invite.uses.push(Use { redeemer, node: none, account: no_key, grant_serial: 0 });
                 invite.uses.len() - 1
             }
         };
         let used = &mut invite.uses[place];
-        let mut redeemed: Redeemed = (None, None);
         if let Some(request) = &redeem.node {
             // One home has one node: the same redeemer with another key is another home.
             if used.node != none && used.node != peer {
@@ -249,18 +307,125 @@ impl Admissions for InviteLedger {
                 expiry: 0,
             }));
         }
-        if let Some(key) = redeem.account {
-            if used.account != no_key && used.account != key {
-                return refuse(Refusal::InviteUsedUp, "this use was granted to another account");
+        redeemed.1 = match (redeem.account, granted) {
+            (Some(_), Some(grant)) => Some(grant),
+            (Some(key), None) => {
+                if used.account != no_key {
+                    return refuse(
+                        Refusal::InviteUsedUp,
+                        "this use was granted to another account",
+                    );
+                }
+                (used.account, used.grant_serial) = (key, serial);
+                Some(self.issuing.grant(key, invite.bytes_per_node, serial, 0))
             }
-            used.account = key;
-            redeemed.1 = Some(self.issuing.grant(key, invite.bytes_per_node, serial, 0));
+            (None, _) => None,
+        };
+        self.keep(&mut ledger, next).map(|()| redeemed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use super::*;
+    use datamesh_core::Signer;
+    use datamesh_core::message::NodeRequest;
+    use datamesh_crypto::{DeviceKeys, SigningKey, Words};
+
+    struct Issuer {
+        _folder: tempfile::TempDir,
+        home: Home,
+        genesis: Genesis,
+    }
+
+    impl Issuer {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let home = Home::at(folder.path().to_owned());
+            let keys = DeviceKeys::set_up(&Words::draw(&SystemEntropy), &SystemEntropy, 1);
+            let domain = "here".parse().unwrap();
+            super::super::found(&home, &keys, "someone".into(), domain, 1 << 30).unwrap();
+            let genesis = super::super::genesis(&home).unwrap().unwrap();
+            Self { _folder: folder, home, genesis }
         }
-        if let Err(error) = self.home.write(INVITES, &next.to_bytes()) {
-            tracing::error!(%error, "the invites cannot be written");
-            return refuse(Refusal::Internal, "");
+
+        /// As after a start.
+        fn ledger(&self) -> Arc<InviteLedger> {
+            InviteLedger::open(&self.home, &self.genesis).unwrap().unwrap()
         }
-        *ledger = next;
-        Ok(redeemed)
+
+        fn secret(&self, uses: u32) -> [u8; 32] {
+            let powers = InvitePowers { node: true, account: true };
+            let terms = InviteTerms { uses, expires_ms: 60_000, powers, bytes_per_node: 1000 };
+            let ticket = self.ledger().issue(NodeId([1; 32]), Vec::new(), &terms).unwrap();
+            ticket.secret
+        }
+    }
+
+    fn key() -> PublicKey {
+        SigningKey::draw(&SystemEntropy).public_key()
+    }
+
+    fn account(secret: [u8; 32], redeemer: u8, key: PublicKey) -> Redeem {
+        Redeem { secret, redeemer: [redeemer; 16], node: None, account: Some(key) }
+    }
+
+    fn with_node(redeem: Redeem) -> Redeem {
+        let domain = "there".parse().unwrap();
+        let request = NodeRequest { operator: "other".into(), domain, capacity: 1 << 20 };
+        Redeem { node: Some(request), ..redeem }
+    }
+
+    #[test]
+    fn a_grant_key_has_one_grant_of_an_invite() {
+        let issuer = Issuer::new();
+        let (secret, first, second) = (issuer.secret(2), key(), key());
+        let peer = NodeId([2; 32]);
+        let redeem = |redeem: Redeem| issuer.ledger().redeem(peer, &redeem);
+        let granted = redeem(account(secret, 1, first)).unwrap();
+        let grant = granted.1.clone().unwrap();
+        // The same home again, and the same key under other numbers: the same grant, bit by bit.
+        for redeemer in [1, 2, 3, 4, 5] {
+            let again = redeem(account(secret, redeemer, first)).unwrap().1.unwrap();
+            assert_eq!(again.to_bytes(), grant.to_bytes());
+        }
+        // None of them was another use.
+        let other = redeem(account(secret, 6, second)).unwrap().1.unwrap();
+        assert_ne!(other.serial, grant.serial);
+        let refused = redeem(account(secret, 7, key())).unwrap_err();
+        assert_eq!(refused.refusal, Refusal::InviteUsedUp);
+        // A use that went to one account does not go to another.
+        let refused = redeem(account(secret, 1, key())).unwrap_err();
+        assert_eq!(refused.refusal, Refusal::InviteUsedUp);
+        // The node of a home that was granted is the same use; one of another home is not.
+        let (certificate, again) = redeem(with_node(account(secret, 1, first))).unwrap();
+        assert_eq!(certificate.unwrap().claim.node, peer);
+        assert_eq!(again.unwrap().to_bytes(), grant.to_bytes());
+        let refused = redeem(with_node(account(secret, 8, first))).unwrap_err();
+        assert_eq!(refused.refusal, Refusal::InviteUsedUp);
+    }
+
+    #[test]
+    fn no_key_is_granted_nothing() {
+        let issuer = Issuer::new();
+        let redeem = account(issuer.secret(1), 1, PublicKey([0; 32]));
+        let refused = issuer.ledger().redeem(NodeId([2; 32]), &redeem).unwrap_err();
+        assert_eq!(refused.refusal, Refusal::NotPermitted);
+    }
+
+    #[test]
+    fn invites_of_version_1_are_read() {
+        let issuer = Issuer::new();
+        let (secret, key, peer) = (issuer.secret(1), key(), NodeId([2; 32]));
+        issuer.ledger().redeem(peer, &account(secret, 1, key)).unwrap();
+        // Version 1 had no serials behind the invites.
+        let mut bytes = issuer.home.read(INVITES).unwrap().unwrap();
+        bytes[0] = 1;
+        bytes.truncate(bytes.len() - 8);
+        issuer.home.write(INVITES, &bytes).unwrap();
+        let redeem = |redeemer| issuer.ledger().redeem(peer, &account(secret, redeemer, key));
+        let grant = redeem(1).unwrap().1.unwrap();
+        assert_eq!(redeem(2).unwrap().1.unwrap().to_bytes(), grant.to_bytes());
     }
 }

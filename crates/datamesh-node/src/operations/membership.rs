@@ -58,11 +58,8 @@ impl HomeOperations {
                 }
                 let known = engine.peers();
                 peers.extend(known.iter().map(|peer| peer.member.advert.node()));
-                for peer in peers.into_iter().take(VIEW_TRIES) {
-                    if engine.exchange_adverts(peer).await.is_ok() {
-                        break;
-                    }
-                }
+                peers.truncate(VIEW_TRIES);
+                engine.fetch_view(&peers).await;
                 let adverts: Vec<_> =
                     engine.peers().into_iter().map(|peer| peer.member.advert).collect();
                 if let Err(error) = db.save_adverts(&adverts) {

@@ -1,1 +1,0 @@
-DELETE FROM witness WHERE device = ?1
