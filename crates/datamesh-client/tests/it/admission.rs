@@ -157,6 +157,7 @@ fn only_a_shard_with_papers_that_hold_may_bring_a_body_and_makes_its_sender_know
         let ask_hello = Request::Hello { mesh };
         let deadline = Duration::from_secs(5);
         ask(&*peer, cluster.nodes[0].id, &ask_hello, Bytes::new(), deadline).await.unwrap();
+        world.kill(stranger);
         assert!(!node.knows(stranger));
         assert!(node.knows(cluster.nodes[1].id));
         store(&cluster, &descriptor, 0, ticket, grant, cells).await.unwrap();
