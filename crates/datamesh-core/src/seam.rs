@@ -113,9 +113,32 @@ pub trait Transport: Send + Sync {
 
 /// Answers requests of peers. The transport authenticates `peer` by its key; whether that peer is
 /// a member is the service's business.
+///
+/// A service that wraps another must hand on every method: the defaults are for services that are
+/// shown to nobody but friends.
 pub trait Service: Send + Sync {
     /// Answers one request.
     fn serve(&self, peer: NodeId, request: Message) -> BoxFuture<'_, Message>;
+
+    /// Judges a request by its head, before memory is set aside for its body of `body` bytes and
+    /// for the body of its reply. Called before each [`serve`](Self::serve); must neither block
+    /// nor take long.
+    ///
+    /// Returns the most bytes that the body of the reply may have. The default admits everything.
+    ///
+    /// # Errors
+    /// The reply to send instead. The request's body is then not kept, and the request not served.
+    fn admit(&self, peer: NodeId, head: &Bytes, body: usize) -> Result<usize, Message> {
+        let _everything_is_admitted = (peer, head, body);
+        Ok(BODY_BYTES_MAX)
+    }
+
+    /// Whether `peer` is more than anybody with a key. Strangers together get a part of what there
+    /// is, so that the others find room. Called often; must be quick. The default knows everybody.
+    fn knows(&self, peer: NodeId) -> bool {
+        let _everybody_is_known = peer;
+        true
+    }
 }
 
 /// Tells the wall-clock time. It may jump; no correctness may rest on it.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use datamesh_codec::{check_shard, proof};
 use datamesh_core::certificate::Issuer;
 use datamesh_core::message::{ADVERTS_MAX, ReadSpan, Redeem, Refusal, Reply, Request, WANTED_MAX};
+use datamesh_core::seam::BODY_BYTES_MAX;
 use datamesh_core::{
     BoxFuture, Descriptor, Grant, GrantId, Message, NodeCertificate, NodeId, Receipt, SegmentId,
     Service, Signer, StoreTicket, wire,
@@ -21,6 +22,9 @@ use crate::work::block;
 
 /// Grants whose signatures were checked and are remembered.
 const GRANTS_MAX: usize = 1024;
+
+/// Peers that have stored something and are remembered.
+const WRITERS_MAX: usize = 1024;
 
 /// Peers that have introduced themselves and are remembered.
 const INTRODUCED_MAX: usize = 4096;
@@ -55,6 +59,8 @@ pub struct Holder {
     certificate: NodeCertificate,
     admissions: Option<Arc<dyn Admissions>>,
     grants: Mutex<Recent<GrantId>>,
+    /// Peers that have stored something under a grant.
+    writers: Mutex<Recent<NodeId>>,
     /// Peers that know the mesh's id.
     introduced: Mutex<Recent<NodeId>>,
 }
@@ -118,8 +124,16 @@ impl Holder {
         certificate: NodeCertificate,
         admissions: Option<Arc<dyn Admissions>>,
     ) -> Self {
-        let (grants, introduced) = (Recent::new(GRANTS_MAX), Recent::new(INTRODUCED_MAX));
-        Self { engine, store, signer, certificate, admissions, grants, introduced }
+        Self {
+            engine,
+            store,
+            signer,
+            certificate,
+            admissions,
+            grants: Recent::new(GRANTS_MAX),
+            writers: Recent::new(WRITERS_MAX),
+            introduced: Recent::new(INTRODUCED_MAX),
+        }
     }
 
     async fn answer(&self, peer: NodeId, message: Message) -> Answer {
@@ -131,7 +145,7 @@ impl Holder {
             Request::Hello { mesh } => self.hello(peer, mesh),
             Request::Redeem(redeem) => self.redeem(peer, redeem).await,
             Request::Digest { after, known, complete } => {
-                if !self.knows(&peer) {
+                if !self.may_see_members(&peer) {
                     return refuse(Refusal::NotAdmitted, "say hello first");
                 }
                 let view = self.engine.view();
@@ -147,7 +161,7 @@ impl Holder {
                 Ok((Reply::Done, Bytes::new()))
             }
             Request::Store { descriptor, shard, ticket, grant } => {
-                self.store(descriptor, shard, ticket, grant, message.body).await
+                self.store(peer, descriptor, shard, ticket, grant, message.body).await
             }
             Request::Read { segment, shard, span, describe } => {
                 self.read(segment, shard, span, describe).await
@@ -175,7 +189,7 @@ impl Holder {
     }
 
     /// Whether a peer may be told who the members are: it is one of them, or it knows the mesh.
-    fn knows(&self, peer: &NodeId) -> bool {
+    fn may_see_members(&self, peer: &NodeId) -> bool {
         let introduced = self.introduced.lock().unwrap_or_else(PoisonError::into_inner);
         introduced.known.contains(peer) || self.engine.view().member(peer).is_some()
     }
@@ -224,26 +238,39 @@ impl Holder {
         Ok(())
     }
 
+    /// Checks what can be checked of a shard without its bytes and without much work.
+    fn check_store(
+        &self,
+        descriptor: &Descriptor,
+        ticket: &StoreTicket,
+        grant: &Grant,
+        cells: usize,
+    ) -> Result<(), (Refusal, String)> {
+        self.check_grant(grant)?;
+        let fits = ticket.segment == descriptor.id()
+            && ticket.shard_length as usize == descriptor.shard_length()
+            && cells == descriptor.shard_length();
+        if !fits {
+            return refuse(Refusal::Mismatch, "ticket, descriptor and cells do not fit together");
+        }
+        Ok(())
+    }
+
     async fn store(
         &self,
+        peer: NodeId,
         descriptor: Descriptor,
         shard: u8,
         ticket: StoreTicket,
         grant: Grant,
         cells: Bytes,
     ) -> Answer {
-        self.check_grant(&grant)?;
+        self.check_store(&descriptor, &ticket, &grant, cells.len())?;
         let mesh = self.engine.mesh();
         if let Err(error) = ticket.verify(&grant.key, &mesh) {
             return refuse(Refusal::NotPermitted, error);
         }
         let segment = descriptor.id();
-        let fits = ticket.segment == segment
-            && ticket.shard_length as usize == descriptor.shard_length()
-            && cells.len() == descriptor.shard_length();
-        if !fits {
-            return refuse(Refusal::Mismatch, "ticket, descriptor and cells do not fit together");
-        }
         let now = self.engine.now();
         let lease_days = u64::from(self.engine.genesis().lease_days);
         let lease_expiry = if lease_days == 0 { 0 } else { now + lease_days * 24 * 3600 * 1000 };
@@ -271,7 +298,9 @@ impl Holder {
                     .map_err(store_refusal)
             })
             .await?;
-        Ok((Reply::Stored(stored?), Bytes::new()))
+        let receipt = stored?;
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
+        Ok((Reply::Stored(receipt), Bytes::new()))
     }
 
     async fn read(&self, segment: SegmentId, shard: u8, span: ReadSpan, describe: bool) -> Answer {
@@ -303,15 +332,42 @@ impl Holder {
     }
 }
 
+fn refusal((refusal, detail): (Refusal, String)) -> Message {
+    Message { head: Reply::Refused { refusal, detail }.to_head(), body: Bytes::new() }
+}
+
 impl Service for Holder {
     fn serve(&self, peer: NodeId, request: Message) -> BoxFuture<'_, Message> {
         Box::pin(async move {
             self.engine.note_answer(&peer, false);
-            let (reply, body) =
-                self.answer(peer, request).await.unwrap_or_else(|(refusal, detail)| {
-                    (Reply::Refused { refusal, detail }, Bytes::new())
-                });
-            Message { head: reply.to_head(), body }
+            match self.answer(peer, request).await {
+                Ok((reply, body)) => Message { head: reply.to_head(), body },
+                Err(refused) => refusal(refused),
+            }
         })
+    }
+
+    /// Only a shard that its sender may store comes with a body, and only a read is answered with
+    /// one.
+    fn admit(&self, _: NodeId, head: &Bytes, body: usize) -> Result<usize, Message> {
+        let request = match wire::decode::<Request>(head) {
+            Ok(request) => request,
+            Err(error) => return Err(refusal((Refusal::Malformed, error.to_string()))),
+        };
+        if let Request::Store { descriptor, ticket, grant, .. } = &request {
+            self.check_store(descriptor, ticket, grant, body).map_err(refusal)?;
+        } else if body > 0 {
+            let detail = "only a shard to store comes with a body".to_owned();
+            return Err(refusal((Refusal::Malformed, detail)));
+        }
+        Ok(if matches!(request, Request::Read { .. }) { BODY_BYTES_MAX } else { 0 })
+    }
+
+    /// Members, and peers that have stored something here under a grant: homes without a node of
+    /// their own. A Hello does not count, as the mesh's id is known to everybody who ever had an
+    /// invite, and keys cost nothing.
+    fn knows(&self, peer: NodeId) -> bool {
+        self.engine.view().member(&peer).is_some()
+            || self.writers.lock().unwrap_or_else(PoisonError::into_inner).known.contains(&peer)
     }
 }

@@ -53,6 +53,8 @@ pub struct Limits {
     pub connection_idle_timeout: Duration,
     /// A stream without requests is closed by the answering side after this time.
     pub stream_idle_timeout: Duration,
+    /// A stream on which no request ever came is closed by the answering side after this time.
+    pub stream_unused_timeout: Duration,
     /// Exchanges with one peer that this side starts and that run at once; more wait.
     pub peer_exchanges_max: usize,
     /// Exchanges with one peer that wait for their turn; more are refused as busy.
@@ -61,17 +63,28 @@ pub struct Limits {
     pub peer_idle_streams_max: usize,
     /// Inbound streams of one peer; more are reset.
     pub peer_inbound_streams_max: usize,
-    /// Inbound streams of all peers; more are reset.
+    /// Inbound streams of all peers; more are reset. Peers that the service does not know may
+    /// together have half.
     pub inbound_streams_max: usize,
     /// Bytes of request bodies being received or served, all peers together. One peer may take a
-    /// quarter, at least one body of the largest size.
+    /// quarter, and peers that the service does not know together half, each at least one body of
+    /// the largest size.
     pub request_bytes_max: usize,
+    /// Bytes of reply bodies being made or sent, all peers together. Peers that the service does
+    /// not know may together take half, at least one body of the largest size.
+    pub served_bytes_max: usize,
+    /// Bytes of reply bodies being made for or sent to one peer, at least one body of the largest
+    /// size.
+    pub peer_served_bytes_max: usize,
     /// Bytes of reply bodies being received.
     pub reply_bytes_max: usize,
     /// Bytes of used buffers kept for the next bodies.
     pub buffer_bytes_kept_max: usize,
     /// Time in which a peer must move the next 256 KiB of a message, or what is left of it.
     pub stall_timeout: Duration,
+    /// What a peer must move of a request's body or of a reply, on the whole: each may take the
+    /// stall time and, for all its bytes, the time that this rate gives.
+    pub body_bytes_per_second_min: u64,
     /// Time the service may take for one request; then the stream is reset.
     pub serve_timeout: Duration,
     /// Requests a second that one peer may send for long; more wait.
@@ -106,15 +119,19 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             connection_idle_timeout: Duration::from_secs(300),
             stream_idle_timeout: Duration::from_secs(300),
+            stream_unused_timeout: Duration::from_secs(10),
             peer_exchanges_max: 64,
             peer_exchanges_waiting_max: 4096,
             peer_idle_streams_max: 32,
             peer_inbound_streams_max: 128,
             inbound_streams_max: 1024,
             request_bytes_max: 64 << 20,
+            served_bytes_max: 128 << 20,
+            peer_served_bytes_max: 32 << 20,
             reply_bytes_max: 128 << 20,
             buffer_bytes_kept_max: 16 << 20,
             stall_timeout: Duration::from_secs(30),
+            body_bytes_per_second_min: 128 << 10,
             serve_timeout: Duration::from_secs(120),
             peer_requests_per_second: 20_000,
             peer_bytes_per_second: 4 << 30,

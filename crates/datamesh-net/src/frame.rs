@@ -28,6 +28,9 @@ pub(crate) const PREFIX_BYTES: usize = 8;
 /// What must move within the stall time, and how much is written at once: one frame of the muxer.
 const STEP_BYTES: usize = 256 * 1024;
 
+/// Bytes that are discarded at once.
+const DISCARDED_BYTES: usize = 16 * 1024;
+
 /// Bodies up to this size are copied behind the head, so that a small message is one frame and one
 /// record. Above it the copy would cost more than it saves.
 const JOINED_BODY_BYTES_MAX: usize = 32 * 1024;
@@ -76,6 +79,11 @@ impl Lengths {
         prefix[..4].copy_from_slice(&(self.head as u32).to_le_bytes());
         prefix[4..].copy_from_slice(&(self.body as u32).to_le_bytes());
         prefix
+    }
+
+    /// Those of the message's beginning.
+    pub(crate) fn without_body(self) -> Self {
+        Self { body: 0, ..self }
     }
 
     /// Bytes on the stream.
@@ -136,6 +144,23 @@ where
 {
     for step in into.chunks_mut(STEP_BYTES) {
         timeout(stall, from.read_exact(step)).await.map_err(|_| FrameError::Stalled(stall))??;
+    }
+    Ok(())
+}
+
+/// Reads `length` bytes and keeps none of them.
+pub(crate) async fn discard<R>(from: &mut R, length: usize) -> Result<(), FrameError>
+where
+    R: AsyncRead + Unpin,
+{
+    let mut part = vec![0; length.min(DISCARDED_BYTES)];
+    let mut left = length;
+    while left > 0 {
+        let step = left.min(part.len());
+        match from.read(&mut part[..step]).await? {
+            0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            read => left -= read,
+        }
     }
     Ok(())
 }

@@ -23,6 +23,7 @@ mod address;
 mod body;
 mod book;
 mod bucket;
+mod budget;
 pub mod config;
 mod error;
 mod exchange;

@@ -15,6 +15,7 @@ use libp2p::Multiaddr;
 use libp2p::swarm::{ConnectionId, Stream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::Limits;
 use crate::address;
@@ -89,6 +90,9 @@ pub(crate) struct Connection {
     pub(crate) since: Instant,
     pub(crate) security: Option<Security>,
     pub(crate) round_trip: Option<Duration>,
+    /// Cancelled when the connection is gone, for the tasks of its inbound streams: the muxer does
+    /// not wake who reads from a stream when this side closes the connection.
+    pub(crate) gone: CancellationToken,
 }
 
 /// A stream that carries one exchange after the other.
@@ -116,6 +120,8 @@ pub(crate) struct Peer {
     pub(crate) inbound_streams: Arc<Semaphore>,
     /// Bodies of the peer's requests, in [`permits`].
     pub(crate) request_bytes: Arc<Semaphore>,
+    /// Bodies of the replies to them, in [`permits`].
+    pub(crate) served_bytes: Arc<Semaphore>,
     /// Requests a second.
     pub(crate) requests_bucket: Mutex<Bucket>,
     /// Bytes a second.
@@ -134,6 +140,7 @@ impl Peer {
     fn new(id: NodeId, limits: &Limits) -> Self {
         let now = Instant::now();
         let request_bytes = (limits.request_bytes_max / 4).max(BODY_BYTES_MAX);
+        let served_bytes = limits.peer_served_bytes_max.max(BODY_BYTES_MAX);
         Self {
             id,
             links: Mutex::default(),
@@ -144,6 +151,7 @@ impl Peer {
             waiting: AtomicUsize::new(0),
             inbound_streams: Arc::new(Semaphore::new(limits.peer_inbound_streams_max)),
             request_bytes: Arc::new(Semaphore::new(permits(request_bytes) as usize)),
+            served_bytes: Arc::new(Semaphore::new(permits(served_bytes) as usize)),
             requests_bucket: Mutex::new(Bucket::new(
                 f64::from(limits.peer_requests_per_second),
                 now,
@@ -229,13 +237,15 @@ impl Peers {
         Arc::clone(peer)
     }
 
-    /// Removes a connection with its idle streams.
+    /// Removes a connection with its idle streams and ends its inbound ones.
     pub(crate) fn disconnected(&self, id: NodeId, connection: ConnectionId) {
         let mut table = lock(&self.table);
         let Some(peer) = table.get(&id) else { return };
         let dropped: Vec<ExchangeStream> = {
             let mut links = lock(&peer.links);
-            links.connections.retain(|it| it.id != connection);
+            for gone in links.connections.extract_if(.., |it| it.id == connection) {
+                gone.gone.cancel();
+            }
             links.idle.extract_if(.., |it| it.connection == connection).collect()
         };
         Self::prune(&mut table, id);
@@ -323,6 +333,7 @@ mod tests {
             since: Instant::now(),
             security: None,
             round_trip: None,
+            gone: CancellationToken::new(),
         }
     }
 

@@ -25,6 +25,7 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::frame::PROTOCOL;
 use crate::identity::node_id;
@@ -76,6 +77,7 @@ impl Behaviour {
         let node = node_id(&peer).ok_or_else(|| ConnectionDenied::new(NotANode(peer)))?;
         let (streams, requests) = mpsc::channel(OPENS_WAITING_MAX);
         let usage = Usage::new(self.idle_timeout);
+        let gone = CancellationToken::new();
         let connection = Connection {
             id,
             streams,
@@ -85,6 +87,7 @@ impl Behaviour {
             since: Instant::now(),
             security: self.agreed.take(&peer),
             round_trip: None,
+            gone: gone.clone(),
         };
         let peer = self.peers.connected(node, connection);
         Ok(Handler {
@@ -92,6 +95,7 @@ impl Behaviour {
             server: Arc::clone(&self.server),
             requests,
             usage,
+            gone,
             handshake_timeout: self.handshake_timeout,
         })
     }
@@ -150,6 +154,7 @@ pub(crate) struct Handler {
     server: Arc<Server>,
     requests: mpsc::Receiver<OpenStream>,
     usage: Arc<Usage>,
+    gone: CancellationToken,
     handshake_timeout: Duration,
 }
 
@@ -217,7 +222,8 @@ impl ConnectionHandler for Handler {
                 info: (),
             }) => {
                 stream.ignore_for_keep_alive();
-                self.server.accept(&self.peer, stream, Arc::clone(&self.usage));
+                let (usage, gone) = (Arc::clone(&self.usage), self.gone.clone());
+                self.server.accept(&self.peer, stream, usage, gone);
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
                 protocol: mut stream,

@@ -7,7 +7,9 @@ use datamesh_codec::{Layout, Pool, encode};
 use datamesh_core::certificate::NodeClaim;
 use datamesh_core::descriptor::SUITE_AES256GCM_BLAKE3_RS;
 use datamesh_core::message::{Refusal, Reply, Request};
-use datamesh_core::{Descriptor, Grant, NodeId, Scheme, Signature, Signer, StoreTicket};
+use datamesh_core::{
+    Descriptor, Grant, NodeId, Scheme, Service, Signature, Signer, StoreTicket, wire,
+};
 use datamesh_crypto::{IssuingKey, SigningKey, authority};
 use datamesh_engine::{AskError, ask};
 use datamesh_testkit::{fixtures, sim};
@@ -110,6 +112,56 @@ fn a_shard_is_taken_only_with_papers_that_hold() {
         let Ok(Reply::Stored(receipt)) = got else { panic!("{got:?}") };
         receipt.verify(&mesh).unwrap();
         assert_eq!(cluster.nodes[0].store.held(id), 1);
+    });
+}
+
+#[test]
+fn only_a_shard_with_papers_that_hold_may_bring_a_body_and_makes_its_sender_known() {
+    sim::run(202, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let mesh = cluster.genesis.mesh_id();
+        let (descriptor, cells) = segment(&cluster);
+        let length = descriptor.shard_length();
+        let ticket = cluster.keys.grant().store_ticket(&mesh, descriptor.id(), length as u32);
+        let grant = (*cluster.grant).clone();
+        let (node, stranger) = (&cluster.nodes[0].liar, NodeId([0xAA; 32]));
+        let judge = |head: &Bytes, body| match node.admit(stranger, head, body) {
+            Ok(_) => Ok(()),
+            Err(reply) => match wire::decode(&reply.head).unwrap() {
+                Reply::Refused { refusal, .. } => Err(refusal),
+                reply => panic!("{reply:?}"),
+            },
+        };
+        let hello = Request::Hello { mesh }.to_head();
+        assert_eq!(judge(&hello, 0), Ok(()));
+        assert_eq!(judge(&hello, 1), Err(Refusal::Malformed));
+        assert_eq!(judge(&Bytes::from_static(b"\xff?"), 0), Err(Refusal::Malformed));
+
+        let request = |ticket: &StoreTicket, grant: &Grant| {
+            let (descriptor, ticket) = (descriptor.clone(), ticket.clone());
+            Request::Store { descriptor, shard: 0, ticket, grant: grant.clone() }.to_head()
+        };
+        let right = request(&ticket, &grant);
+        assert_eq!(judge(&right, length), Ok(()));
+        for wrong in [0, length - 1, length + 1] {
+            assert_eq!(judge(&right, wrong), Err(Refusal::Mismatch));
+        }
+        let mut raised = grant.clone();
+        raised.bytes_per_node -= 1;
+        assert_eq!(judge(&request(&ticket, &raised), length), Err(Refusal::NotPermitted));
+        let other = cluster.keys.grant().store_ticket(&mesh, datamesh_core::SegmentId([1; 32]), 1);
+        assert_eq!(judge(&request(&other, &grant), length), Err(Refusal::Mismatch));
+
+        // To know the mesh's id is not enough to be known.
+        let peer = world.attach(stranger);
+        let ask_hello = Request::Hello { mesh };
+        let deadline = Duration::from_secs(5);
+        ask(&*peer, cluster.nodes[0].id, &ask_hello, Bytes::new(), deadline).await.unwrap();
+        world.kill(stranger);
+        assert!(!node.knows(stranger));
+        assert!(node.knows(cluster.nodes[1].id));
+        store(&cluster, &descriptor, 0, ticket, grant, cells).await.unwrap();
+        assert!(node.knows(stranger));
     });
 }
 

@@ -9,6 +9,8 @@
 mod bounds;
 mod dialling;
 mod exchanges;
+mod guard;
 mod hostile;
 mod lifecycle;
+mod stranger;
 mod support;

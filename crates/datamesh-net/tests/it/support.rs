@@ -1,11 +1,13 @@
 //! Nodes for tests: services that answer, and a start that takes a seed for a key.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use datamesh_core::seam::BODY_BYTES_MAX;
 use datamesh_core::{BoxFuture, Message, NodeId, Service, Transport};
 use datamesh_net::{Limits, Network, NetworkConfig};
 use tokio::time::{Instant, sleep};
@@ -21,6 +23,8 @@ pub struct Echo {
     pub running: AtomicUsize,
     pub running_max: AtomicUsize,
     pub served: AtomicUsize,
+    /// Peers that are not known.
+    pub strangers: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Service for Echo {
@@ -34,8 +38,12 @@ impl Service for Echo {
                 b"slow" => sleep(Duration::from_millis(300)).await,
                 b"short" => sleep(Duration::from_millis(3)).await,
                 b"panic" => panic!("asked to"),
+                b"mebibyte" => {
+                    self.served.fetch_add(1, Ordering::SeqCst);
+                    return message(b"", &vec![7; 1 << 20]);
+                }
                 b"large" => {
-                    return message(b"", &vec![7; datamesh_core::seam::BODY_BYTES_MAX + 1]);
+                    return message(b"", &vec![7; BODY_BYTES_MAX + 1]);
                 }
                 _ => {}
             }
@@ -45,6 +53,19 @@ impl Service for Echo {
             self.served.fetch_add(1, Ordering::SeqCst);
             Message { head: Bytes::from(head), body: request.body }
         })
+    }
+
+    fn admit(&self, _: NodeId, head: &Bytes, _: usize) -> Result<usize, Message> {
+        match head.as_ref() {
+            b"unwanted" => Err(message(b"no", b"")),
+            b"mebibyte" => Ok(2 << 20),
+            b"bodiless" => Ok(0),
+            _ => Ok(BODY_BYTES_MAX),
+        }
+    }
+
+    fn knows(&self, peer: NodeId) -> bool {
+        !self.strangers.lock().unwrap().contains(&peer)
     }
 }
 

@@ -89,6 +89,8 @@ enum Answer {
     Reply(Message),
     /// The service took too long.
     GivenUp(Duration),
+    /// The service sent more than it had announced.
+    Unannounced(usize),
 }
 
 impl SimTransport {
@@ -203,6 +205,11 @@ impl SimTransport {
                 let reason = format!("it gave up after {} s", after.as_secs());
                 Err(TransportError::Closed { peer, reason })
             }
+            Ok(Answer::Unannounced(length)) => {
+                self.world.signal(peer, self.local).await;
+                let reason = format!("its reply of {length} bytes was longer than announced");
+                Err(TransportError::Closed { peer, reason })
+            }
             // It died while it served, which closed the connection.
             Err(_) => pending().await,
         }
@@ -265,21 +272,33 @@ impl Serving {
             return;
         }
         self.world.exchange_event(self.from, self.to, What::Serve);
-        let limit = self.world.limits().serve_timeout;
-        let reply = match timeout(limit, self.service.serve(self.from, self.request)).await {
-            Ok(reply) => Answer::Reply(reply),
-            Err(_) => Answer::GivenUp(limit),
-        };
         // The caller may have given up; then the reply goes nowhere.
-        drop(answer.send(reply));
+        drop(answer.send(self.answer().await));
     }
 
     async fn serve_again(self, later: Duration) {
         sleep(later).await;
         let Ok(_place) = self.places.acquire().await else { return };
         self.world.exchange_event(self.from, self.to, What::ServeAgain);
+        drop(self.answer().await);
+    }
+
+    /// What the service makes of the request, which it judges by its head first.
+    async fn answer(&self) -> Answer {
+        let Message { head, body } = &self.request;
+        let reply_max = match self.service.admit(self.from, head, body.len()) {
+            Ok(reply_max) => reply_max,
+            Err(refusal) => return Answer::Reply(refusal),
+        };
         let limit = self.world.limits().serve_timeout;
-        drop(timeout(limit, self.service.serve(self.from, self.request)).await);
+        match timeout(limit, self.service.serve(self.from, self.request.clone())).await {
+            // Above the bound of the protocol it is the receiver that objects.
+            Ok(reply) if (reply_max + 1..=BODY_BYTES_MAX).contains(&reply.body.len()) => {
+                Answer::Unannounced(reply.body.len())
+            }
+            Ok(reply) => Answer::Reply(reply),
+            Err(_) => Answer::GivenUp(limit),
+        }
     }
 }
 

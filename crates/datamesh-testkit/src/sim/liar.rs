@@ -116,6 +116,15 @@ impl Service for Liar {
             answer
         })
     }
+
+    /// As the honest service, but lies may be of any length.
+    fn admit(&self, peer: NodeId, head: &Bytes, body: usize) -> Result<usize, Message> {
+        self.inner.admit(peer, head, body).map(|_| BODY_BYTES_MAX)
+    }
+
+    fn knows(&self, peer: NodeId) -> bool {
+        self.inner.knows(peer)
+    }
 }
 
 fn refused(refusal: Refusal) -> Message {
