@@ -155,6 +155,10 @@ impl Holder {
                 Ok((Reply::Adverts { fresh, wanted, more }, Bytes::new()))
             }
             Request::Announce(adverts) => {
+                // Each costs the checking of signatures while the view is locked.
+                if !self.may_see_members(&peer) {
+                    return refuse(Refusal::NotAdmitted, "say hello first");
+                }
                 for advert in adverts {
                     self.engine.learn_advert(advert);
                 }

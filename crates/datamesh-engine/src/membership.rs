@@ -60,7 +60,8 @@ impl Engine {
             Ok(false) => false,
             Err(error) => {
                 if !matches!(error, AdvertError::Expired) {
-                    tracing::warn!(%node, %error, "an advert was refused");
+                    // Not louder: whoever sends them would choose how much is logged.
+                    tracing::debug!(%node, %error, "an advert was refused");
                 }
                 false
             }
@@ -179,7 +180,12 @@ impl Engine {
     pub async fn announce(&self, peer: NodeId, adverts: Vec<Advert>) -> Result<(), AskError> {
         let request = Request::Announce(adverts);
         let transport = &*self.transport;
-        match ask(transport, peer, &request, Bytes::new(), DEADLINE).await? {
+        let mut answer = ask(transport, peer, &request, Bytes::new(), DEADLINE).await;
+        if let Err(AskError::Refused { refusal: Refusal::NotAdmitted, .. }) = &answer {
+            self.introduce(peer).await?;
+            answer = ask(transport, peer, &request, Bytes::new(), DEADLINE).await;
+        }
+        match answer? {
             (Reply::Done, _) => Ok(()),
             _ => Err(AskError::OffTopic { peer }),
         }

@@ -189,6 +189,9 @@ async fn a_node_gives_strangers_nothing_that_they_have_no_right_to() {
     let stolen = sign(&advert);
     let announce = Request::Announce(vec![forged, stolen]);
     for peer in [&stranger, &issuer] {
+        // From who does not know the mesh they are not even looked at.
+        assert_eq!(peer.asks(announce.clone()).await, Err(Refusal::NotAdmitted));
+        assert!(matches!(peer.asks(Request::Hello { mesh: id }).await, Ok(Reply::Welcome { .. })));
         assert_eq!(peer.asks(announce.clone()).await, Ok(Reply::Done));
     }
 

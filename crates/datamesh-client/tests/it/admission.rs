@@ -196,7 +196,12 @@ fn adverts_of_nodes_that_are_not_admitted_change_no_view() {
         let node = cluster.nodes[0].id;
         let request = Request::Announce(vec![forged, stolen]);
         let deadline = Duration::from_secs(5);
-        ask(&*stranger, node, &request, Bytes::new(), deadline).await.unwrap();
+        let refused = ask(&*stranger, node, &request, Bytes::new(), deadline).await;
+        assert!(matches!(refused, Err(AskError::Refused { refusal: Refusal::NotAdmitted, .. })));
+        let knowing = world.attach(NodeId([0xAB; 32]));
+        let hello = Request::Hello { mesh };
+        ask(&*knowing, node, &hello, Bytes::new(), deadline).await.unwrap();
+        ask(&*knowing, node, &request, Bytes::new(), deadline).await.unwrap();
         let zero = NodeId([0; 32]);
         let digest = Request::Digest { after: zero, known: Vec::new(), complete: true };
         // Who the members are is told to those alone who know which mesh this is.
