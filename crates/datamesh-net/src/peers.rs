@@ -363,6 +363,18 @@ mod tests {
     }
 
     #[test]
+    fn what_runs_on_a_connection_hears_that_it_is_gone_and_others_do_not() {
+        let peers = Peers::new(Limits::default());
+        let id = NodeId([1; 32]);
+        let (one, two) = (connection(1), connection(2));
+        let gone = [one.gone.clone(), two.gone.clone()];
+        peers.connected(id, one);
+        peers.connected(id, two);
+        peers.disconnected(id, ConnectionId::new_unchecked(1));
+        assert_eq!(gone.map(|gone| gone.is_cancelled()), [true, false]);
+    }
+
+    #[test]
     fn a_connection_is_wanted_while_used_and_for_the_idle_time_after() {
         let usage = Usage::new(Duration::ZERO);
         assert!(!usage.is_wanted());

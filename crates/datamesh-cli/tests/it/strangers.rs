@@ -195,6 +195,11 @@ async fn a_node_gives_strangers_nothing_that_they_have_no_right_to() {
         assert_eq!(peer.asks(announce.clone()).await, Ok(Reply::Done));
     }
 
+    // Memory: bytes that no request of this kind has are not read.
+    let have = Request::Have(vec![SegmentId([1; 32])]);
+    let body = Bytes::from(vec![0; 100_000]);
+    assert_eq!(stranger.ask(&have, body).await, Err(Refusal::Malformed));
+
     // Room: without a grant that holds, and with one of somebody else.
     let (descriptor, cells) = segment();
     let length = descriptor.shard_length() as u32;

@@ -22,14 +22,27 @@ impl LateService {
     }
 }
 
+fn busy() -> Message {
+    let reply = Reply::Refused { refusal: Refusal::Busy, detail: String::new() };
+    Message { head: reply.to_head(), body: Bytes::new() }
+}
+
 impl Service for LateService {
     fn serve(&self, peer: NodeId, request: Message) -> BoxFuture<'_, Message> {
         match self.service.get() {
             Some(service) => service.serve(peer, request),
-            None => Box::pin(async {
-                let reply = Reply::Refused { refusal: Refusal::Busy, detail: String::new() };
-                Message { head: reply.to_head(), body: Bytes::new() }
-            }),
+            None => Box::pin(async { busy() }),
         }
+    }
+
+    fn admit(&self, peer: NodeId, head: &Bytes, body: usize) -> Result<usize, Message> {
+        match self.service.get() {
+            Some(service) => service.admit(peer, head, body),
+            None => Err(busy()),
+        }
+    }
+
+    fn knows(&self, peer: NodeId) -> bool {
+        self.service.get().is_some_and(|service| service.knows(peer))
     }
 }
