@@ -5,7 +5,7 @@ use std::time::Duration;
 use datamesh_core::{Transport, TransportError};
 use tokio::time::Instant;
 
-use crate::support::{LONG, Start, eventually, message, pair_with, port};
+use crate::support::{LONG, Start, answered, eventually, message, pair_with, port};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_above_the_limit_are_refused_and_a_freed_place_is_given_again() {
@@ -32,12 +32,7 @@ async fn connections_above_the_limit_are_refused_and_a_freed_place_is_given_agai
     eventually("a place is free", || node.connected().len() == 1).await;
     eventually("the pause is over", || late.retry_after(node.local()) == Some(Duration::ZERO))
         .await;
-    // The table of peers forgets a connection a moment before its place is free.
-    let give_up = Instant::now() + LONG;
-    while let Err(error) = late.call(node.local(), message(b"", b""), LONG).await {
-        assert!(Instant::now() < give_up, "{error}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    answered(&late, &node).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use datamesh_core::{Transport, TransportError};
 use datamesh_net::NetworkError;
 
-use crate::support::{LONG, Start, eventually, message, pair, port};
+use crate::support::{LONG, Start, answered, eventually, message, pair, port};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_peer_is_unreachable_at_once() {
@@ -129,7 +129,7 @@ async fn the_peer_book_survives_a_restart_and_damage_is_an_empty_one() {
     client.shutdown().await;
 
     let client = with_book().go().await;
-    client.call(node.local(), message(b"", b""), LONG).await.unwrap();
+    answered(&client, &node).await;
     client.shutdown().await;
 
     let mut bytes = std::fs::read(&path).unwrap();
@@ -143,7 +143,7 @@ async fn the_peer_book_survives_a_restart_and_damage_is_an_empty_one() {
     client.learn(node.local(), &node.listening());
     client.shutdown().await;
     let client = with_book().go().await;
-    client.call(node.local(), message(b"", b""), LONG).await.unwrap();
+    answered(&client, &node).await;
     client.shutdown().await;
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "no temporary file is left: {left:?}");

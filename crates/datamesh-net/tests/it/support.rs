@@ -161,6 +161,16 @@ pub fn message(head: &[u8], body: &[u8]) -> Message {
     Message { head: Bytes::copy_from_slice(head), body: Bytes::copy_from_slice(body) }
 }
 
+/// Calls until there is an answer: a node forgets who left a moment before its place is free, and
+/// then ends the next connection at once.
+pub async fn answered(client: &Network, node: &Network) {
+    let give_up = Instant::now() + LONG;
+    while let Err(error) = client.call(node.local(), message(b"", b""), LONG).await {
+        assert!(Instant::now() < give_up, "{error}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// The TCP port of the node's first listener.
 pub fn port(node: &Network) -> u16 {
     node.listening()[0].rsplit('/').next().unwrap().parse().unwrap()
