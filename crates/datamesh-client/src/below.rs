@@ -8,7 +8,7 @@ use datamesh_core::catalog::{EntryKind, Put};
 use crate::client::Client;
 use crate::error::ClientError;
 
-/// Files of a page. What is fetched of one arrives while the next is read.
+/// Files of a page: with their sealed contents or manifests some megabytes.
 const PAGE: usize = 1000;
 
 /// The current versions of what is below a folder, in the order of names.

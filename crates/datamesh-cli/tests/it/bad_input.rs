@@ -2,7 +2,6 @@
 //! error, the right exit code, nothing else lost.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,13 +9,7 @@ use std::process::{Command, Stdio};
 use datamesh_testkit::fixtures::noise;
 use datamesh_testkit::processes::{Done, Mesh};
 
-use crate::PROGRAM;
-
-/// Says that a test could not show what it is for.
-fn not_run(why: &str) {
-    let mut err = std::io::stderr();
-    writeln!(err, "not run: {why}").unwrap();
-}
+use crate::{PROGRAM, not_run, small_disk};
 
 /// A user who owns nothing here.
 const NOBODY: u32 = 65_534;
@@ -106,18 +99,7 @@ fn a_file_that_fails_in_the_middle_is_not_stored() {
 /// A command whose process has a file system of `bytes` of its own on `folder`; nothing where
 /// this machine does not give that.
 fn on_small_disk(folder: &Path, bytes: u64, command: &Command) -> Option<Command> {
-    let inside = |script: &str| {
-        let mut inside = Command::new("unshare");
-        inside.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
-        inside.env("FOLDER", folder).env("BYTES", bytes.to_string()).stdin(Stdio::null());
-        inside
-    };
-    let mount = "mount -t tmpfs -o size=$BYTES,mode=700 none \"$FOLDER\"";
-    let probe = inside(mount).stderr(Stdio::null()).status();
-    if !probe.is_ok_and(|status| status.success()) {
-        return None;
-    }
-    let mut made = inside(&format!("{mount} && exec \"$@\""));
+    let mut made = small_disk::shell(folder, bytes, "exec \"$@\"")?;
     made.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
@@ -151,7 +133,7 @@ fn full_nodes_are_passed_over_until_there_are_too_few() {
                 fs::create_dir_all(&store).unwrap();
                 match on_small_disk(&store, RESERVE + bytes, &service) {
                     Some(service) => service,
-                    None => return not_run("no name space for a small file system"),
+                    None => return,
                 }
             }
         };

@@ -12,10 +12,12 @@ mod losses;
 mod resumed_gets;
 mod resumption;
 mod rot;
+mod small_disk;
 mod strangers;
 mod transfers;
 mod wrong_use;
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -24,4 +26,10 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_datamesh");
 
 fn program() -> Command {
     datamesh_testkit::processes::command(Path::new(PROGRAM))
+}
+
+/// Says that a test could not show what it is for.
+fn not_run(why: &str) {
+    let mut err = std::io::stderr();
+    writeln!(err, "not run: {why}").unwrap();
 }

@@ -2,7 +2,6 @@
 //! and what the dead one left is not believed.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +11,7 @@ use datamesh_testkit::fixtures::noise;
 use datamesh_testkit::processes::{Done, Mesh};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::PROGRAM;
+use crate::{PROGRAM, small_disk};
 
 /// Far more than is under way at once.
 const BYTES: usize = 200_000_000;
@@ -210,36 +209,22 @@ fn a_folder_is_resumed_in_its_large_files() {
 
 #[test]
 fn a_disk_that_is_full_costs_nothing_of_what_was_there() {
-    // A small file system of our own needs a name space of our own, which not every machine gives.
-    let inside = |script: &str| {
-        let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
-        command
-    };
     let mesh = Mesh::of(PROGRAM, 6);
     let folder = mesh.path("small");
     fs::create_dir(&folder).unwrap();
-    let mount = "mount -t tmpfs -o size=8m none \"$DEST\"";
-    let probe = inside(mount).env("DEST", &folder).stderr(Stdio::null()).status();
-    if !probe.is_ok_and(|status| status.success()) {
-        writeln!(std::io::stderr(), "not run: no name space for a small file system").unwrap();
-        return;
-    }
     let bytes = noise(1, 40_000_000);
     mesh.pipe("n0", &["put", "--", "-", "large"], &bytes).ok();
     fs::write(mesh.path("part"), &bytes[..5_000_000]).unwrap();
     fs::write(mesh.path("whole"), &bytes).unwrap();
-    let script = format!(
-        "{mount} && cp \"$PART\" \"$DEST/$PART_NAME\"
-         \"$PROGRAM\" --home \"$HOME_OF\" get -- large \"$DEST\"; echo \"code $?\"
-         find \"$DEST\" -type f
-         mount -o remount,size=64m \"$DEST\"
-         \"$PROGRAM\" --home \"$HOME_OF\" get -q -- large \"$DEST\"; echo \"code $?\"
-         cmp \"$WHOLE\" \"$DEST/large\" && find \"$DEST\" -type f"
-    );
+    let script = "cp \"$PART\" \"$FOLDER/$PART_NAME\"
+         \"$PROGRAM\" --home \"$HOME_OF\" get -- large \"$FOLDER\"; echo \"code $?\"
+         find \"$FOLDER\" -type f
+         mount -o remount,size=64m \"$FOLDER\"
+         \"$PROGRAM\" --home \"$HOME_OF\" get -q -- large \"$FOLDER\"; echo \"code $?\"
+         cmp \"$WHOLE\" \"$FOLDER/large\" && find \"$FOLDER\" -type f";
     let name = format!(".large.{}.datamesh-part", &blake3::hash(&bytes).to_hex()[..32]);
-    let output = inside(&script)
-        .env("DEST", &folder)
+    let Some(mut shell) = small_disk::shell(&folder, 8 << 20, script) else { return };
+    let output = shell
         .env("PART", mesh.path("part"))
         .env("PART_NAME", &name)
         .env("WHOLE", mesh.path("whole"))

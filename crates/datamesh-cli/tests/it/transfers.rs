@@ -1,16 +1,15 @@
 //! Files in and out of a mesh of real processes.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use datamesh_testkit::fixtures::{TreeShape, noise, tree_digest, tree_of};
 use datamesh_testkit::processes::{Done, Mesh};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::PROGRAM;
+use crate::{PROGRAM, small_disk};
 
 #[test]
 fn files_go_in_and_out_the_same_with_and_without_a_daemon() {
@@ -255,31 +254,17 @@ fn what_a_killed_get_of_a_small_file_leaves_goes_with_the_next_one() {
 
 #[test]
 fn a_full_disk_fails_the_get_and_leaves_nothing_behind() {
-    // A small file system of our own needs a name space of our own, which not every machine gives.
-    let inside = |script: &str| {
-        let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
-        command
-    };
     let mesh = Mesh::of(PROGRAM, 6);
     let folder = mesh.path("small");
     fs::create_dir(&folder).unwrap();
-    let mount = "mount -t tmpfs -o size=1m none \"$DEST\"";
-    let probe = inside(mount).env("DEST", &folder).stderr(Stdio::null()).status();
-    if !probe.is_ok_and(|status| status.success()) {
-        writeln!(std::io::stderr(), "not run: no name space for a small file system").unwrap();
-        return;
-    }
     mesh.pipe("n0", &["put", "--", "-", "large"], &noise(1, 8_000_000)).ok();
     mesh.pipe("n0", &["put", "--", "-", "tree/large"], &noise(2, 8_000_000)).ok();
-    let script = format!(
-        "{mount} && echo old > \"$DEST/large\"
-         \"$PROGRAM\" --home \"$HOME_OF\" get -- large \"$DEST\"; echo \"code $?\"
-         \"$PROGRAM\" --home \"$HOME_OF\" get -r -- tree \"$DEST/tree\"; echo \"code $?\"
-         cat \"$DEST/large\"; find \"$DEST\" -type f"
-    );
-    let output = inside(&script)
-        .env("DEST", &folder)
+    let script = "echo old > \"$FOLDER/large\"
+         \"$PROGRAM\" --home \"$HOME_OF\" get -- large \"$FOLDER\"; echo \"code $?\"
+         \"$PROGRAM\" --home \"$HOME_OF\" get -r -- tree \"$FOLDER/tree\"; echo \"code $?\"
+         cat \"$FOLDER/large\"; find \"$FOLDER\" -type f";
+    let Some(mut shell) = small_disk::shell(&folder, 1 << 20, script) else { return };
+    let output = shell
         .env("PROGRAM", PROGRAM)
         .env("HOME_OF", mesh.path("n0"))
         .env("DATAMESH_PASSWORD_FILE", mesh.path("password"))

@@ -4,25 +4,26 @@
 //! bounded number at once. A file is committed when all its segments are stored, in batches, one
 //! synced transaction each. What was committed stays, whatever happens to the rest of the stream.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod commit;
+mod resume;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datamesh_catalog::{Append, CatalogError, Journal, Owed, SegmentWritten, SliceDone, Transfer};
+use datamesh_catalog::{SegmentWritten, SliceDone};
 use datamesh_codec::Buffer;
-use datamesh_core::catalog::{
-    Change, Content, EntryKind, INLINE_BYTES_MAX, MANIFEST_INLINE_BYTES_MAX, Protection, Put,
-    TAG_BYTES_MAX, TAGS_MAX,
-};
+use datamesh_core::catalog::{EntryKind, INLINE_BYTES_MAX, Protection, TAG_BYTES_MAX, TAGS_MAX};
 use datamesh_core::padding::padme;
 use datamesh_core::stream::{EntryHead, Piece, Source};
-use datamesh_core::wire::{self, Encode};
-use datamesh_core::{Domain, FileId, Hash, MeshPath, NodeId, Scheme, SegmentId, VersionId, seam};
+use datamesh_core::wire::Encode;
+use datamesh_core::{FileId, Hash, MeshPath, Scheme, SegmentId, VersionId};
 use datamesh_crypto::manifest::Compression;
-use datamesh_crypto::{Manifest, Secret, Slice, VersionKey};
+use datamesh_crypto::{Secret, Slice};
 use datamesh_engine::{Fault, SegmentWrite, WriteOutcome, block};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::oneshot;
 
+use self::resume::Earlier;
 use super::segment::{Forge, seal_into};
 use super::{FRAME, SEGMENT_PLAIN};
 use crate::client::{Client, Progress, ProgressFn};
@@ -36,9 +37,6 @@ const COMMIT_BATCH: usize = 256;
 
 /// Files whose segments are under way; bounds what a stream of tiny files holds in memory.
 const FILES_OPEN_MAX: usize = 4096;
-
-/// Rows of the journal read at once.
-const JOURNAL_PAGE: usize = 1024;
 
 /// How a put stores.
 #[derive(Debug, Clone, Default)]
@@ -108,14 +106,6 @@ struct Open {
     margin: u8,
     owed: Vec<(SegmentId, u8)>,
     transfer: Option<[u8; 16]>,
-}
-
-/// A slice that an earlier transfer stored, and what its holders say of it now.
-struct Earlier {
-    hash: Hash,
-    slice: Slice,
-    /// Distinct shards.
-    shards: BTreeSet<u8>,
 }
 
 /// A small file's place in the pack being filled.
@@ -334,87 +324,6 @@ impl PutRun<'_> {
         }
     }
 
-    /// Looks for an earlier transfer of the same file, or begins one. A journal that fails costs
-    /// only the ability to resume.
-    async fn begin_transfer(&mut self, file: usize) -> BTreeMap<u32, Earlier> {
-        let Some(open) = self.open.get_mut(&file) else { return BTreeMap::new() };
-        let Some(identity) = open.head.source.clone() else { return BTreeMap::new() };
-        let (path, scheme) = (open.head.path.clone(), self.scheme);
-        let source = datamesh_catalog::Source {
-            name: identity.name,
-            size: identity.size,
-            modified: identity.modified,
-            identity: identity.identity,
-        };
-        let (id, started) = (seam::random(&*self.client.entropy), self.client.engine.now());
-        let found = self
-            .client
-            .catalog_call(move |catalog| {
-                let journal = catalog.journal();
-                if let Some(transfer) = journal.load(&source, &path)? {
-                    if transfer.scheme == scheme {
-                        return Ok((transfer.id, done_before(journal, &transfer.id)?));
-                    }
-                    journal.end(&transfer.id)?;
-                }
-                journal.begin(&Transfer { id, source, path, started, scheme })?;
-                Ok((id, (Vec::new(), BTreeMap::new())))
-            })
-            .await;
-        match found {
-            Ok((id, (slices, acknowledged))) => {
-                open.transfer = Some(id);
-                self.still_stored(slices, &acknowledged).await
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the transfer cannot be resumed");
-                BTreeMap::new()
-            }
-        }
-    }
-
-    /// Those of the slices that are as safe as they were when they were stored: nodes may have gone
-    /// since, and then a slice is sent again while there are others to take it.
-    async fn still_stored(
-        &self,
-        slices: Vec<SliceDone>,
-        acknowledged: &BTreeMap<SegmentId, u32>,
-    ) -> BTreeMap<u32, Earlier> {
-        let slices: Vec<(u32, Hash, Slice)> = slices
-            .into_iter()
-            .filter_map(|done| Some((done.number, done.hash, self.stored_slice(&done)?)))
-            .collect();
-        let segments: Vec<SegmentId> = slices.iter().map(|(.., slice)| slice.segment).collect();
-        let confirmed = self.client.engine.confirmed(&segments).await;
-        let least = self.scheme.commit_min();
-        let domains: BTreeMap<NodeId, Domain> = self
-            .client
-            .engine
-            .peers()
-            .into_iter()
-            .map(|peer| peer.member.advert.certificate.claim)
-            .map(|claim| (claim.node, claim.domain))
-            .collect();
-        let strict = self.forge.spread == datamesh_engine::Spread::Strict;
-        let mut earlier = BTreeMap::new();
-        for ((number, hash, slice), holders) in slices.into_iter().zip(confirmed) {
-            // Of shards that fail together only one counts, as an earlier put may have been allowed
-            // to store with less protection than this one.
-            let mut taken = BTreeSet::new();
-            let shards: BTreeSet<u8> = holders
-                .into_iter()
-                .filter(|(_, node)| !strict || domains.get(node).is_some_and(|d| taken.insert(d)))
-                .map(|(shard, _)| shard)
-                .collect();
-            let mask = shards.iter().fold(0, |mask, shard| mask | 1 << shard);
-            let before = acknowledged.get(&slice.segment).copied().unwrap_or(u32::MAX);
-            if shards.len() >= least && before & !mask == 0 {
-                earlier.insert(number, Earlier { hash, slice, shards });
-            }
-        }
-        earlier
-    }
-
     /// Makes a slice with a segment of its own, unless an earlier transfer stored the same bytes:
     /// those of the file up to the end of the slice have the hash `so_far`.
     async fn lone(
@@ -445,11 +354,6 @@ impl PutRun<'_> {
         let journal = transfer.map(|transfer| Noted { transfer, hash: so_far });
         let plain_length = filled as u32;
         self.start(Job::Lone { file, number, plain, plain_length, journal }).await
-    }
-
-    fn stored_slice(&self, done: &SliceDone) -> Option<Slice> {
-        let opened = self.client.keys.open_note(&done.sealed).ok()?;
-        wire::decode(&opened).ok()
     }
 
     /// Adds a small file to the pack being filled.
@@ -562,183 +466,6 @@ impl PutRun<'_> {
             self.report.failed.push(EntryFailure { path: open.head.path, reason });
         }
         first.and(committed)
-    }
-
-    /// Commits the files that are ready: from here on they are stored.
-    async fn commit(&mut self) -> Result<(), ClientError> {
-        while !self.ready.is_empty() {
-            let count = self.ready.len().min(COMMIT_BATCH);
-            let batch: Vec<Open> =
-                self.ready.drain(..count).filter_map(|file| self.open.remove(&file)).collect();
-            let paths: Vec<MeshPath> = batch.iter().map(|open| open.head.path.clone()).collect();
-            if let Err(error) = self.commit_batch(batch, paths.clone()).await {
-                let reason = error.to_string();
-                let failed = |path| EntryFailure { path, reason: reason.clone() };
-                self.report.failed.extend(paths.into_iter().map(failed));
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Commits these files, which have these paths, all or none.
-    async fn commit_batch(
-        &mut self,
-        batch: Vec<Open>,
-        paths: Vec<MeshPath>,
-    ) -> Result<(), ClientError> {
-        let mut changes = Vec::new();
-        let mut entries = Vec::new();
-        let mut owed = Vec::new();
-        let mut transfers = Vec::new();
-        let known = self
-            .client
-            .catalog_call(move |catalog| {
-                paths.iter().map(|path| catalog.file_at(path)).collect::<Result<Vec<_>, _>>()
-            })
-            .await?;
-        for (open, known) in batch.into_iter().zip(known) {
-            transfers.extend(open.transfer);
-            let (put, missing) = self.operation(open, known).await?;
-            owed.extend(missing.iter().map(|(segment, shard)| Owed {
-                segment: *segment,
-                shard: *shard,
-                version: put.version,
-            }));
-            entries.push(StoredEntry {
-                path: put.path.clone(),
-                file: put.file,
-                version: put.version,
-                size: put.size,
-                protection: put.protection,
-                owed: missing.len(),
-            });
-            changes.push(Change::Put(Box::new(put)));
-        }
-        let (keys, now) = (Arc::clone(&self.client.keys), self.client.engine.now());
-        self.client
-            .catalog_call(move |catalog| {
-                let append = Append { changes, owed, now };
-                catalog.append(append, |body| keys.sign_operation(body))?;
-                for transfer in transfers {
-                    // The commit stands; a journal row too many is cleaned up later.
-                    if let Err(error) = catalog.journal().end(&transfer) {
-                        tracing::warn!(%error, "a finished transfer stays in the journal");
-                    }
-                }
-                Ok(())
-            })
-            .await?;
-        self.done.files += entries.len() as u64;
-        self.report.stored.extend(entries);
-        self.tell();
-        Ok(())
-    }
-
-    /// Builds the operation of a file whose slices are stored, and what it owes. `known` is the
-    /// file that has the path already. A manifest too
-    /// long for an operation is stored in segments of its own first.
-    async fn operation(
-        &mut self,
-        open: Open,
-        known: Option<FileId>,
-    ) -> Result<(Put, Vec<(SegmentId, u8)>), ClientError> {
-        let client = self.client;
-        let entropy = &*client.entropy;
-        let version = VersionId(seam::random(entropy));
-        let file = known.unwrap_or_else(|| FileId(seam::random(entropy)));
-        let key = VersionKey::draw(entropy);
-        let (mut owed, mut margin) = (open.owed, open.margin);
-        let (content, protected) = match open.inline {
-            Some(plain) => (Content::Inline(key.seal(entropy, &version, 1, &plain)?), false),
-            None => {
-                let slices = open.slices.into_values().collect();
-                let manifest = Manifest { size: open.size, hash: open.hash, slices };
-                let bytes = zeroize::Zeroizing::new(manifest.to_bytes());
-                let content = if bytes.len() <= MANIFEST_INLINE_BYTES_MAX {
-                    Content::Manifest(key.seal(entropy, &version, 2, &bytes)?)
-                } else {
-                    let (meta, missing, least) = self.store_meta(&bytes).await?;
-                    owed.extend(missing);
-                    margin = margin.min(least);
-                    Content::Meta(key.seal(entropy, &version, 3, &meta.to_bytes())?)
-                };
-                (content, true)
-            }
-        };
-        let protection = Protection {
-            scheme: self.scheme,
-            degraded: self.forge.spread == datamesh_engine::Spread::Relaxed,
-            margin: margin.min(self.scheme.m() as u8),
-        };
-        let put = Put {
-            file,
-            version,
-            path: open.head.path,
-            kind: open.head.kind,
-            mode: open.head.mode,
-            modified: open.head.modified,
-            created: client.engine.now(),
-            size: open.size,
-            hash: open.hash,
-            tags: self.options.tags.clone(),
-            protection: protected.then_some(protection),
-            key: client.keys.wrap(entropy, &version, &key)?,
-            content,
-        };
-        Ok((put, owed))
-    }
-
-    /// Stores a long manifest in segments of its own, under the catalog's scheme. Returns the
-    /// manifest of the manifest, what is owed, and the least margin.
-    async fn store_meta(
-        &self,
-        bytes: &[u8],
-    ) -> Result<(Manifest, Vec<(SegmentId, u8)>, u8), ClientError> {
-        let scheme = self.scheme.for_catalog();
-        let mut slices = Vec::new();
-        let mut owed = Vec::new();
-        let mut margin = u8::MAX;
-        for part in bytes.chunks(SEGMENT_PLAIN) {
-            let length = padme(part.len() as u64) as usize;
-            let mut plain = self.client.pool.take(length.min(SEGMENT_PLAIN));
-            plain[..part.len()].copy_from_slice(part);
-            plain[part.len()..].fill(0);
-            let (write, sealed) = self.forge.lone(scheme, &plain)?;
-            let outcome = self.client.engine.write_segment(&write).await?;
-            margin = margin.min(outcome.receipts.len().saturating_sub(scheme.k()) as u8);
-            owed.extend(outcome.owed.iter().map(|shard| (outcome.segment, *shard)));
-            slices.push(slice_of(sealed, part.len() as u32));
-            self.client.engine.remember_receipts(outcome.receipts).await;
-        }
-        let manifest = Manifest { size: bytes.len() as u64, hash: Hash::of(bytes), slices };
-        Ok((manifest, owed, margin))
-    }
-}
-
-/// The slices that a transfer recorded, and the shards of their segments that were acknowledged.
-fn done_before(
-    journal: &Journal,
-    transfer: &[u8; 16],
-) -> Result<(Vec<SliceDone>, BTreeMap<SegmentId, u32>), CatalogError> {
-    let mut slices: Vec<SliceDone> = Vec::new();
-    loop {
-        let from = slices.last().map_or(0, |slice| slice.number + 1);
-        let page = journal.slices(transfer, from, JOURNAL_PAGE)?;
-        if page.is_empty() {
-            break;
-        }
-        slices.extend(page);
-    }
-    let mut acknowledged = BTreeMap::new();
-    let mut after = None;
-    loop {
-        let page = journal.segments(transfer, after, JOURNAL_PAGE)?;
-        after = match page.last() {
-            Some(last) => Some(last.segment),
-            None => return Ok((slices, acknowledged)),
-        };
-        acknowledged.extend(page.into_iter().map(|row| (row.segment, row.acknowledged)));
     }
 }
 

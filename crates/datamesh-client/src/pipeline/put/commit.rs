@@ -1,0 +1,169 @@
+//! The end of a put: files whose slices are all stored become versions in the catalog, in batches,
+//! one synced transaction each.
+
+use std::sync::Arc;
+
+use datamesh_catalog::{Append, Owed};
+use datamesh_core::catalog::{Change, Content, MANIFEST_INLINE_BYTES_MAX, Protection, Put};
+use datamesh_core::padding::padme;
+use datamesh_core::wire::Encode;
+use datamesh_core::{FileId, Hash, MeshPath, SegmentId, VersionId, seam};
+use datamesh_crypto::{Manifest, VersionKey};
+use datamesh_engine::Spread;
+
+use super::{COMMIT_BATCH, EntryFailure, Open, PutRun, StoredEntry, slice_of};
+use crate::error::ClientError;
+use crate::pipeline::SEGMENT_PLAIN;
+
+impl PutRun<'_> {
+    /// Commits the files that are ready: from here on they are stored.
+    pub(super) async fn commit(&mut self) -> Result<(), ClientError> {
+        while !self.ready.is_empty() {
+            let count = self.ready.len().min(COMMIT_BATCH);
+            let batch: Vec<Open> =
+                self.ready.drain(..count).filter_map(|file| self.open.remove(&file)).collect();
+            let paths: Vec<MeshPath> = batch.iter().map(|open| open.head.path.clone()).collect();
+            if let Err(error) = self.commit_batch(batch, paths.clone()).await {
+                let reason = error.to_string();
+                let failed = |path| EntryFailure { path, reason: reason.clone() };
+                self.report.failed.extend(paths.into_iter().map(failed));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits these files, which have these paths, all or none.
+    async fn commit_batch(
+        &mut self,
+        batch: Vec<Open>,
+        paths: Vec<MeshPath>,
+    ) -> Result<(), ClientError> {
+        let mut changes = Vec::new();
+        let mut entries = Vec::new();
+        let mut owed = Vec::new();
+        let mut transfers = Vec::new();
+        let known = self
+            .client
+            .catalog_call(move |catalog| {
+                paths.iter().map(|path| catalog.file_at(path)).collect::<Result<Vec<_>, _>>()
+            })
+            .await?;
+        for (open, known) in batch.into_iter().zip(known) {
+            transfers.extend(open.transfer);
+            let (put, missing) = self.operation(open, known).await?;
+            owed.extend(missing.iter().map(|(segment, shard)| Owed {
+                segment: *segment,
+                shard: *shard,
+                version: put.version,
+            }));
+            entries.push(StoredEntry {
+                path: put.path.clone(),
+                file: put.file,
+                version: put.version,
+                size: put.size,
+                protection: put.protection,
+                owed: missing.len(),
+            });
+            changes.push(Change::Put(Box::new(put)));
+        }
+        let (keys, now) = (Arc::clone(&self.client.keys), self.client.engine.now());
+        self.client
+            .catalog_call(move |catalog| {
+                let append = Append { changes, owed, now };
+                catalog.append(append, |body| keys.sign_operation(body))?;
+                for transfer in transfers {
+                    // The commit stands; a journal row too many is cleaned up later.
+                    if let Err(error) = catalog.journal().end(&transfer) {
+                        tracing::warn!(%error, "a finished transfer stays in the journal");
+                    }
+                }
+                Ok(())
+            })
+            .await?;
+        self.done.files += entries.len() as u64;
+        self.report.stored.extend(entries);
+        self.tell();
+        Ok(())
+    }
+
+    /// Builds the operation of a file whose slices are stored, and what it owes. `known` is the
+    /// file that has the path already. A manifest too long for an operation is stored in segments
+    /// of its own first.
+    async fn operation(
+        &mut self,
+        open: Open,
+        known: Option<FileId>,
+    ) -> Result<(Put, Vec<(SegmentId, u8)>), ClientError> {
+        let client = self.client;
+        let entropy = &*client.entropy;
+        let version = VersionId(seam::random(entropy));
+        let file = known.unwrap_or_else(|| FileId(seam::random(entropy)));
+        let key = VersionKey::draw(entropy);
+        let (mut owed, mut margin) = (open.owed, open.margin);
+        let (content, protected) = match open.inline {
+            Some(plain) => (Content::Inline(key.seal(entropy, &version, 1, &plain)?), false),
+            None => {
+                let slices = open.slices.into_values().collect();
+                let manifest = Manifest { size: open.size, hash: open.hash, slices };
+                let bytes = zeroize::Zeroizing::new(manifest.to_bytes());
+                let content = if bytes.len() <= MANIFEST_INLINE_BYTES_MAX {
+                    Content::Manifest(key.seal(entropy, &version, 2, &bytes)?)
+                } else {
+                    let (meta, missing, least) = self.store_meta(&bytes).await?;
+                    owed.extend(missing);
+                    margin = margin.min(least);
+                    Content::Meta(key.seal(entropy, &version, 3, &meta.to_bytes())?)
+                };
+                (content, true)
+            }
+        };
+        let protection = Protection {
+            scheme: self.scheme,
+            degraded: self.forge.spread == Spread::Relaxed,
+            margin: margin.min(self.scheme.m() as u8),
+        };
+        let put = Put {
+            file,
+            version,
+            path: open.head.path,
+            kind: open.head.kind,
+            mode: open.head.mode,
+            modified: open.head.modified,
+            created: client.engine.now(),
+            size: open.size,
+            hash: open.hash,
+            tags: self.options.tags.clone(),
+            protection: protected.then_some(protection),
+            key: client.keys.wrap(entropy, &version, &key)?,
+            content,
+        };
+        Ok((put, owed))
+    }
+
+    /// Stores a long manifest in segments of its own, under the catalog's scheme. Returns the
+    /// manifest of the manifest, what is owed, and the least margin.
+    async fn store_meta(
+        &self,
+        bytes: &[u8],
+    ) -> Result<(Manifest, Vec<(SegmentId, u8)>, u8), ClientError> {
+        let scheme = self.scheme.for_catalog();
+        let mut slices = Vec::new();
+        let mut owed = Vec::new();
+        let mut margin = u8::MAX;
+        for part in bytes.chunks(SEGMENT_PLAIN) {
+            let length = padme(part.len() as u64) as usize;
+            let mut plain = self.client.pool.take(length.min(SEGMENT_PLAIN));
+            plain[..part.len()].copy_from_slice(part);
+            plain[part.len()..].fill(0);
+            let (write, sealed) = self.forge.lone(scheme, &plain)?;
+            let outcome = self.client.engine.write_segment(&write).await?;
+            margin = margin.min(outcome.receipts.len().saturating_sub(scheme.k()) as u8);
+            owed.extend(outcome.owed.iter().map(|shard| (outcome.segment, *shard)));
+            slices.push(slice_of(sealed, part.len() as u32));
+            self.client.engine.remember_receipts(outcome.receipts).await;
+        }
+        let manifest = Manifest { size: bytes.len() as u64, hash: Hash::of(bytes), slices };
+        Ok((manifest, owed, margin))
+    }
+}
