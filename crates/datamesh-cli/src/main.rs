@@ -78,8 +78,11 @@ fn run(args: Args) -> ExitCode {
 
 /// A thread for a command that only talks to a daemon, several where the work is done here.
 fn runtime(command: &Command, context: &Context) -> std::io::Result<tokio::runtime::Runtime> {
-    if !command.handles_signals() && datamesh_node::is_served(&context.home) {
-        return tokio::runtime::Builder::new_current_thread().enable_all().build();
+    if !command.handles_signals() {
+        let one = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        if one.block_on(datamesh_node::is_served(&context.home)) {
+            return Ok(one);
+        }
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     tokio::runtime::Builder::new_multi_thread()

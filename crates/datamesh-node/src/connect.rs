@@ -11,11 +11,9 @@ use crate::local::{Remote, reach_daemon};
 use crate::mesh::{self, InviteLedger};
 use crate::operations::{HomeOperations, Shared};
 
-/// Whether a daemon answers for this home now, so that commands only pass bytes on. Must
-/// not be called on a runtime.
-pub fn is_served(home: &Home) -> bool {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
-    runtime.is_ok_and(|runtime| matches!(runtime.block_on(reach_daemon(home)), Ok(Some(_))))
+/// Whether a daemon answers for this home now, so that commands only pass bytes on.
+pub async fn is_served(home: &Home) -> bool {
+    matches!(reach_daemon(home).await, Ok(Some(_)))
 }
 
 /// The operations of a home: of its daemon where one runs, else in this process. `password` is
