@@ -7,8 +7,10 @@
 //! put aside and begun anew, as all it can lose is the ability to resume; what it would have
 //! released, `cleanup --orphaned` finds.
 
+mod sent;
+
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 
 use datamesh_core::wire::{Encode, Reader, WireError, Writer};
 use datamesh_core::{DeviceId, Hash, MeshPath, Scheme, SegmentId, Timestamp};
@@ -17,6 +19,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::database::{Database, Schema, left_beside, open_checked, open_or_rebuild};
 use crate::error::{CatalogError, Damage, During, Result, With, read};
 use crate::sum::Sum;
+
+use self::sent::UnderWay;
+pub use self::sent::{Orphan, SENT_MAX};
 
 /// Longest name of a source in bytes.
 pub const SOURCE_BYTES_MAX: usize = 4096;
@@ -139,12 +144,15 @@ pub struct SegmentWritten {
     pub segment: SegmentId,
     /// A bit for each shard that a node acknowledged.
     pub acknowledged: u32,
+    /// When its first shard was about to be sent.
+    pub sent: Timestamp,
 }
 
 /// The transfers under way, and how far the catalog's log had come.
 pub struct Journal {
     database: Database,
     lost: Option<Damage>,
+    under_way: Mutex<UnderWay>,
 }
 
 impl Journal {
@@ -154,7 +162,9 @@ impl Journal {
     /// [`CatalogError::Newer`] and [`CatalogError::Kind`] for a file that is not ours to replace.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let (database, lost) = open_or_rebuild(path, SCHEMA)?;
-        Ok(Self { database, lost })
+        let journal = Self { database, lost, under_way: Mutex::default() };
+        journal.count_sent()?;
+        Ok(journal)
     }
 
     /// Why the journal was begun anew, if it was: transfers of earlier runs cannot be resumed.
@@ -188,7 +198,7 @@ impl Journal {
                 .during("counting transfers")?;
             bound("transfers", count as usize + 1, TRANSFERS_MAX)?;
             // The order of beginnings is all that the number is for.
-            let started = transfer.started.min(i64::MAX as u64) as i64;
+            let started = stored_time(transfer.started);
             connection
                 .prepare_cached(include_str!("../sql/journal/begin.sql"))
                 .and_then(|mut s| s.execute(params![transfer.id, what.0, started, record, sum]))
@@ -273,23 +283,19 @@ impl Journal {
     pub fn segment(&self, transfer: &[u8; 16], written: SegmentWritten) -> Result<()> {
         self.database.writer.write(|connection| {
             known(connection, transfer)?;
-            let before: Option<u32> = connection
+            let before: Option<(u32, i64)> = connection
                 .prepare_cached(include_str!("../sql/journal/acknowledged.sql"))
                 .and_then(|mut statement| {
                     statement
-                        .query_row(params![transfer, written.segment.0], |row| row.get(0))
+                        .query_row(params![transfer, written.segment.0], |row| {
+                            Ok((row.get(0)?, row.get(1)?))
+                        })
                         .optional()
                 })
                 .during("recording a segment")?;
-            let acknowledged = before.unwrap_or(0) | written.acknowledged;
-            let sum = segment_sum(transfer, &written.segment.0, acknowledged);
-            connection
-                .prepare_cached(include_str!("../sql/journal/segment.sql"))
-                .and_then(|mut statement| {
-                    statement.execute(params![transfer, written.segment.0, acknowledged, sum])
-                })
-                .during("recording a segment")?;
-            Ok(())
+            let (acknowledged, sent) = before.unwrap_or((0, stored_time(written.sent)));
+            let acknowledged = acknowledged | written.acknowledged;
+            put_segment(connection, transfer, &written.segment, acknowledged, sent)
         })
     }
 
@@ -314,28 +320,29 @@ impl Journal {
                 statement.query(params![transfer, after, limit]).during("reading segments")?;
             let mut found = Vec::new();
             while let Some(row) = rows.next().during("reading segments")? {
-                let columns = || -> rusqlite::Result<([u8; 32], u32, [u8; 8])> {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                let columns = || -> rusqlite::Result<([u8; 32], u32, i64, [u8; 8])> {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
                 };
-                let (segment, acknowledged, sum) = columns().during("reading segments")?;
-                if segment_sum(transfer, &segment, acknowledged) == sum {
-                    found.push(SegmentWritten { segment: SegmentId(segment), acknowledged });
+                let (segment, acknowledged, sent, sum) = columns().during("reading segments")?;
+                if segment_sum(transfer, &segment, acknowledged, sent) == sum {
+                    let segment = SegmentId(segment);
+                    found.push(SegmentWritten { segment, acknowledged, sent: sent as u64 });
                 }
             }
             Ok(found)
         })
     }
 
-    /// Forgets a transfer: it is committed, or what it left is released. One that is not known is
-    /// passed over.
+    /// Forgets a transfer, and of its segments those that are `settled`: a committed version has
+    /// them, or they were released. The others are [orphans](Self::orphans). A transfer that is not
+    /// known is passed over.
     ///
     /// # Errors
     /// [`CatalogError`] where the journal cannot be written.
-    pub fn end(&self, transfer: &[u8; 16]) -> Result<()> {
+    pub fn end(&self, transfer: &[u8; 16], settled: &[SegmentId]) -> Result<()> {
         self.database.writer.write(|connection| {
             for sql in [
                 include_str!("../sql/journal/end_slices.sql"),
-                include_str!("../sql/journal/end_segments.sql"),
                 include_str!("../sql/journal/end.sql"),
             ] {
                 connection
@@ -343,9 +350,46 @@ impl Journal {
                     .and_then(|mut statement| statement.execute([transfer]))
                     .during("ending a transfer")?;
             }
+            for segment in settled {
+                drop_segment(connection, transfer, segment)?;
+            }
             Ok(())
         })
     }
+}
+
+/// A time as it is stored; its order is all that is lost of one beyond the year 292 million.
+fn stored_time(time: Timestamp) -> i64 {
+    time.min(i64::MAX as u64) as i64
+}
+
+fn put_segment(
+    connection: &Connection,
+    transfer: &[u8; 16],
+    segment: &SegmentId,
+    acknowledged: u32,
+    sent: i64,
+) -> Result<()> {
+    let sum = segment_sum(transfer, &segment.0, acknowledged, sent);
+    connection
+        .prepare_cached(include_str!("../sql/journal/segment.sql"))
+        .and_then(|mut statement| {
+            statement.execute(params![transfer, segment.0, acknowledged, sent, sum])
+        })
+        .during("recording a segment")?;
+    Ok(())
+}
+
+/// Returns how many rows went.
+fn drop_segment(
+    connection: &Connection,
+    transfer: &[u8; 16],
+    segment: &SegmentId,
+) -> Result<usize> {
+    connection
+        .prepare_cached(include_str!("../sql/journal/forget_segment.sql"))
+        .and_then(|mut statement| statement.execute(params![transfer, segment.0]))
+        .during("forgetting a segment")
 }
 
 /// How far a log had come when this was written: a catalog that ends earlier lost operations that
@@ -391,7 +435,8 @@ impl Journal {
         if !path.try_exists().with("looking for", path)? && left_beside(path)?.is_none() {
             return Ok(None);
         }
-        Self { database: open_checked(path, SCHEMA)?, lost: None }.seen(device)
+        let database = open_checked(path, SCHEMA)?;
+        Self { database, lost: None, under_way: Mutex::default() }.seen(device)
     }
 }
 
@@ -414,8 +459,8 @@ fn slice_sum(transfer: &[u8; 16], slice: &SliceDone) -> [u8; 8] {
     SLICE_SUM.of(&[transfer, &slice.number.to_le_bytes(), &slice.hash.0, &slice.sealed])
 }
 
-fn segment_sum(transfer: &[u8; 16], segment: &[u8; 32], acknowledged: u32) -> [u8; 8] {
-    SEGMENT_SUM.of(&[transfer, segment, &acknowledged.to_le_bytes()])
+fn segment_sum(transfer: &[u8; 16], segment: &[u8; 32], acknowledged: u32, sent: i64) -> [u8; 8] {
+    SEGMENT_SUM.of(&[transfer, segment, &acknowledged.to_le_bytes(), &sent.to_le_bytes()])
 }
 
 fn known(connection: &Connection, transfer: &[u8; 16]) -> Result<()> {

@@ -24,7 +24,7 @@ pub use account::{
 };
 pub use error::{CatalogError, Damage};
 pub use journal::{
-    Journal, SEALED_BYTES_MAX, SLICES_MAX, SOURCE_BYTES_MAX, SegmentWritten, SliceDone, Source,
-    TRANSFERS_MAX, Transfer,
+    Journal, Orphan, SEALED_BYTES_MAX, SENT_MAX, SLICES_MAX, SOURCE_BYTES_MAX, SegmentWritten,
+    SliceDone, Source, TRANSFERS_MAX, Transfer,
 };
 pub use node::{Counter, NodeDb, NodeLimits};

@@ -9,6 +9,7 @@ use datamesh_crypto::DeviceKeys;
 use datamesh_engine::{Engine, Spread, block};
 
 use crate::error::ClientError;
+use crate::pipeline::Packs;
 
 /// What a client is built from.
 pub struct ClientParts {
@@ -22,6 +23,8 @@ pub struct ClientParts {
     pub grant: Arc<Grant>,
     /// Chance.
     pub entropy: Arc<dyn Entropy>,
+    /// Where small files of concurrent puts meet; clients of one account and engine may share it.
+    pub packs: Arc<Packs>,
 }
 
 /// How far an operation is.
@@ -44,6 +47,7 @@ pub struct Client {
     pub(crate) grant: Arc<Grant>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) pool: Pool,
+    pub(crate) packs: Arc<Packs>,
 }
 
 /// Segment buffers kept for reuse.
@@ -59,6 +63,7 @@ impl Client {
             grant: parts.grant,
             entropy: parts.entropy,
             pool: Pool::new(BUFFERS_KEPT),
+            packs: parts.packs,
         }
     }
 

@@ -9,7 +9,9 @@ use datamesh_crypto::frame::FrameError;
 use datamesh_engine::{ReadError, WriteError};
 
 /// Why an operation of the owner fails.
-#[derive(Debug, thiserror::Error)]
+///
+/// Cheap enough to clone: puts that share a segment share its failure.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ClientError {
     /// The mesh has too few failure domains for the scheme.
     #[error(

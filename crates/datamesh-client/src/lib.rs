@@ -13,4 +13,6 @@ mod pipeline;
 pub use client::{Client, ClientParts, Progress, ProgressFn};
 pub use error::ClientError;
 pub use files::{SegmentPlacement, VersionInfo};
-pub use pipeline::{EntryFailure, GetItem, GetReport, PutOptions, PutReport, StoredEntry, Wanted};
+pub use pipeline::{
+    EntryFailure, GetItem, GetReport, Packs, PutOptions, PutReport, StoredEntry, Wanted,
+};

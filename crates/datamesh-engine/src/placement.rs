@@ -73,7 +73,7 @@ pub fn ranking<'a>(segment: &SegmentId, candidates: &'a [Candidate]) -> Vec<&'a 
 }
 
 /// How strictly shards are kept apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Spread {
     /// One shard a failure domain.
     Strict,

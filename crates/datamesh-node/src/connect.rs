@@ -57,6 +57,7 @@ pub async fn connect(
         network: OnceCell::new(),
         invites,
         keys: None,
+        packs: datamesh_client::Packs::new(),
         _lock: lock,
     });
     Ok(Arc::new(HomeOperations::new(shared, password)))

@@ -390,6 +390,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         network: OnceCell::new_with(Some(network.clone())),
         invites,
         keys,
+        packs: datamesh_client::Packs::new(),
         _lock: lock,
     });
     let server = LocalServer::bind(&socket, shared)?;

@@ -20,11 +20,13 @@ CREATE TABLE slice (
 ) STRICT, WITHOUT ROWID;
 
 -- Segments of which a node may hold a shard; `acknowledged` has a bit for each shard that one did
--- acknowledge.
+-- acknowledge, `sent` is when the first shard was about to leave. Those of no transfer, and those
+-- that an ended transfer left, are of a transfer that is not in the table above.
 CREATE TABLE segment (
     transfer BLOB NOT NULL,
     id BLOB NOT NULL,
     acknowledged INTEGER NOT NULL,
+    sent INTEGER NOT NULL,
     sum BLOB NOT NULL,
     PRIMARY KEY (transfer, id)
 ) STRICT, WITHOUT ROWID;

@@ -1,1 +1,1 @@
-SELECT acknowledged FROM segment WHERE transfer = ?1 AND id = ?2
+SELECT acknowledged, sent FROM segment WHERE transfer = ?1 AND id = ?2

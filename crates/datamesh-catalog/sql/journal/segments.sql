@@ -1,1 +1,1 @@
-SELECT id, acknowledged, sum FROM segment WHERE transfer = ?1 AND id > ?2 ORDER BY id LIMIT ?3
+SELECT id, acknowledged, sent, sum FROM segment WHERE transfer = ?1 AND id > ?2 ORDER BY id LIMIT ?3

@@ -28,7 +28,7 @@ fn slice(number: u32) -> SliceDone {
 }
 
 fn written(segment: u8, acknowledged: u32) -> SegmentWritten {
-    SegmentWritten { segment: SegmentId([segment; 32]), acknowledged }
+    SegmentWritten { segment: SegmentId([segment; 32]), acknowledged, sent: 7 }
 }
 
 #[test]
@@ -69,12 +69,85 @@ fn a_transfer_is_found_again_by_its_source_and_path() {
     journal.begin(&newer).unwrap();
     assert_eq!(journal.load(&first.source, &first.path).unwrap(), Some(newer.clone()));
     assert_eq!(journal.transfers().unwrap(), [first.clone(), newer.clone()]);
-    journal.end(&newer.id).unwrap();
-    journal.end(&newer.id).unwrap();
-    journal.end(&first.id).unwrap();
+    journal.end(&newer.id, &[]).unwrap();
+    journal.end(&newer.id, &[]).unwrap();
+    journal.end(&first.id, &[SegmentId([4; 32])]).unwrap();
     assert_eq!(journal.transfers().unwrap(), []);
     assert_eq!(journal.slices(&first.id, 0, 100).unwrap(), []);
+    // The one that no version has is not forgotten.
+    let left = journal.orphans(None, 100).unwrap();
+    assert_eq!(
+        left.iter().map(|o| (o.segment, o.sent)).collect::<Vec<_>>(),
+        [(SegmentId([9; 32]), 7)]
+    );
+    journal.forget(&left).unwrap();
+    assert_eq!(journal.orphans(None, 100).unwrap(), []);
     assert_eq!(journal.segments(&first.id, None, 100).unwrap(), []);
+}
+
+#[test]
+fn a_segment_of_no_transfer_is_an_orphan_once_nothing_answers_for_it() {
+    let catalog = Catalog::new();
+    let journal = catalog.db.journal();
+    let segment = |number: u8| SegmentId([number; 32]);
+    let orphans = |journal: &datamesh_catalog::Journal| -> Vec<SegmentId> {
+        // By pages of one, so that the cursor is tested too.
+        let (mut found, mut last) = (Vec::new(), None);
+        while let Some(next) = journal.orphans(last.as_ref(), 1).unwrap().pop() {
+            assert_eq!(next.sent, 1000 + u64::from(next.segment.0[0]));
+            found.push(next.segment);
+            last = Some(next);
+        }
+        found
+    };
+    for number in [5, 1, 3, 2] {
+        journal.sending(&segment(number), 1000 + u64::from(number)).unwrap();
+    }
+    assert_eq!(orphans(journal), [], "all are under way");
+    journal.settled(&[segment(3)]).unwrap();
+    journal.given_up(&segment(2));
+    assert_eq!(orphans(journal), [segment(2)]);
+    // Segments of a transfer that may be resumed are its own.
+    let resumable = transfer(7, "a", 1);
+    journal.begin(&resumable).unwrap();
+    journal.segment(&resumable.id, written(19, 1)).unwrap();
+    let catalog = catalog.reopened();
+    let journal = catalog.db.journal();
+    assert_eq!(orphans(journal), [segment(1), segment(2), segment(5)]);
+    journal.sending(&segment(8), 1008).unwrap();
+    let left = journal.orphans(None, 2).unwrap();
+    journal.forget(&left).unwrap();
+    assert_eq!(orphans(journal), [segment(5)]);
+    // What another put of the same source still needs is no orphan when the transfer ends.
+    let resumable = transfer(6, "b", 1);
+    journal.begin(&resumable).unwrap();
+    let sent = SegmentWritten { sent: 1009, ..written(9, 1) };
+    journal.segment(&resumable.id, sent).unwrap();
+    journal.hold(&segment(9));
+    journal.hold(&segment(9));
+    journal.end(&resumable.id, &[]).unwrap();
+    journal.given_up(&segment(9));
+    assert_eq!(orphans(journal), [segment(5)]);
+    journal.given_up(&segment(9));
+    assert_eq!(orphans(journal), [segment(5), segment(9)]);
+}
+
+#[test]
+fn segments_of_no_transfer_are_bounded() {
+    let catalog = Catalog::new();
+    let journal = catalog.db.journal();
+    let segment = |number: u64| SegmentId(Hash::of(&number.to_le_bytes()).0);
+    for number in 0..datamesh_catalog::SENT_MAX {
+        journal.sending(&segment(number), number).unwrap();
+    }
+    let above = journal.sending(&segment(u64::MAX), 0);
+    assert!(matches!(above, Err(CatalogError::TooMany { .. })));
+    // Rows of an earlier run count too.
+    let catalog = catalog.reopened();
+    let journal = catalog.db.journal();
+    assert!(matches!(journal.sending(&segment(u64::MAX), 0), Err(CatalogError::TooMany { .. })));
+    journal.forget(&journal.orphans(None, 10).unwrap()).unwrap();
+    journal.sending(&segment(u64::MAX), 0).unwrap();
 }
 
 #[test]

@@ -29,6 +29,17 @@ fn measure() {
         crate::fixture::sign(1, datamesh_core::Context::Operation, &operation.hash().0);
     }
     eprintln!("making a signature as the tests do: {:.1} µs", start.elapsed().as_secs_f64() * 1e3);
+    let journal = catalog.db.journal();
+    let start = Instant::now();
+    for n in 0..1000u64 {
+        let segment = datamesh_core::SegmentId(datamesh_core::Hash::of(&n.to_le_bytes()).0);
+        journal.sending(&segment, n).unwrap();
+        journal.settled(&[segment]).unwrap();
+    }
+    eprintln!(
+        "naming a segment in the journal and settling it: {:.1} µs",
+        start.elapsed().as_secs_f64() * 1e3
+    );
     let mut next = 0;
     for (size, calls) in [(1, 200), (100, 50), (1000, 10)] {
         let start = Instant::now();

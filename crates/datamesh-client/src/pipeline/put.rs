@@ -5,31 +5,35 @@
 //! synced transaction each. What was committed stays, whatever happens to the rest of the stream.
 
 mod commit;
+mod lone;
 mod resume;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datamesh_catalog::{SegmentWritten, SliceDone};
 use datamesh_codec::Buffer;
 use datamesh_core::catalog::{EntryKind, INLINE_BYTES_MAX, Protection, TAG_BYTES_MAX, TAGS_MAX};
 use datamesh_core::padding::padme;
 use datamesh_core::stream::{EntryHead, Piece, Source};
-use datamesh_core::wire::Encode;
 use datamesh_core::{FileId, Hash, MeshPath, Scheme, SegmentId, VersionId};
+use datamesh_crypto::Slice;
 use datamesh_crypto::manifest::Compression;
-use datamesh_crypto::{Secret, Slice};
-use datamesh_engine::{Fault, SegmentWrite, WriteOutcome, block};
+use datamesh_engine::Fault;
+use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::oneshot;
 
+use self::lone::{Lone, Noted};
 use self::resume::Earlier;
-use super::segment::{Forge, seal_into};
-use super::{FRAME, SEGMENT_PLAIN};
+use super::packs::Packing;
+use super::segment::Forge;
+use super::sending::{Sender, Sending};
+use super::{Finished, SEGMENT_PLAIN};
 use crate::client::{Client, Progress, ProgressFn};
 use crate::error::ClientError;
 
-/// Segments being sealed, coded and sent at once: enough to keep six holders busy, at 10 MiB each.
+/// Segments of large files being sealed, coded and sent at once: enough to keep six holders busy, at
+/// 10 MiB each.
 const SEGMENTS_IN_FLIGHT: usize = 5;
 
 /// Files committed in one transaction.
@@ -106,52 +110,25 @@ struct Open {
     margin: u8,
     owed: Vec<(SegmentId, u8)>,
     transfer: Option<[u8; 16]>,
+    /// The journal's rows of its segments, until it is committed.
+    sending: Vec<Arc<Sending>>,
 }
-
-/// A small file's place in the pack being filled.
-struct Member {
-    file: usize,
-    offset: u32,
-    length: u32,
-    plain_length: u32,
-    key: Secret,
-}
-
-/// Where a slice is noted when it is stored.
-struct Noted {
-    transfer: [u8; 16],
-    /// BLAKE3 of the file's plaintext from its beginning to the end of the slice. The hash of the
-    /// slice alone would cost a second pass over every byte.
-    hash: Hash,
-}
-
-/// A segment to be made.
-enum Job {
-    Lone { file: usize, number: u32, plain: Buffer, plain_length: u32, journal: Option<Noted> },
-    Packed { ciphertext: Vec<u8>, members: Vec<Member> },
-}
-
-/// A segment that was stored: which slices of which files it has.
-struct Done {
-    slices: Vec<(usize, u32, Slice)>,
-    outcome: WriteOutcome,
-}
-
-type Finished = Result<Done, (Vec<usize>, ClientError)>;
 
 struct PutRun<'a> {
     client: &'a Client,
     options: &'a PutOptions,
     scheme: Scheme,
-    forge: Forge,
+    sender: Sender,
+    packing: Packing,
     progress: Option<ProgressFn>,
     done: Progress,
     report: PutReport,
     open: BTreeMap<usize, Open>,
     next_file: usize,
-    pack: Vec<u8>,
-    members: Vec<Member>,
-    jobs: FuturesUnordered<oneshot::Receiver<Finished>>,
+    /// Segments of large files under way.
+    lone: FuturesUnordered<oneshot::Receiver<Finished>>,
+    /// Packs that have slices of this put.
+    packed: FuturesUnordered<oneshot::Receiver<Finished>>,
     ready: Vec<usize>,
 }
 
@@ -177,19 +154,22 @@ impl Client {
             pool: self.pool.clone(),
             spread,
         };
+        let sender =
+            Sender { engine: Arc::clone(&self.engine), catalog: Arc::clone(&self.catalog), forge };
+        let packing = self.packs.join(scheme, sender.clone());
         let mut run = PutRun {
             client: self,
             options,
             scheme,
-            forge,
+            sender,
+            packing,
             progress,
             done: Progress::default(),
             report: PutReport::default(),
             open: BTreeMap::new(),
             next_file: 0,
-            pack: Vec::new(),
-            members: Vec::new(),
-            jobs: FuturesUnordered::new(),
+            lone: FuturesUnordered::new(),
+            packed: FuturesUnordered::new(),
             ready: Vec::new(),
         };
         if let Err(error) = run.stream(source).await {
@@ -228,7 +208,7 @@ impl PutRun<'_> {
                 self.report.failed.push(EntryFailure { path, reason });
             }
             while self.open.len() >= FILES_OPEN_MAX {
-                self.flush_pack().await?;
+                self.packing.want();
                 self.settle_one().await?;
                 self.commit().await?;
             }
@@ -347,84 +327,79 @@ impl PutRun<'_> {
                 open.owed.extend(missing.map(|shard| (segment, shard)));
                 let margin = shards.len().saturating_sub(self.scheme.k()) as u8;
                 open.margin = open.margin.min(margin);
+                open.sending.push(Sending::hold(&self.client.catalog, segment));
                 open.slices.insert(number, slice);
             }
             return Ok(());
         }
         let journal = transfer.map(|transfer| Noted { transfer, hash: so_far });
         let plain_length = filled as u32;
-        self.start(Job::Lone { file, number, plain, plain_length, journal }).await
+        self.start(Lone { file, number, plain, plain_length, journal }).await
     }
 
-    /// Adds a small file to the pack being filled.
+    /// Adds a small file to the packs.
     async fn pack(&mut self, file: usize, plain: &[u8]) -> Result<(), ClientError> {
-        let sealed = datamesh_crypto::frame::sealed_length(plain.len(), FRAME);
-        if self.pack.len() + sealed > datamesh_core::descriptor::SEGMENT_BYTES_MAX {
-            self.flush_pack().await?;
-        }
-        // All at once, as growing would copy what is there again and again.
-        let room = datamesh_core::descriptor::SEGMENT_BYTES_MAX - self.pack.len();
-        self.pack.reserve(room);
-        let (offset, length, key) = seal_into(&mut self.pack, plain, &*self.client.entropy)?;
-        let plain_length = plain.len() as u32;
-        self.members.push(Member { file, offset, length, plain_length, key });
         if let Some(open) = self.open.get_mut(&file) {
             open.expected = Some(1);
+        }
+        let hears = self.packing.add(file, plain, &*self.client.entropy).await?;
+        self.packed.extend(hears);
+        if self.ready.len() >= COMMIT_BATCH {
+            self.commit().await?;
+        }
+        // What has landed meanwhile is booked, so that it does not wait for the end of the stream.
+        while let Some(Some(finished)) = self.packed.next().now_or_never() {
+            self.book(finished)?;
         }
         Ok(())
     }
 
-    async fn flush_pack(&mut self) -> Result<(), ClientError> {
-        if self.members.is_empty() {
-            return Ok(());
-        }
-        let mut ciphertext = std::mem::take(&mut self.pack);
-        let members = std::mem::take(&mut self.members);
-        // The padding slice: bytes that look as every other slice does.
-        let length = ciphertext.len();
-        ciphertext.resize(padme(length as u64) as usize, 0);
-        self.client.entropy.fill(&mut ciphertext[length..]);
-        self.start(Job::Packed { ciphertext, members }).await
-    }
-
-    /// Starts a job, after waiting until there is room for it.
-    async fn start(&mut self, job: Job) -> Result<(), ClientError> {
-        while self.jobs.len() >= SEGMENTS_IN_FLIGHT {
+    /// Starts on a segment of a large file, after waiting until there is room for it.
+    async fn start(&mut self, lone: Lone) -> Result<(), ClientError> {
+        while self.lone.len() >= SEGMENTS_IN_FLIGHT {
             self.settle_one().await?;
         }
         if self.ready.len() >= COMMIT_BATCH {
             self.commit().await?;
         }
-        let (sender, receiver) = oneshot::channel();
-        let (engine, forge, scheme) =
-            (Arc::clone(&self.client.engine), self.forge.clone(), self.scheme);
-        let catalog = Arc::clone(&self.client.catalog);
-        let executor = Arc::clone(self.client.engine.executor());
+        let (told, hears) = oneshot::channel();
+        let (sender, scheme) = (self.sender.clone(), self.scheme);
         self.client.executor().spawn(Box::pin(async move {
-            let finished = job.run(&engine, forge, scheme, &catalog, &*executor).await;
-            drop(sender.send(finished));
+            let finished = lone.run(&sender, scheme).await;
+            drop(told.send(finished));
         }));
-        self.jobs.push(receiver);
+        self.lone.push(hears);
         Ok(())
     }
 
     /// Waits for one segment and books its slices.
     async fn settle_one(&mut self) -> Result<(), ClientError> {
-        let Some(finished) = self.jobs.next().await else { return Ok(()) };
+        let finished = tokio::select! {
+            biased;
+            Some(finished) = self.lone.next() => finished,
+            Some(finished) = self.packed.next() => finished,
+            else => return Ok(()),
+        };
+        self.book(finished)
+    }
+
+    fn book(
+        &mut self,
+        finished: Result<Finished, oneshot::error::RecvError>,
+    ) -> Result<(), ClientError> {
         match finished.map_err(|_| ClientError::Shutdown)? {
             Ok(done) => {
+                let Some(stored) = done.stored else { return Ok(()) };
                 let room = FAULTS_MAX.saturating_sub(self.report.faults.len());
-                self.report.faults.extend(done.outcome.faults.into_iter().take(room));
-                let margin = done.outcome.receipts.len().saturating_sub(self.scheme.k()) as u8;
+                self.report.faults.extend(stored.faults.into_iter().take(room));
                 for (file, number, slice) in done.slices {
                     let Some(open) = self.open.get_mut(&file) else { continue };
-                    let segment = slice.segment;
                     open.slices.insert(number, slice);
-                    open.margin = open.margin.min(margin);
-                    open.owed.extend(done.outcome.owed.iter().map(|shard| (segment, *shard)));
+                    open.margin = open.margin.min(stored.margin);
+                    open.owed.extend(stored.owed.iter().map(|shard| (stored.segment, *shard)));
+                    open.sending.extend(stored.sending.clone());
                     self.ready(file);
                 }
-                self.client.engine.remember_receipts(done.outcome.receipts).await;
                 Ok(())
             }
             Err((files, error)) => {
@@ -454,9 +429,11 @@ impl PutRun<'_> {
     async fn finish(&mut self) -> Result<(), ClientError> {
         let mut first = Ok(());
         if self.report.stopped.is_none() {
-            first = self.flush_pack().await;
+            self.packing.want();
+        } else {
+            self.packing.leave();
         }
-        while !self.jobs.is_empty() {
+        while !self.lone.is_empty() || !self.packed.is_empty() {
             let settled = self.settle_one().await;
             first = first.and(settled);
         }
@@ -482,6 +459,11 @@ fn slice_of(sealed: super::segment::Sealed, plain_length: u32) -> Slice {
 }
 
 impl Open {
+    /// The segments of its slices.
+    fn segments(&self) -> Vec<SegmentId> {
+        self.slices.values().map(|slice| slice.segment).collect()
+    }
+
     fn new(head: EntryHead) -> Self {
         Self {
             head,
@@ -493,97 +475,7 @@ impl Open {
             margin: u8::MAX,
             owed: Vec::new(),
             transfer: None,
+            sending: Vec::new(),
         }
     }
-}
-
-impl Job {
-    fn files(&self) -> Vec<usize> {
-        match self {
-            Self::Lone { file, .. } => vec![*file],
-            Self::Packed { members, .. } => members.iter().map(|member| member.file).collect(),
-        }
-    }
-
-    async fn run(
-        self,
-        engine: &datamesh_engine::Engine,
-        forge: Forge,
-        scheme: Scheme,
-        catalog: &Arc<datamesh_catalog::AccountDb>,
-        executor: &dyn datamesh_core::Executor,
-    ) -> Finished {
-        let files = self.files();
-        let keys = Arc::clone(&forge.keys);
-        let entropy = Arc::clone(&forge.entropy);
-        let made = block(executor, move || self.make(&forge, scheme)).await;
-        let made = match made {
-            Some(Ok(made)) => made,
-            Some(Err(error)) => return Err((files, error)),
-            None => return Err((files, ClientError::Shutdown)),
-        };
-        let outcome = match engine.write_segment(&made.write).await {
-            Ok(outcome) => outcome,
-            Err(error) => return Err((files, error.into())),
-        };
-        if let Some((transfer, number, hash)) = made.journal
-            && let Some((_, _, slice)) = made.slices.first()
-            && let Ok(sealed) = keys.seal_note(&*entropy, &slice.to_bytes())
-        {
-            let written = SegmentWritten {
-                segment: slice.segment,
-                acknowledged: outcome.receipts.iter().fold(0, |mask, r| mask | 1 << r.shard),
-            };
-            let done = SliceDone { number, hash, sealed: sealed.to_vec() };
-            let catalog = Arc::clone(catalog);
-            let noted = block(executor, move || {
-                catalog.journal().segment(&transfer, written)?;
-                catalog.journal().slice(&transfer, &done)
-            })
-            .await;
-            if let Some(Err(error)) = noted {
-                tracing::warn!(%error, "a slice of the transfer is not in the journal");
-            }
-        }
-        Ok(Done { slices: made.slices, outcome })
-    }
-
-    /// Seals and codes; the part that computes.
-    fn make(self, forge: &Forge, scheme: Scheme) -> Result<Made, ClientError> {
-        match self {
-            Self::Lone { file, number, plain, plain_length, journal } => {
-                let (write, sealed) = forge.lone(scheme, &plain)?;
-                let journal = journal.map(|noted| (noted.transfer, number, noted.hash));
-                let slices = vec![(file, number, slice_of(sealed, plain_length))];
-                Ok(Made { write, slices, journal })
-            }
-            Self::Packed { ciphertext, members } => {
-                let write = forge.packed(scheme, &ciphertext)?;
-                let segment = write.ticket.segment;
-                let slices = members
-                    .into_iter()
-                    .map(|member| {
-                        let slice = Slice {
-                            segment,
-                            offset: member.offset,
-                            length: member.length,
-                            plain_length: member.plain_length,
-                            frame: FRAME as u32,
-                            compression: Compression::None,
-                            key: member.key,
-                        };
-                        (member.file, 0, slice)
-                    })
-                    .collect();
-                Ok(Made { write, slices, journal: None })
-            }
-        }
-    }
-}
-
-/// A segment that is ready to be sent.
-struct Made {
-    write: SegmentWrite,
-    slices: Vec<(usize, u32, Slice)>,
-    journal: Option<([u8; 16], u32, Hash)>,
 }

@@ -117,7 +117,8 @@ impl Forge {
     }
 }
 
-/// Seals a small file as one slice of a pack: appends its frames to `pack`.
+/// Seals a small file as one slice of a pack: appends its frames to `pack`. What it gives is where
+/// they begin, their length, and the key.
 pub(super) fn seal_into(
     pack: &mut Vec<u8>,
     plain: &[u8],

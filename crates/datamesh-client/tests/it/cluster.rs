@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datamesh_catalog::{AccountDb, Owner};
-use datamesh_client::{Client, ClientParts, PutOptions, PutReport, Wanted};
+use datamesh_client::{Client, ClientParts, Packs, PutOptions, PutReport, Wanted};
 use datamesh_core::certificate::NodeClaim;
 use datamesh_core::{
     Advert, Entropy, Genesis, Grant, MeshPath, NodeId, Service, Signature, Signer,
@@ -34,7 +34,7 @@ pub(crate) struct Cluster {
     pub(crate) genesis: Genesis,
     pub(crate) issuing: IssuingKey,
     pub(crate) adverts: Vec<Advert>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 const DISK_BYTES: u64 = 1 << 30;
@@ -165,9 +165,10 @@ impl Cluster {
             keys: Arc::clone(&keys),
             grant: Arc::clone(&grant),
             entropy,
+            packs: Packs::new(),
         });
         let world = world.clone();
-        Self { world, nodes, client, keys, grant, genesis, issuing, adverts, _folder: folder }
+        Self { world, nodes, client, keys, grant, genesis, issuing, adverts, folder }
     }
 
     /// A client of the same account that remembers nothing of placements and descriptors.
@@ -191,7 +192,13 @@ impl Cluster {
             keys: Arc::clone(&self.keys),
             grant: Arc::clone(&self.grant),
             entropy: self.world.entropy(id),
+            packs: Packs::new(),
         })
+    }
+
+    /// Where the catalog is.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     pub(crate) async fn put(&self, files: &BTreeMap<MeshPath, Vec<u8>>) -> PutReport {

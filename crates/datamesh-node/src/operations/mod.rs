@@ -10,7 +10,7 @@ use datamesh_api::{
     Answer, Call, EventFn, GetReply, GetRequest, OperationError, Operations, PutReply, PutRequest,
 };
 use datamesh_catalog::{AccountDb, NodeDb, NodeLimits};
-use datamesh_client::{Client, ClientParts};
+use datamesh_client::{Client, ClientParts, Packs};
 use datamesh_core::stream::{Sink, Source};
 use datamesh_core::{BoxFuture, Genesis, NodeId, Transport};
 use datamesh_crypto::DeviceKeys;
@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) invites: Option<Arc<InviteLedger>>,
     /// The keys, if they were opened for the whole process.
     pub(crate) keys: Option<Arc<DeviceKeys>>,
+    /// Where small files of all connections' puts meet.
+    pub(crate) packs: Arc<Packs>,
     /// Held as long as anything works in the home.
     pub(crate) _lock: HomeLock,
 }
@@ -120,6 +122,7 @@ impl HomeOperations {
                     keys,
                     grant: Arc::new(grant),
                     entropy: Arc::new(SystemEntropy),
+                    packs: Arc::clone(&self.shared.packs),
                 })))
             })
             .await

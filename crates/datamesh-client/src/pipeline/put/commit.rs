@@ -14,6 +14,8 @@ use datamesh_engine::Spread;
 use super::{COMMIT_BATCH, EntryFailure, Open, PutRun, StoredEntry, slice_of};
 use crate::error::ClientError;
 use crate::pipeline::SEGMENT_PLAIN;
+use crate::pipeline::segment::Forge;
+use crate::pipeline::sending::{Sending, settle};
 
 impl PutRun<'_> {
     /// Commits the files that are ready: from here on they are stored.
@@ -43,6 +45,7 @@ impl PutRun<'_> {
         let mut entries = Vec::new();
         let mut owed = Vec::new();
         let mut transfers = Vec::new();
+        let mut held = Vec::new();
         let known = self
             .client
             .catalog_call(move |catalog| {
@@ -50,8 +53,9 @@ impl PutRun<'_> {
             })
             .await?;
         for (open, known) in batch.into_iter().zip(known) {
-            transfers.extend(open.transfer);
-            let (put, missing) = self.operation(open, known).await?;
+            let (transfer, segments) = (open.transfer, open.segments());
+            transfers.extend(transfer.map(|transfer| (transfer, segments)));
+            let (put, missing) = self.operation(open, known, &mut held).await?;
             owed.extend(missing.iter().map(|(segment, shard)| Owed {
                 segment: *segment,
                 shard: *shard,
@@ -72,12 +76,13 @@ impl PutRun<'_> {
             .catalog_call(move |catalog| {
                 let append = Append { changes, owed, now };
                 catalog.append(append, |body| keys.sign_operation(body))?;
-                for transfer in transfers {
+                for (transfer, segments) in transfers {
                     // The commit stands; a journal row too many is cleaned up later.
-                    if let Err(error) = catalog.journal().end(&transfer) {
+                    if let Err(error) = catalog.journal().end(&transfer, &segments) {
                         tracing::warn!(%error, "a finished transfer stays in the journal");
                     }
                 }
+                settle(catalog, held);
                 Ok(())
             })
             .await?;
@@ -89,11 +94,12 @@ impl PutRun<'_> {
 
     /// Builds the operation of a file whose slices are stored, and what it owes. `known` is the
     /// file that has the path already. A manifest too long for an operation is stored in segments
-    /// of its own first.
+    /// of its own first. The journal's rows of all its segments go to `held`.
     async fn operation(
         &mut self,
         open: Open,
         known: Option<FileId>,
+        held: &mut Vec<Arc<Sending>>,
     ) -> Result<(Put, Vec<(SegmentId, u8)>), ClientError> {
         let client = self.client;
         let entropy = &*client.entropy;
@@ -101,6 +107,7 @@ impl PutRun<'_> {
         let file = known.unwrap_or_else(|| FileId(seam::random(entropy)));
         let key = VersionKey::draw(entropy);
         let (mut owed, mut margin) = (open.owed, open.margin);
+        held.extend(open.sending);
         let (content, protected) = match open.inline {
             Some(plain) => (Content::Inline(key.seal(entropy, &version, 1, &plain)?), false),
             None => {
@@ -110,7 +117,7 @@ impl PutRun<'_> {
                 let content = if bytes.len() <= MANIFEST_INLINE_BYTES_MAX {
                     Content::Manifest(key.seal(entropy, &version, 2, &bytes)?)
                 } else {
-                    let (meta, missing, least) = self.store_meta(&bytes).await?;
+                    let (meta, missing, least) = self.store_meta(&bytes, held).await?;
                     owed.extend(missing);
                     margin = margin.min(least);
                     Content::Meta(key.seal(entropy, &version, 3, &meta.to_bytes())?)
@@ -120,7 +127,7 @@ impl PutRun<'_> {
         };
         let protection = Protection {
             scheme: self.scheme,
-            degraded: self.forge.spread == Spread::Relaxed,
+            degraded: self.sender.forge.spread == Spread::Relaxed,
             margin: margin.min(self.scheme.m() as u8),
         };
         let put = Put {
@@ -146,6 +153,7 @@ impl PutRun<'_> {
     async fn store_meta(
         &self,
         bytes: &[u8],
+        held: &mut Vec<Arc<Sending>>,
     ) -> Result<(Manifest, Vec<(SegmentId, u8)>, u8), ClientError> {
         let scheme = self.scheme.for_catalog();
         let mut slices = Vec::new();
@@ -156,12 +164,12 @@ impl PutRun<'_> {
             let mut plain = self.client.pool.take(length.min(SEGMENT_PLAIN));
             plain[..part.len()].copy_from_slice(part);
             plain[part.len()..].fill(0);
-            let (write, sealed) = self.forge.lone(scheme, &plain)?;
-            let outcome = self.client.engine.write_segment(&write).await?;
-            margin = margin.min(outcome.receipts.len().saturating_sub(scheme.k()) as u8);
-            owed.extend(outcome.owed.iter().map(|shard| (outcome.segment, *shard)));
+            let make = move |forge: &Forge| forge.lone(scheme, &plain);
+            let (stored, sealed) = self.sender.send(make, Sending::begin).await?;
+            margin = margin.min(stored.margin);
+            owed.extend(stored.owed.iter().map(|shard| (stored.segment, *shard)));
             slices.push(slice_of(sealed, part.len() as u32));
-            self.client.engine.remember_receipts(outcome.receipts).await;
+            held.extend(stored.sending);
         }
         let manifest = Manifest { size: bytes.len() as u64, hash: Hash::of(bytes), slices };
         Ok((manifest, owed, margin))

@@ -46,7 +46,7 @@ impl PutRun<'_> {
                     if transfer.scheme == scheme {
                         return Ok((transfer.id, done_before(journal, &transfer.id)?));
                     }
-                    journal.end(&transfer.id)?;
+                    journal.end(&transfer.id, &[])?;
                 }
                 journal.begin(&Transfer { id, source, path, started, scheme })?;
                 Ok((id, (Vec::new(), BTreeMap::new())))
@@ -86,7 +86,7 @@ impl PutRun<'_> {
             .map(|peer| peer.member.advert.certificate.claim)
             .map(|claim| (claim.node, claim.domain))
             .collect();
-        let strict = self.forge.spread == Spread::Strict;
+        let strict = self.sender.forge.spread == Spread::Strict;
         let mut earlier = BTreeMap::new();
         for ((number, hash, slice), holders) in slices.into_iter().zip(confirmed) {
             // Of shards that fail together only one counts, as an earlier put may have been allowed

@@ -1,0 +1,1 @@
+SELECT count(*) FROM segment WHERE transfer = ?1

@@ -1,1 +1,0 @@
-DELETE FROM segment WHERE transfer = ?1

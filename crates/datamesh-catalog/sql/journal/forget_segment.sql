@@ -1,0 +1,1 @@
+DELETE FROM segment WHERE transfer = ?1 AND id = ?2
