@@ -37,7 +37,7 @@ struct Use {
     node: NodeId,
     /// The grant key that was granted; zero for none.
     account: PublicKey,
-    /// The grant's serial; 0 for none, and where a program without this field made the grant.
+    /// The grant's serial; 0 for none.
     grant_serial: u64,
 }
 
@@ -46,17 +46,17 @@ impl Encode for Use {
         self.redeemer.encode(out);
         self.node.encode(out);
         self.account.encode(out);
+        out.u64(self.grant_serial);
     }
 }
 
 impl Decode for Use {
-    /// Without the grant's serial, which is in a part of the file that version 1 did not have.
     fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
         Ok(Self {
             redeemer: Redeemer::decode(from)?,
             node: NodeId::decode(from)?,
             account: PublicKey::decode(from)?,
-            grant_serial: 0,
+            grant_serial: from.u64()?,
         })
     }
 }
@@ -119,24 +119,14 @@ struct Ledger {
 
 impl Encode for Ledger {
     fn encode(&self, out: &mut Writer) {
-        out.u8(2).u64(self.serial).list(&self.invites);
-        for used in self.invites.iter().flat_map(|invite| &invite.uses) {
-            out.u64(used.grant_serial);
-        }
+        out.u8(1).u64(self.serial).list(&self.invites);
     }
 }
 
 impl Decode for Ledger {
     fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        let version = from.version("invites", 2)?;
-        let mut ledger = Self { serial: from.u64()?, invites: from.list("invites", INVITES_MAX)? };
-        if version == 1 {
-            return Ok(ledger);
-        }
-        for used in ledger.invites.iter_mut().flat_map(|invite| &mut invite.uses) {
-            used.grant_serial = from.u64()?;
-        }
-        Ok(ledger)
+        from.version("invites", 1)?;
+        Ok(Self { serial: from.u64()?, invites: from.list("invites", INVITES_MAX)? })
     }
 }
 
@@ -269,10 +259,7 @@ impl Admissions for InviteLedger {
         let mut redeemed: Redeemed = (None, None);
         // Whoever has the grant already gets it again, whatever number it draws.
         let granted = redeem.account.and_then(|key| {
-            let used = invite.uses.iter_mut().find(|used| used.account == key)?;
-            if used.grant_serial == 0 {
-                used.grant_serial = serial;
-            }
+            let used = invite.uses.iter().find(|used| used.account == key)?;
             Some(self.issuing.grant(key, invite.bytes_per_node, used.grant_serial, 0))
         });
         let redeemer = Redeemer(redeem.redeemer);
@@ -412,20 +399,5 @@ mod tests {
         let redeem = account(issuer.secret(1), 1, PublicKey([0; 32]));
         let refused = issuer.ledger().redeem(NodeId([2; 32]), &redeem).unwrap_err();
         assert_eq!(refused.refusal, Refusal::NotPermitted);
-    }
-
-    #[test]
-    fn invites_of_version_1_are_read() {
-        let issuer = Issuer::new();
-        let (secret, key, peer) = (issuer.secret(1), key(), NodeId([2; 32]));
-        issuer.ledger().redeem(peer, &account(secret, 1, key)).unwrap();
-        // Version 1 had no serials behind the invites.
-        let mut bytes = issuer.home.read(INVITES).unwrap().unwrap();
-        bytes[0] = 1;
-        bytes.truncate(bytes.len() - 8);
-        issuer.home.write(INVITES, &bytes).unwrap();
-        let redeem = |redeemer| issuer.ledger().redeem(peer, &account(secret, redeemer, key));
-        let grant = redeem(1).unwrap().1.unwrap();
-        assert_eq!(redeem(2).unwrap().1.unwrap().to_bytes(), grant.to_bytes());
     }
 }
