@@ -12,12 +12,14 @@ use datamesh_core::certificate::Issuer;
 use datamesh_core::message::{ADVERTS_MAX, ReadSpan, Redeem, Refusal, Reply, Request, WANTED_MAX};
 use datamesh_core::seam::BODY_BYTES_MAX;
 use datamesh_core::{
-    BoxFuture, Descriptor, Grant, GrantId, Message, NodeCertificate, NodeId, Receipt, SegmentId,
-    Service, Signer, StoreTicket, wire,
+    BoxFuture, Descriptor, Grant, GrantId, Message, NodeCertificate, NodeId, Receipt, Scheme,
+    SegmentId, Service, Signer, StoreTicket, wire,
 };
-use datamesh_store::{Store, StoreError};
+use datamesh_store::{ShardWrite, Store, StoreError};
 
 use crate::engine::Engine;
+use crate::placement::ranking;
+use crate::view::Standing;
 use crate::work::block;
 
 /// Grants whose signatures were checked and are remembered.
@@ -28,6 +30,10 @@ const WRITERS_MAX: usize = 1024;
 
 /// Peers that have introduced themselves and are remembered.
 const INTRODUCED_MAX: usize = 4096;
+
+/// The part of a grant's bytes by which a repair may pass them: one half, for meshes that lost a
+/// third of their nodes.
+const REPAIR_EXCESS: u64 = 2;
 
 /// Why an invite is not redeemed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -279,6 +285,7 @@ impl Holder {
         let lease_days = u64::from(self.engine.genesis().lease_days);
         let lease_expiry = if lease_days == 0 { 0 } else { now + lease_days * 24 * 3600 * 1000 };
         let (store, signer) = (Arc::clone(&self.store), Arc::clone(&self.signer));
+        let (engine, here) = (Arc::clone(&self.engine), self.certificate.claim.node);
         let stored = self
             .block(move || {
                 if let Err(error) = check_shard(&descriptor, usize::from(shard), &cells) {
@@ -287,19 +294,29 @@ impl Holder {
                 let sign = |sequence| {
                     Receipt::issue(&*signer, &mesh, segment, shard, sequence, lease_expiry)
                 };
-                store
-                    .put_shard(datamesh_store::ShardWrite {
-                        descriptor,
-                        shard,
-                        ticket,
-                        grant,
-                        cells,
-                        stored_at: now,
-                        lease_epoch: 0,
-                        lease_expiry,
-                        sign_receipt: &sign,
-                    })
-                    .map_err(store_refusal)
+                let bound = grant.bytes_per_node;
+                let scheme = descriptor.scheme;
+                let write = ShardWrite {
+                    descriptor,
+                    shard,
+                    ticket,
+                    grant,
+                    grant_bound: bound,
+                    cells,
+                    stored_at: now,
+                    lease_epoch: 0,
+                    lease_expiry,
+                    sign_receipt: &sign,
+                };
+                let repair = || repair_bound(&engine, &here, &peer, &segment, scheme, bound);
+                let stored = match store.put_shard(write.clone()) {
+                    Err(StoreError::GrantUsedUp { grant, used, bound, needed }) => match repair() {
+                        Some(grant_bound) => store.put_shard(ShardWrite { grant_bound, ..write }),
+                        None => Err(StoreError::GrantUsedUp { grant, used, bound, needed }),
+                    },
+                    stored => stored,
+                };
+                stored.map_err(store_refusal)
             })
             .await?;
         let receipt = stored?;
@@ -334,6 +351,34 @@ impl Holder {
         let (descriptor, proof, cells) = read.map_err(store_refusal)?;
         Ok((Reply::Shard { descriptor, proof }, cells))
     }
+}
+
+/// Most bytes that may be kept here under a grant whose own bound is reached; nothing where that
+/// bound is the last word. A member may pass it where this node is one of the segment's next
+/// holders, as a repair must not fail because its owner is at the limit.
+fn repair_bound(
+    engine: &Engine,
+    here: &NodeId,
+    peer: &NodeId,
+    segment: &SegmentId,
+    scheme: Scheme,
+    bound: u64,
+) -> Option<u64> {
+    let (view, now) = (engine.view(), engine.now());
+    let member = view.member(peer)?;
+    // Membership is a certificate that holds now, not one that held when the advert came.
+    let claim = &member.advert.certificate;
+    if view.standing(member, now) == Standing::Gone
+        || claim.verify(&view.genesis().authority, &view.mesh(), now).is_err()
+    {
+        return None;
+    }
+    let candidates = view.candidates(now);
+    drop(view);
+    let next = ranking(segment, &candidates).into_iter().take(2 * scheme.n());
+    next.map(|candidate| candidate.node)
+        .any(|node| node == *here)
+        .then(|| bound.saturating_add(bound / REPAIR_EXCESS))
 }
 
 fn refusal((refusal, detail): (Refusal, String)) -> Message {

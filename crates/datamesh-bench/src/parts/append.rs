@@ -64,6 +64,7 @@ fn put(store: &Store, cells: &Bytes, number: u64) -> SegmentId {
             shard: 0,
             ticket,
             grant,
+            grant_bound: u64::MAX,
             cells: cells.clone(),
             stored_at: 0,
             lease_epoch: 0,

@@ -17,10 +17,10 @@ use datamesh_testkit::{fixtures, sim};
 use crate::cluster::Cluster;
 
 /// A coded segment and its first shard.
-fn segment(cluster: &Cluster) -> (Descriptor, Bytes) {
+pub(crate) fn segment(cluster: &Cluster, seed: u64) -> (Descriptor, Bytes) {
     let layout = Layout::suited(Scheme::FOUR_TWO, 50_000);
     let mut buffer = Pool::new(1).take(layout.buffer_length());
-    layout.scatter(&fixtures::noise(1, 50_000), &mut buffer);
+    layout.scatter(&fixtures::noise(seed, 50_000), &mut buffer);
     let roots = encode(&layout, &mut buffer).unwrap();
     let lease_key = cluster.keys.lease_key(&roots);
     let descriptor = Descriptor {
@@ -61,7 +61,7 @@ fn a_shard_is_taken_only_with_papers_that_hold() {
     sim::run(200, |world| async move {
         let cluster = Cluster::seven(&world);
         let mesh = cluster.genesis.mesh_id();
-        let (descriptor, cells) = segment(&cluster);
+        let (descriptor, cells) = segment(&cluster, 1);
         let id = descriptor.id();
         let length = descriptor.shard_length() as u32;
         let ticket = cluster.keys.grant().store_ticket(&mesh, id, length);
@@ -120,7 +120,7 @@ fn only_a_shard_with_papers_that_hold_may_bring_a_body_and_makes_its_sender_know
     sim::run(202, |world| async move {
         let cluster = Cluster::seven(&world);
         let mesh = cluster.genesis.mesh_id();
-        let (descriptor, cells) = segment(&cluster);
+        let (descriptor, cells) = segment(&cluster, 1);
         let length = descriptor.shard_length();
         let ticket = cluster.keys.grant().store_ticket(&mesh, descriptor.id(), length as u32);
         let grant = (*cluster.grant).clone();

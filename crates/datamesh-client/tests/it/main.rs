@@ -6,6 +6,7 @@ mod admission;
 mod cluster;
 mod gossip;
 mod liars;
+mod limits;
 mod losses;
 mod packs;
 mod resumption;

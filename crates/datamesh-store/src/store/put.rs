@@ -25,6 +25,9 @@ pub struct ShardWrite<'a> {
     pub ticket: StoreTicket,
     /// The grant that it rests on.
     pub grant: Grant,
+    /// Most bytes that may then be kept here under the grant: its own bound, or a higher one for a
+    /// repair.
+    pub grant_bound: u64,
     /// The shard's cells in order.
     pub cells: Bytes,
     /// Now.
@@ -141,11 +144,11 @@ impl Store {
         let used = index.grant(&claim.grant).map_or(0, |grant| grant.used);
         let used = used + queue.claimed(&claim.grant);
         claim.bytes = (write.cells.len() as u64).saturating_sub(replaced);
-        if used.saturating_add(claim.bytes) > write.grant.bytes_per_node {
+        if used.saturating_add(claim.bytes) > write.grant_bound {
             return Err(StoreError::GrantUsedUp {
                 grant: claim.grant,
                 used,
-                bound: write.grant.bytes_per_node,
+                bound: write.grant_bound,
                 needed: claim.bytes,
             });
         }

@@ -280,6 +280,7 @@ fn a_panic_while_signing_leaves_no_claim_behind() {
                 signature: Signature([5; 64]),
             },
             grant: grant.clone(),
+            grant_bound: grant.bytes_per_node,
             cells: segment.shards[0].clone(),
             stored_at: 0,
             lease_epoch: 0,

@@ -85,6 +85,7 @@ pub(crate) fn put_under(
             signature: Signature([5; 64]),
         },
         grant: grant.clone(),
+        grant_bound: grant.bytes_per_node,
         cells,
         stored_at: 1_000,
         lease_epoch: 0,
