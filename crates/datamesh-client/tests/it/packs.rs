@@ -10,7 +10,8 @@ use datamesh_core::stream::{EntryHead, Piece, Source, StreamError};
 use datamesh_core::{BoxFuture, MeshPath, Scheme, SegmentId};
 use datamesh_testkit::sim::Lie;
 use datamesh_testkit::{fixtures, sim};
-use futures::future::join_all;
+use futures::future::{AbortHandle, abortable, join_all};
+use tokio::sync::Notify;
 
 use crate::cluster::{Cluster, single};
 use crate::streams::Files;
@@ -48,15 +49,18 @@ fn left_behind(cluster: &Cluster) -> Vec<SegmentId> {
     db.journal().orphans(None, 100).unwrap().iter().map(|orphan| orphan.segment).collect()
 }
 
-/// A source that gives its files and then nothing, not even its end.
-struct Stuck(Files);
+/// A source that gives its files, and its end only when it is told to.
+struct Stuck(Files, Arc<Notify>);
 
 impl Source for Stuck {
     fn next_entry(&mut self) -> BoxFuture<'_, Result<Option<EntryHead>, StreamError>> {
         Box::pin(async {
             match self.0.next_entry().await? {
                 Some(head) => Ok(Some(head)),
-                None => std::future::pending().await,
+                None => {
+                    self.1.notified().await;
+                    Ok(None)
+                }
             }
         })
     }
@@ -66,13 +70,24 @@ impl Source for Stuck {
     }
 }
 
-/// A put that never ends, as a task that can be dropped.
-fn stuck(cluster: &Arc<Cluster>, files: &Tree) -> tokio::task::JoinHandle<()> {
-    let (cluster, files) = (Arc::clone(cluster), files.clone());
-    tokio::spawn(async move {
-        let mut source = Stuck(Files::new(&files));
-        drop(cluster.client.put(&mut source, &PutOptions::default(), None).await);
-    })
+/// Begins something of the client's, which may be given up in the middle.
+fn begin(cluster: &Cluster, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+    let (task, handle) = abortable(task);
+    let executor = Arc::clone(cluster.client.engine().executor());
+    executor.spawn(Box::pin(async move { _ = task.await }));
+    handle
+}
+
+/// A put that has handed its files over and waits to be told of its end.
+async fn stuck(cluster: &Arc<Cluster>, files: &Tree) -> (AbortHandle, Arc<Notify>) {
+    let end = Arc::new(Notify::new());
+    let mut source = Stuck(Files::new(files), Arc::clone(&end));
+    let of = Arc::clone(cluster);
+    let handle = begin(cluster, async move {
+        drop(of.client.put(&mut source, &PutOptions::default(), None).await);
+    });
+    settled().await;
+    (handle, end)
 }
 
 /// Lets everybody do what can be done without waiting for a node.
@@ -167,33 +182,23 @@ fn a_put_of_another_scheme_has_packs_of_its_own() {
 fn a_put_that_goes_away_takes_its_own_slices_alone() {
     sim::run(64, |world| async move {
         let cluster = Arc::new(Cluster::seven(&world));
-        // Both wait in the pack that is being filled, the one that will go first.
+        // Both wait in the pack that is being filled, the one that goes away before the other.
         let (gone, kept) = (tree("gone", 1, 70_000), tree("kept", 2, 300_000));
-        let task = stuck(&cluster, &gone);
-        settled().await;
-        let source = tokio::spawn({
-            let (cluster, kept) = (Arc::clone(&cluster), kept.clone());
-            async move {
-                // Sent alone, while the next one comes.
-                let early = tree("first", 3, 30_000);
-                let first = put(&cluster.client, &early);
-                let second = put(&cluster.client, &kept);
-                futures::future::join(first, second).await
-            }
-        });
+        let (task, _) = stuck(&cluster, &gone).await;
+        let (_, end) = stuck(&cluster, &kept).await;
         task.abort();
-        assert!(task.await.unwrap_err().is_cancelled());
-        let (first, second) = source.await.unwrap();
-        assert!(first.failed.is_empty() && second.failed.is_empty());
+        settled().await;
+        end.notify_one();
+        tokio::time::sleep(Duration::from_secs(5)).await;
         cluster.assert_intact(&kept).await;
         assert!(cluster.client.resolve("gone", None).await.is_err());
         // What it had not sent is in no segment.
         let held: BTreeSet<SegmentId> = segments(&cluster, &kept).await;
-        let length = cluster.nodes.iter().find_map(|node| {
-            let segment = held.first().unwrap();
-            node.store.descriptor(*segment).ok().map(|descriptor| descriptor.length)
-        });
-        assert!(length.unwrap() < 340_000, "{length:?}");
+        let segment = *held.first().unwrap();
+        let mut descriptors =
+            cluster.nodes.iter().filter_map(|node| node.store.descriptor(segment).ok());
+        let length = descriptors.next().unwrap().length;
+        assert!((300_000..340_000).contains(&length), "{length}");
         assert_eq!(left_behind(&cluster), []);
     });
 }
@@ -203,23 +208,28 @@ fn a_put_that_goes_away_while_its_pack_is_on_its_way_stalls_nobody() {
     sim::run(65, |world| async move {
         let cluster = Arc::new(Cluster::seven(&world));
         let gone = tree("gone", 1, 70_000);
-        let task = stuck(&cluster, &gone);
-        settled().await;
+        let (task, _) = stuck(&cluster, &gone).await;
         // Waits for the pack that both are in, which is sent at once.
-        let kept = tree("kept", 2, 50_000);
-        let both = put(&cluster.client, &kept);
-        let more = async {
-            tokio::task::yield_now().await;
+        let (kept, later) = (tree("kept", 2, 50_000), tree("later", 3, 40_000));
+        let first = put(&cluster.client, &kept);
+        let second = async {
+            settled().await;
             task.abort();
-            let later = tree("later", 3, 40_000);
-            (put(&cluster.client, &later).await, later)
+            put(&cluster.client, &later).await
         };
-        let (both, (later_report, later)) = futures::future::join(both, more).await;
-        assert!(both.failed.is_empty() && later_report.failed.is_empty());
+        let (first, second) = futures::future::join(first, second).await;
+        assert!(first.failed.is_empty() && second.failed.is_empty());
+        let shared = segments(&cluster, &kept).await;
+        let mut descriptors = cluster
+            .nodes
+            .iter()
+            .filter_map(|node| node.store.descriptor(*shared.first().unwrap()).ok());
+        assert!(descriptors.next().unwrap().length > 120_000, "it was on its way");
         let all: Tree = kept.into_iter().chain(later).collect();
         cluster.assert_intact(&all).await;
         assert_eq!(segments(&cluster, &all).await.len(), 2);
         assert!(cluster.client.resolve("gone", None).await.is_err());
+        assert_eq!(left_behind(&cluster), []);
     });
 }
 
@@ -263,11 +273,9 @@ fn a_program_that_ends_between_storing_and_committing_leaves_the_segments_name()
         }
         for (size, count) in [(70_000, 1), (5_000_000, 2)] {
             let before = left_behind(&cluster);
-            let task = tokio::spawn({
-                let cluster = Arc::clone(&cluster);
-                async move {
-                    put(&cluster.client, &single(size)).await;
-                }
+            let of = Arc::clone(&cluster);
+            let task = begin(&cluster, async move {
+                put(&of.client, &single(size)).await;
             });
             tokio::time::sleep(Duration::from_secs(3)).await;
             let mut found = left_behind(&cluster);
