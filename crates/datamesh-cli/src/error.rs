@@ -9,7 +9,7 @@ use datamesh_api::{ErrorKind, OperationError};
 pub(crate) enum Stop {
     /// It failed.
     Failed(OperationError),
-    /// Nobody reads the output any more: there is nothing left to do and nobody to tell.
+    /// Nobody reads the listing any more: there is nothing left to do and nobody to tell.
     Closed,
 }
 

@@ -72,7 +72,11 @@ impl GetArgs {
         let seconds = transfer.end().as_secs_f64();
         let (reply, closed) = merged(reply, written)?;
         if closed {
-            return Err(Stop::Closed);
+            // Unlike a list that `head` cut off, a file that is not whole must not look like one: in
+            // a pipe the exit code is all that tells. A code and not an end by SIGPIPE, because the
+            // reason is said and there is one way to end.
+            let reason = "the output was closed before the end: what was written is cut short";
+            return Err(failed(reason).into());
         }
         self.tell(context, &reply, seconds, streams)
     }
