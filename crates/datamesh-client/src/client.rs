@@ -8,6 +8,7 @@ use datamesh_core::{Entropy, Executor, Grant, Scheme};
 use datamesh_crypto::DeviceKeys;
 use datamesh_engine::{Engine, Spread, block};
 
+use crate::catalog::Publication;
 use crate::error::ClientError;
 
 /// What a client is built from.
@@ -22,6 +23,8 @@ pub struct ClientParts {
     pub grant: Arc<Grant>,
     /// Chance.
     pub entropy: Arc<dyn Entropy>,
+    /// What is known of the account's heads; one for all clients over one catalog.
+    pub publication: Arc<Publication>,
 }
 
 /// How far an operation is.
@@ -43,6 +46,7 @@ pub struct Client {
     pub(crate) keys: Arc<DeviceKeys>,
     pub(crate) grant: Arc<Grant>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) publication: Arc<Publication>,
     pub(crate) pool: Pool,
 }
 
@@ -58,6 +62,7 @@ impl Client {
             keys: parts.keys,
             grant: parts.grant,
             entropy: parts.entropy,
+            publication: parts.publication,
             pool: Pool::new(BUFFERS_KEPT),
         }
     }

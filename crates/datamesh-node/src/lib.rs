@@ -10,6 +10,7 @@
 )]
 
 mod account;
+mod catalog_worker;
 pub mod config;
 mod connect;
 mod convert;
@@ -18,6 +19,7 @@ mod home;
 mod local;
 mod mesh;
 mod operations;
+mod recover;
 mod service;
 mod system;
 mod workers;
@@ -26,4 +28,5 @@ pub use account::{CreatedAccount, PasswordSource, has_account, init_account};
 pub use connect::{connect, is_served};
 pub use doctor::doctor;
 pub use home::{Home, Status, read_status};
+pub use recover::{RecoveredAccount, recover_account};
 pub use service::{ServiceOptions, run_service};

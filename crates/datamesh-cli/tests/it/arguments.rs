@@ -9,14 +9,14 @@ use datamesh_testkit::processes::{Done, Mesh, PASSWORD};
 use crate::{PROGRAM, program};
 
 /// Every command and its other name.
-const COMMANDS: [(&str, Option<&str>); 16] = [
+const COMMANDS: [(&str, Option<&str>); 17] = [
     ("put", Some("upload")),
     ("get", Some("download")),
     ("list", Some("ls")),
     ("info", Some("show")),
     ("versions", None),
     ("remove", Some("rm")),
-    ("init", None),
+    ("init", "recover", None),
     ("service", None),
     ("invite", None),
     ("join", None),

@@ -2,7 +2,7 @@
 
 mod get;
 mod put;
-mod segment;
+pub(crate) mod segment;
 mod slices;
 
 pub use get::{GetItem, GetReport, Wanted};
