@@ -89,6 +89,16 @@ impl HeadsRead {
     }
 }
 
+/// A node's answer to a head.
+enum Told {
+    /// It has it, synced.
+    Kept,
+    /// It has this one instead, and it holds.
+    Rival(Box<Head>),
+    /// Nothing that can be used.
+    Nothing,
+}
+
 impl Engine {
     /// The members that are not gone, as placement sees them.
     pub(crate) fn candidates(&self) -> Vec<Candidate> {
@@ -116,12 +126,9 @@ impl Engine {
         }
         while let Some((node, answer)) = asking.next().await {
             match self.head_answer(&node, head, answer) {
-                Ok(()) => published.kept += 1,
-                Err(rival) => {
-                    if let Some(rival) = rival {
-                        published.rival = Some(rival);
-                    }
-                }
+                Told::Kept => published.kept += 1,
+                Told::Rival(rival) => published.rival = Some(*rival),
+                Told::Nothing => {}
             }
             let hopeless = published.kept + asking.len() < published.needed;
             if published.reached() || hopeless {
@@ -141,17 +148,17 @@ impl Engine {
         published
     }
 
-    /// Whether a node has a head now; else the rival that it has instead, if it proves one.
+    /// What a node's answer to a head comes to.
     fn head_answer(
         &self,
         node: &NodeId,
         head: &Head,
         answer: Result<(Reply, Bytes), AskError>,
-    ) -> Result<(), Option<Head>> {
+    ) -> Told {
         match answer {
             Ok((Reply::Done, _)) => {
                 self.note_answer(node, false);
-                Ok(())
+                Told::Kept
             }
             Ok((Reply::HeadKept(rival), _)) => {
                 self.note_answer(node, false);
@@ -159,12 +166,12 @@ impl Engine {
                     && rival.log == head.log
                     && rival.revision >= head.revision
                     && rival.verify(&self.mesh()).is_ok();
-                Err(holds.then_some(rival))
+                if holds { Told::Rival(Box::new(rival)) } else { Told::Nothing }
             }
-            Ok(_) => Err(None),
+            Ok(_) => Told::Nothing,
             Err(error) => {
                 self.note_answer(node, error.is_absence());
-                Err(None)
+                Told::Nothing
             }
         }
     }

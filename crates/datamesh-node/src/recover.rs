@@ -31,6 +31,9 @@ const DEADLINE: Duration = Duration::from_secs(15);
 /// Nodes that are asked for the membership view.
 const VIEW_TRIES: usize = 8;
 
+/// Further members that the view is compared with.
+const VIEW_CHECKS: usize = 4;
+
 /// What was recovered.
 pub struct RecoveredAccount {
     /// The account.
@@ -79,6 +82,8 @@ pub async fn recover_account(
     peers.dedup();
     peers.truncate(VIEW_TRIES);
     engine.fetch_view(&peers).await;
+    // One node alone decides what the mesh looks like only where nobody else answers.
+    engine.gossip(VIEW_CHECKS).await;
 
     let keys = Arc::new(DeviceKeys::set_up(&words, &SystemEntropy, SystemClock.now()));
     let totals = restore(home, &engine, &keys).await?;
@@ -148,7 +153,7 @@ async fn restore(
     keys: &Arc<DeviceKeys>,
 ) -> Result<Totals, OperationError> {
     let wrap = |error| convert::client_error(&error);
-    let (grant, reached) = find_grant(engine, keys).await.map_err(wrap)?;
+    let (grant, reached) = find_grant(engine, keys).await;
     if !reached {
         let message = "too few of the nodes that keep this account's catalog answer";
         return Err(OperationError::new(ErrorKind::Network, message)

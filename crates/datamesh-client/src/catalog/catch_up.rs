@@ -63,16 +63,21 @@ impl Client {
         let read = self.engine.read_heads(&account, &known).await;
         let mut caught = CaughtUp { may_be_old: !read.reached(), ..CaughtUp::default() };
         let mut bodies = BTreeMap::new();
-        for (id, head) in &read.heads {
-            bodies.insert(*id, self.body(head)?);
-        }
         let mut own_was_behind = false;
-        for (id, body) in &bodies {
-            let new = self.take_in(*id, body).await.map_err(|error| forked(error, id, &log))?;
-            own_was_behind |= *id == log && new > 0;
-            caught.operations += new;
-            if let Some(head) = read.heads.get(id) {
-                state.revisions.insert(*id, head.revision);
+        for (id, head) in &read.heads {
+            match self.take_head(*id, head).await {
+                Ok((body, new)) => {
+                    own_was_behind |= *id == log && new > 0;
+                    caught.operations += new;
+                    state.revisions.insert(*id, head.revision);
+                    bodies.insert(*id, body);
+                }
+                Err(error) if *id == log => return Err(forked(error)),
+                // One log that cannot be read does not keep the others back.
+                Err(error) => {
+                    tracing::warn!(log = %id, %error, "a log of this account cannot be taken in");
+                    caught.may_be_old = true;
+                }
             }
         }
         let ends: BTreeMap<LogId, LogEnd> = self
@@ -89,11 +94,18 @@ impl Client {
         if read.reached() {
             let own = read.heads.get(&log).zip(bodies.get(&log));
             caught.took_log = self.learn_own(state, own, own_was_behind).await?;
-            if !untold {
+            if !caught.may_be_old {
                 self.catalog_call(|catalog| catalog.set_whole()).await?;
             }
         }
         Ok(caught)
+    }
+
+    /// Opens a head and commits what it leads to. Returns how many operations were new.
+    async fn take_head(&self, log: LogId, head: &Head) -> Result<(HeadBody, u64), ClientError> {
+        let body = self.body(head)?;
+        let new = self.take_in(log, &body).await?;
+        Ok((body, new))
     }
 
     /// Opens a head and checks whose it is.
@@ -213,31 +225,31 @@ impl Client {
 
 /// A fork in this device's own log has another meaning than one in another's: this device cannot
 /// go on with it.
-fn forked(error: ClientError, log: &LogId, own: &LogId) -> ClientError {
+fn forked(error: ClientError) -> ClientError {
     match error {
-        ClientError::Catalog(CatalogError::Fork { .. }) if log == own => {
-            ClientError::Forked { log: *log }
-        }
+        ClientError::Catalog(CatalogError::Fork { log, .. }) => ClientError::Forked { log },
         error => error,
     }
 }
 
 /// What the heads of an account say without a catalog: its permission to store in the mesh, and
-/// whether enough nodes answered to know that there is nothing else.
-///
-/// # Errors
-/// [`ClientError`] where a head does not open or is another account's.
-pub async fn find_grant(
-    engine: &Engine,
-    keys: &DeviceKeys,
-) -> Result<(Option<Grant>, bool), ClientError> {
+/// whether enough nodes answered to know that there is nothing else. Heads that do not open are
+/// passed over.
+pub async fn find_grant(engine: &Engine, keys: &DeviceKeys) -> (Option<Grant>, bool) {
     let read = engine.read_heads(&keys.pseudonym(&engine.mesh()), &[]).await;
     let mut newest: Option<Grant> = None;
     for head in read.heads.values() {
-        let Some(grant) = keys.open_head(head)?.grant else { continue };
+        let grant = match keys.open_head(head) {
+            Ok(body) => body.grant,
+            Err(error) => {
+                tracing::warn!(log = %head.log, %error, "a head of this account does not open");
+                None
+            }
+        };
+        let Some(grant) = grant else { continue };
         if newest.as_ref().is_none_or(|known| known.serial < grant.serial) {
             newest = Some(grant);
         }
     }
-    Ok((newest, read.reached()))
+    (newest, read.reached())
 }
