@@ -7,6 +7,7 @@ use crate::commands::demo::DemoArgs;
 use crate::commands::files::{GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, VersionsArgs};
 use crate::commands::network::{HealthArgs, PeersArgs, StatsArgs};
 use crate::commands::nodes::{InitArgs, InviteArgs, JoinArgs, RecoverArgs, ServiceArgs};
+use crate::commands::security::KeysArgs;
 use crate::context::{Context, GlobalArgs};
 use crate::error::{Outcome, Stop};
 
@@ -51,6 +52,7 @@ pub(crate) enum Command {
     Service(ServiceArgs),
     Invite(InviteArgs),
     Join(JoinArgs),
+    Keys(KeysArgs),
     Peers(PeersArgs),
     Stats(StatsArgs),
     Health(HealthArgs),
@@ -79,6 +81,7 @@ impl Command {
             Self::Service(args) => args.run(context).await,
             Self::Invite(args) => args.run(context).await,
             Self::Join(args) => args.run(context).await,
+            Self::Keys(args) => args.run(context).await,
             Self::Peers(args) => args.run(context).await,
             Self::Stats(args) => args.run(context).await,
             Self::Health(args) => args.run(context).await,

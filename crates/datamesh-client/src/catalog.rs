@@ -12,6 +12,7 @@
 //! a copy, takes another log, so that no sequence number is used twice.
 
 mod catch_up;
+mod devices;
 mod objects;
 mod publish;
 
@@ -22,6 +23,7 @@ use datamesh_core::head::{ObjectPlace, PagePlace};
 use tokio::sync::Mutex;
 
 pub use catch_up::{CaughtUp, find_grant};
+pub use devices::{DeviceLog, DeviceLogs};
 pub use publish::Published;
 
 /// What is known of the account's heads on the mesh. Shared by all clients of one account in one

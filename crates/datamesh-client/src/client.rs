@@ -72,6 +72,11 @@ impl Client {
         &self.catalog
     }
 
+    /// The device's keys.
+    pub fn keys(&self) -> &Arc<DeviceKeys> {
+        &self.keys
+    }
+
     /// The data plane.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine

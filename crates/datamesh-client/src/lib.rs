@@ -9,7 +9,7 @@ mod error;
 mod files;
 mod pipeline;
 
-pub use catalog::{CaughtUp, Publication, Published, find_grant};
+pub use catalog::{CaughtUp, DeviceLog, DeviceLogs, Publication, Published, find_grant};
 pub use client::{Client, ClientParts, Progress, ProgressFn};
 pub use error::ClientError;
 pub use files::{Removed, SegmentPlacement, VersionInfo};

@@ -126,6 +126,13 @@ impl DeviceKeys {
         self.newest()?.wrap(entropy, version, key)
     }
 
+    /// The catalog epochs that this device has the keys of, in order.
+    pub fn epochs(&self) -> Vec<u32> {
+        let mut epochs: Vec<u32> = self.catalog.iter().map(CatalogKey::epoch).collect();
+        epochs.sort_unstable();
+        epochs
+    }
+
     /// The catalog key of the newest epoch.
     fn newest(&self) -> Result<&CatalogKey, SealError> {
         self.catalog.iter().max_by_key(|key| key.epoch()).ok_or(SealError::Seal)

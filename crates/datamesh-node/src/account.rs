@@ -77,8 +77,7 @@ fn seal_keys(home: &Home, keys: &DeviceKeys, password: &str) -> Result<(), Opera
     let file = keystore::seal(keys, password, &SystemEntropy).map_err(keystore_error)?;
     let public =
         PublicAccount { log: keys.log_certificate().clone(), grant_key: keys.grant().public_key() };
-    home.write(PUBLIC, &public.to_bytes())?;
-    home.write(KEYSTORE, &file)
+    keep_keystore(home, &public, &file)
 }
 
 /// Writes the keystore, away from the tasks.
@@ -97,7 +96,7 @@ fn owner(account: AccountId, log_key: PublicKey) -> Owner {
     Owner { account, log: LogId(seam::random(&SystemEntropy)), log_key }
 }
 
-fn keystore_error(error: KeystoreError) -> OperationError {
+pub(crate) fn keystore_error(error: KeystoreError) -> OperationError {
     let made = OperationError::of(ErrorKind::Failed, &error);
     match error {
         KeystoreError::PasswordShort => OperationError { kind: ErrorKind::Usage, ..made },
@@ -109,6 +108,21 @@ fn keystore_error(error: KeystoreError) -> OperationError {
         }
         KeystoreError::Cipher(_) => made,
     }
+}
+
+/// The keystore's file; nothing in a home without an account.
+pub(crate) fn keystore_file(home: &Home) -> Result<Option<Vec<u8>>, OperationError> {
+    home.read(KEYSTORE)
+}
+
+/// Writes a keystore that was sealed elsewhere, and what is known without its password.
+pub(crate) fn keep_keystore(
+    home: &Home,
+    public: &PublicAccount,
+    file: &[u8],
+) -> Result<(), OperationError> {
+    home.write(PUBLIC, &public.to_bytes())?;
+    home.write(KEYSTORE, file)
 }
 
 /// What is known of the home's account without its password; nothing where there is none.

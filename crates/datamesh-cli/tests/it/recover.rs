@@ -5,6 +5,55 @@ use datamesh_testkit::processes::Mesh;
 
 use crate::PROGRAM;
 
+#[test]
+fn a_key_file_makes_another_device_and_a_kit_says_where_to_begin() {
+    let mesh = Mesh::of(PROGRAM, 7);
+    mesh.client("client");
+    std::fs::write(mesh.path("file"), noise(4, 20_000)).unwrap();
+    let file = mesh.text(&mesh.path("file"));
+    mesh.run("client", &["put", "--", &file, "file"]).ok();
+    let (words, words_of_n0) =
+        (mesh.text(&mesh.path("client.words")), mesh.text(&mesh.path("n0.words")));
+
+    // A copy of this device, and a device of its own; neither sees the words.
+    let (copy, other) = (mesh.text(&mesh.path("copy")), mesh.text(&mesh.path("other")));
+    mesh.run("client", &["keys", "export", &copy]).ok();
+    mesh.run("client", &["keys", "export", &copy]).code(2);
+    mesh.run("client", &["keys", "add", "--words-file", &words_of_n0, &other]).code(2);
+    assert!(!mesh.path("other").exists());
+    mesh.run("client", &["keys", "add", "--words-file", &words, &other]).ok();
+    for (home, keys) in [("copied", &copy), ("added", &other)] {
+        mesh.run(home, &["keys", "import", keys]).ok();
+        mesh.run(home, &["keys", "import", keys]).code(2);
+        assert!(mesh.bytes(home, &["get", "--", "file", "-"]) == noise(4, 20_000));
+        mesh.run(home, &["put", "--", &file, home]).ok();
+    }
+    let keys = mesh.run("client", &["keys", "list", "--json"]).ok().json();
+    let logs = keys["logs"].as_array().unwrap();
+    assert_eq!((logs.len(), &keys["may_be_old"]), (3, &false.into()));
+    let ours = logs.iter().filter(|log| log["this"] == true).count();
+    assert_eq!(ours, 2, "the copy is the same device with a log of its own");
+    assert_eq!(logs.iter().filter(|log| log["current"] == true).count(), 1);
+
+    // Damaged, cut, and not a key file at all: nothing is written.
+    let good = std::fs::read(mesh.path("copy")).unwrap();
+    for bad in [&good[..good.len() / 2], &good[1..], b"something else"] {
+        std::fs::write(mesh.path("bad"), bad).unwrap();
+        let bad = mesh.text(&mesh.path("bad"));
+        mesh.run("blank", &["keys", "import", &bad]).code(1);
+        mesh.run("blank", &["list"]).code(2);
+    }
+
+    let kit = mesh.run("client", &["keys", "kit"]).ok().out;
+    assert!(kit.contains(&address(&mesh, "n3")) && kit.contains("24 ______"), "{kit}");
+    let first = std::fs::read_to_string(mesh.path("client.words")).unwrap();
+    let first = first.split(' ').next().unwrap().to_owned();
+    assert!(!kit.contains(&first));
+    let kit = mesh.run("client", &["keys", "kit", "--words-file", &words]).ok().out;
+    assert!(kit.contains(&format!(" 1 {first}")), "{kit}");
+    mesh.run("client", &["keys", "kit", "--words-file", &words_of_n0]).code(2);
+}
+
 /// An address of a node as its status file shows it.
 fn address(mesh: &Mesh, node: &str) -> String {
     let status = std::fs::read(mesh.path(node).join("status.json")).unwrap();
@@ -64,11 +113,12 @@ fn the_words_and_one_address_bring_everything_back() {
     let first = mesh.bytes("back", &["get", "--version", "1", "--", "report", "-"]);
     assert!(first == noise(0, 10_000));
 
-    // It is a device like any other: what it does, the old home sees.
+    // It is a device like any other: what it does, the old home sees. With five domains left each
+    // put owes a shard.
     let file = mesh.text(&mesh.path("report"));
-    mesh.run("back", &["put", "--", &file, "from the new home"]).ok();
+    mesh.run("back", &["put", "--", &file, "from the new home"]).code(4);
     std::fs::rename(mesh.path("gone"), mesh.path("client")).unwrap();
-    mesh.run("client", &["put", "--", &file, "from the old home"]).ok();
+    mesh.run("client", &["put", "--", &file, "from the old home"]).code(4);
     let names = |home: &str| -> Vec<String> {
         let listed = listed(&mesh, home);
         let entries = listed.as_array().unwrap().iter();

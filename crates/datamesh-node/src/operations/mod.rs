@@ -1,6 +1,7 @@
 //! The operations of a home, the same whether a daemon or a single command does them.
 
 mod files;
+mod keys;
 mod membership;
 mod state;
 
@@ -177,6 +178,7 @@ impl Operations for HomeOperations {
                 Call::Info(request) => Answer::Info(self.do_info(request).await?),
                 Call::Versions(request) => Answer::Versions(self.do_versions(request).await?),
                 Call::Remove(request) => Answer::Remove(self.do_remove(request).await?),
+                Call::Keys(_) => Answer::Keys(self.do_keys().await?),
                 Call::Peers(_) => Answer::Peers(self.do_peers().await?),
                 Call::Invite(request) => Answer::Invite(self.do_invite(request).await?),
                 Call::Join(request) => Answer::Join(self.do_join(request).await?),

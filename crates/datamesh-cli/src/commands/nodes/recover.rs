@@ -1,21 +1,15 @@
 //! `datamesh recover`.
 
-use std::fs::File;
-use std::io::{IsTerminal, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use datamesh_api::OperationError;
 use datamesh_node::Home;
 use serde::Serialize;
-use zeroize::Zeroizing;
 
 use crate::context::Context;
-use crate::error::{Outcome, Stop, failed, usage};
+use crate::error::{Outcome, Stop, usage};
 use crate::output::{plural, size};
 use crate::waiting::waiting;
-
-/// Longest file that is looked into for the words, in bytes.
-const WORDS_BYTES_MAX: u64 = 4096;
+use crate::words;
 
 /// Restore an account from its 24 words
 ///
@@ -55,8 +49,8 @@ impl RecoverArgs {
             return Err(usage(message).hint("take another home with --home FOLDER").into());
         }
         let words = match self.words_file {
-            Some(file) => from_file(&file)?,
-            None => waiting(from_terminal).await??,
+            Some(file) => words::from_file(&file)?,
+            None => waiting(words::from_terminal).await??,
         };
         let asked = context.password.clone();
         let password = waiting(move || asked.choose()).await??;
@@ -86,25 +80,4 @@ impl RecoverArgs {
         output.note("next: `datamesh list` shows them, `datamesh get NAME` fetches one");
         Ok(Outcome::Done)
     }
-}
-
-fn from_file(path: &Path) -> Result<Zeroizing<String>, OperationError> {
-    let file = path.display();
-    let unreadable = |error| failed(format!("the words cannot be read from \"{file}\": {error}"));
-    let mut text = Zeroizing::new(String::new());
-    File::open(path)
-        .and_then(|open| open.take(WORDS_BYTES_MAX).read_to_string(&mut text))
-        .map_err(unreadable)?;
-    Ok(text)
-}
-
-/// Asks for the words, which are not shown as they are typed.
-fn from_terminal() -> Result<Zeroizing<String>, OperationError> {
-    if !std::io::stdin().is_terminal() {
-        return Err(usage("the words are needed and there is no terminal to ask on")
-            .hint("name a file that holds them with --words-file"));
-    }
-    let typed = rpassword::prompt_password("The account's 24 words, in order: ")
-        .map_err(|error| failed(format!("the words cannot be read: {error}")))?;
-    Ok(Zeroizing::new(typed))
 }
