@@ -70,8 +70,9 @@ pub struct PutReply {
     pub faults: Vec<PeerFault>,
     /// Bytes that an earlier transfer had stored already.
     pub resumed_bytes: u64,
-    /// The catalog is kept on this device only, so far.
-    pub catalog_local_only: bool,
+    /// Changes of the catalog that too few nodes have yet: they are kept on this device and
+    /// published as soon as nodes answer. 0 where all is committed on the mesh.
+    pub pending: u64,
 }
 
 /// Fetch a file, or with `recursive` everything below a folder.
@@ -214,8 +215,6 @@ pub struct InfoReply {
     pub margin: Option<i32>,
     /// Shards of it that are owed.
     pub owed: usize,
-    /// The catalog is kept on this device only, so far.
-    pub catalog_local_only: bool,
 }
 
 /// All versions of a path.
@@ -248,4 +247,6 @@ pub struct RemoveReply {
     pub removed: Vec<MeshPath>,
     /// Their versions stay, and so does the space that they take.
     pub space_freed: u64,
+    /// Changes of the catalog that too few nodes have yet; see [`PutReply::pending`].
+    pub pending: u64,
 }

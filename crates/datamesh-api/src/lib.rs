@@ -6,6 +6,7 @@
 
 mod error;
 mod files;
+mod keys;
 mod mesh;
 mod operations;
 mod state;
@@ -16,6 +17,7 @@ pub use files::{
     ListRequest, PeerFault, PutReply, PutRequest, RemoveReply, RemoveRequest, SegmentInfo,
     ShardInfo, StoredFile, VersionsReply, VersionsRequest,
 };
+pub use keys::{DeviceInfo, KeysReply, KeysRequest};
 pub use mesh::{
     InviteReply, InviteRequest, JoinReply, JoinRequest, PeerInfo, PeerState, PeersReply,
     PeersRequest,

@@ -11,6 +11,7 @@ use crate::files::{
     GetReply, GetRequest, InfoReply, InfoRequest, ListReply, ListRequest, PutReply, PutRequest,
     RemoveReply, RemoveRequest, VersionsReply, VersionsRequest,
 };
+use crate::keys::{KeysReply, KeysRequest};
 use crate::mesh::{InviteReply, InviteRequest, JoinReply, JoinRequest, PeersReply, PeersRequest};
 use crate::state::{HealthReply, HealthRequest, StatsReply, StatsRequest};
 
@@ -71,6 +72,8 @@ calls! {
     versions Versions(VersionsRequest) -> VersionsReply;
     /// Marks files as deleted.
     remove Remove(RemoveRequest) -> RemoveReply;
+    /// Lists the account's devices.
+    keys Keys(KeysRequest) -> KeysReply;
     /// Lists the nodes of the mesh.
     peers Peers(PeersRequest) -> PeersReply;
     /// Makes an invite.

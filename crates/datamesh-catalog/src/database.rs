@@ -95,17 +95,22 @@ pub(crate) fn open_or_rebuild(path: &Path, schema: Schema) -> Result<(Database, 
     match open_checked(path, schema) {
         Ok(database) => Ok((database, None)),
         Err(CatalogError::Damaged(damage)) => {
-            let aside = beside(path, ".damaged");
-            match fs::rename(path, &aside) {
-                // Lost, or put aside by a program that was cut off here.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                moved => moved.with("putting aside", path)?,
-            }
-            remove(path)?;
+            put_aside(path)?;
             Ok((Database::open(path, schema, |_| Ok(()))?, Some(damage)))
         }
         Err(error) => Err(error),
     }
+}
+
+/// Moves a database out of the way and removes what SQLite keeps beside it. The last one that was
+/// moved is kept.
+pub(crate) fn put_aside(path: &Path) -> Result<()> {
+    match fs::rename(path, beside(path, ".damaged")) {
+        // Lost, or put aside by a program that was cut off here.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        moved => moved.with("putting aside", path)?,
+    }
+    remove(path)
 }
 
 /// Opens a database, or makes it, and looks at the structure of every page.

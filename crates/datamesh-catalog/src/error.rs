@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datamesh_core::wire::WireError;
-use datamesh_core::{DeviceId, Hash, SignatureError, VersionId};
+use datamesh_core::{Hash, LogId, SignatureError, VersionId};
 use rusqlite::{ErrorCode, ffi};
 
 /// Something in a database that is not what was written.
@@ -49,43 +49,46 @@ pub enum CatalogError {
         /// What differs.
         whose: &'static str,
     },
+    /// The catalog is being restored from the mesh and has not everything yet.
+    #[error("the catalog of this device is not whole yet: it is being restored from the mesh")]
+    Incomplete,
     /// The log of an operation has no certificate here.
-    #[error("the log of device {device} is not certified here")]
+    #[error("the log {log} is not certified here")]
     UnknownLog {
-        /// The device.
-        device: DeviceId,
+        /// The log.
+        log: LogId,
     },
     /// A log key was certified twice, differently.
-    #[error("the log of device {device} has another key already")]
+    #[error("the log {log} has another key already")]
     LogKey {
-        /// The device.
-        device: DeviceId,
+        /// The log.
+        log: LogId,
     },
     /// Operations are missing before this one.
-    #[error("operation {found} of device {device} does not follow operation {tip}")]
+    #[error("operation {found} of log {log} does not follow operation {tip}")]
     Gap {
         /// The log.
-        device: DeviceId,
+        log: LogId,
         /// The last operation known.
         tip: u64,
         /// The operation that was given.
         found: u64,
     },
     /// The log holds another operation at this place, or the operation names another predecessor.
-    #[error("the log of device {device} forks at operation {sequence}")]
+    #[error("the log {log} forks at operation {sequence}")]
     Fork {
         /// The log.
-        device: DeviceId,
+        log: LogId,
         /// Where it forks.
         sequence: u64,
         /// Hash of the operation that was given.
         given: Hash,
     },
     /// An operation's clock is not above its predecessor's, or no later clock can be written.
-    #[error("the clock of operation {sequence} of device {device} does not go forward")]
+    #[error("the clock of operation {sequence} of log {log} does not go forward")]
     Clock {
         /// The log.
-        device: DeviceId,
+        log: LogId,
         /// The operation.
         sequence: u64,
     },

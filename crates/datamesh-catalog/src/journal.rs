@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::{LazyLock, Mutex};
 
 use datamesh_core::wire::{Encode, Reader, WireError, Writer};
-use datamesh_core::{DeviceId, Hash, MeshPath, Scheme, SegmentId, Timestamp};
+use datamesh_core::{Hash, LogId, MeshPath, Scheme, SegmentId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::database::{Database, Schema, left_beside, open_checked, open_or_rebuild};
@@ -398,13 +398,13 @@ fn drop_segment(
 /// cut it may be behind, never ahead.
 impl Journal {
     /// Remembers that a log reached an operation.
-    pub(crate) fn saw(&self, device: &DeviceId, sequence: u64, hash: &Hash) -> Result<()> {
-        let sum = witness_sum(device, sequence, hash);
+    pub(crate) fn saw(&self, log: &LogId, sequence: u64, hash: &Hash) -> Result<()> {
+        let sum = witness_sum(log, sequence, hash);
         self.database.writer.write(|connection| {
             connection
                 .prepare_cached(include_str!("../sql/journal/saw.sql"))
                 .and_then(|mut statement| {
-                    statement.execute(params![device.0, sequence as i64, hash.0, sum])
+                    statement.execute(params![log.0, sequence as i64, hash.0, sum])
                 })
                 .during("remembering the log's end")?;
             Ok(())
@@ -412,36 +412,36 @@ impl Journal {
     }
 
     /// How far a log had come at least.
-    pub(crate) fn seen(&self, device: &DeviceId) -> Result<Option<(u64, Hash)>> {
+    pub(crate) fn seen(&self, log: &LogId) -> Result<Option<(u64, Hash)>> {
         self.read(|connection| {
             let row: Option<(i64, [u8; 32], [u8; 8])> = connection
                 .prepare_cached(include_str!("../sql/journal/seen.sql"))
                 .and_then(|mut statement| {
                     statement
-                        .query_row([device.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                        .query_row([log.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
                         .optional()
                 })
                 .during("reading the log's end")?;
             Ok(row.and_then(|(sequence, hash, sum)| {
                 let (sequence, hash) = (sequence as u64, Hash(hash));
-                (witness_sum(device, sequence, &hash) == sum).then_some((sequence, hash))
+                (witness_sum(log, sequence, &hash) == sum).then_some((sequence, hash))
             }))
         })
     }
 
     /// How far a log had come by the journal at `path`, where there is one. A damaged one is left
     /// as it is.
-    pub(crate) fn witnessed(path: &Path, device: &DeviceId) -> Result<Option<(u64, Hash)>> {
+    pub(crate) fn witnessed(path: &Path, log: &LogId) -> Result<Option<(u64, Hash)>> {
         if !path.try_exists().with("looking for", path)? && left_beside(path)?.is_none() {
             return Ok(None);
         }
         let database = open_checked(path, SCHEMA)?;
-        Self { database, lost: None, under_way: Mutex::default() }.seen(device)
+        Self { database, lost: None, under_way: Mutex::default() }.seen(log)
     }
 }
 
-fn witness_sum(device: &DeviceId, sequence: u64, hash: &Hash) -> [u8; 8] {
-    WITNESS_SUM.of(&[&device.0, &sequence.to_le_bytes(), &hash.0])
+fn witness_sum(log: &LogId, sequence: u64, hash: &Hash) -> [u8; 8] {
+    WITNESS_SUM.of(&[&log.0, &sequence.to_le_bytes(), &hash.0])
 }
 
 fn bound(what: &'static str, count: usize, bound: usize) -> Result<()> {

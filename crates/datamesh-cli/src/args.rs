@@ -6,7 +6,8 @@ use crate::commands::configuration::{ConfigArgs, DoctorArgs};
 use crate::commands::demo::DemoArgs;
 use crate::commands::files::{GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, VersionsArgs};
 use crate::commands::network::{HealthArgs, PeersArgs, StatsArgs};
-use crate::commands::nodes::{InitArgs, InviteArgs, JoinArgs, ServiceArgs};
+use crate::commands::nodes::{InitArgs, InviteArgs, JoinArgs, RecoverArgs, ServiceArgs};
+use crate::commands::security::KeysArgs;
 use crate::context::{Context, GlobalArgs};
 use crate::error::{Outcome, Stop};
 
@@ -47,9 +48,11 @@ pub(crate) enum Command {
     #[command(visible_alias = "rm")]
     Remove(RemoveArgs),
     Init(InitArgs),
+    Recover(RecoverArgs),
     Service(ServiceArgs),
     Invite(InviteArgs),
     Join(JoinArgs),
+    Keys(KeysArgs),
     Peers(PeersArgs),
     Stats(StatsArgs),
     Health(HealthArgs),
@@ -74,9 +77,11 @@ impl Command {
             Self::Versions(args) => args.run(context).await,
             Self::Remove(args) => args.run(context).await,
             Self::Init(args) => args.run(context).await,
+            Self::Recover(args) => args.run(context).await,
             Self::Service(args) => args.run(context).await,
             Self::Invite(args) => args.run(context).await,
             Self::Join(args) => args.run(context).await,
+            Self::Keys(args) => args.run(context).await,
             Self::Peers(args) => args.run(context).await,
             Self::Stats(args) => args.run(context).await,
             Self::Health(args) => args.run(context).await,

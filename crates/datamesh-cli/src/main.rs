@@ -11,6 +11,7 @@ mod output;
 mod password;
 mod values;
 mod waiting;
+mod words;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ use datamesh_core::{Entropy, Executor, Grant, Scheme};
 use datamesh_crypto::DeviceKeys;
 use datamesh_engine::{Engine, Spread, block};
 
+use crate::catalog::Publication;
 use crate::error::ClientError;
 use crate::pipeline::Packs;
 
@@ -23,6 +24,8 @@ pub struct ClientParts {
     pub grant: Arc<Grant>,
     /// Chance.
     pub entropy: Arc<dyn Entropy>,
+    /// What is known of the account's heads; one for all clients over one catalog.
+    pub publication: Arc<Publication>,
     /// Where small files of concurrent puts meet; clients of one account and engine may share it.
     pub packs: Arc<Packs>,
 }
@@ -46,6 +49,7 @@ pub struct Client {
     pub(crate) keys: Arc<DeviceKeys>,
     pub(crate) grant: Arc<Grant>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) publication: Arc<Publication>,
     pub(crate) pool: Pool,
     pub(crate) packs: Arc<Packs>,
 }
@@ -62,6 +66,7 @@ impl Client {
             keys: parts.keys,
             grant: parts.grant,
             entropy: parts.entropy,
+            publication: parts.publication,
             pool: Pool::new(BUFFERS_KEPT),
             packs: parts.packs,
         }
@@ -70,6 +75,11 @@ impl Client {
     /// The account's catalog on this device.
     pub fn catalog(&self) -> &Arc<AccountDb> {
         &self.catalog
+    }
+
+    /// The device's keys.
+    pub fn keys(&self) -> &Arc<DeviceKeys> {
+        &self.keys
     }
 
     /// The data plane.

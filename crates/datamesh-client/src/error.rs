@@ -3,7 +3,7 @@
 use datamesh_catalog::CatalogError;
 use datamesh_core::stream::StreamError;
 use datamesh_core::wire::WireError;
-use datamesh_core::{MeshPath, Scheme, SegmentId};
+use datamesh_core::{LogId, MeshPath, Scheme, SegmentId};
 use datamesh_crypto::content::SealError;
 use datamesh_crypto::frame::FrameError;
 use datamesh_engine::{ReadError, WriteError};
@@ -51,6 +51,26 @@ pub enum ClientError {
         segment: SegmentId,
         /// Which frame.
         source: FrameError,
+    },
+    /// A head or page of the catalog is not what this account published.
+    #[error("what the mesh has of log {log} does not fit together")]
+    Head {
+        /// The log.
+        log: LogId,
+    },
+    /// Too few nodes answer to know whether the catalog of this device is the newest.
+    #[error("too few nodes answer to know whether this device's catalog is the newest")]
+    MayBeOld,
+    /// Another process publishes to this device's log.
+    #[error("another copy of this device publishes at the same time")]
+    Contended,
+    /// The mesh has other operations of this device's log than the device.
+    #[error(
+        "this device's log {log} has gone another way on the mesh: its files were copied and used twice"
+    )]
+    Forked {
+        /// The log.
+        log: LogId,
     },
     /// Sealed catalog data does not open.
     #[error(transparent)]

@@ -30,6 +30,15 @@ impl SegmentPlacement {
     }
 }
 
+/// What was deleted.
+#[derive(Debug, Clone, Default)]
+pub struct Removed {
+    /// The names.
+    pub paths: Vec<MeshPath>,
+    /// Operations of this device that no quorum of the mesh has yet; 0 where all is committed.
+    pub pending: u64,
+}
+
 /// A version and where its segments are.
 #[derive(Debug, Clone)]
 pub struct VersionInfo {
@@ -87,7 +96,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotFound`] and [`ClientError::Deleted`] name the first that is not there;
     /// nothing is deleted then.
-    pub async fn remove(&self, names: &[String]) -> Result<Vec<MeshPath>, ClientError> {
+    pub async fn remove(&self, names: &[String]) -> Result<Removed, ClientError> {
+        self.know_newest().await?;
         let mut puts: Vec<Box<Put>> = Vec::new();
         for name in names {
             let version = self.resolve(name, None).await?;
@@ -97,7 +107,14 @@ impl Client {
                 puts.push(put);
             }
         }
-        self.mark_deleted(&puts).await
+        let paths = self.mark_deleted(&puts).await?;
+        Ok(Removed { paths, pending: self.publish().await?.pending })
+    }
+
+    /// Makes sure that this device knows all that was published: a device whose catalog was put back
+    /// from a copy must not delete what it has never seen.
+    async fn know_newest(&self) -> Result<(), ClientError> {
+        if self.catch_up().await?.may_be_old { Err(ClientError::MayBeOld) } else { Ok(()) }
     }
 
     /// Marks these as deleted, all in one transaction.
@@ -107,6 +124,7 @@ impl Client {
             Change::Delete(Delete {
                 file: put.file,
                 version: VersionId(seam::random(&*self.entropy)),
+                replaces: put.version,
                 path: put.path.clone(),
                 created: self.engine.now(),
             })
@@ -125,20 +143,18 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::NothingBelow`]; after an error the pages before stay deleted.
-    pub async fn remove_below(
-        &self,
-        folder: Option<MeshPath>,
-    ) -> Result<Vec<MeshPath>, ClientError> {
+    pub async fn remove_below(&self, folder: Option<MeshPath>) -> Result<Removed, ClientError> {
+        self.know_newest().await?;
         let mut below = Below::new(self, folder);
-        let mut removed = Vec::new();
+        let mut paths = Vec::new();
         let mut page = below.page().await?;
         while !page.is_empty() {
             for batch in page.chunks(datamesh_catalog::OPERATIONS_MAX) {
-                removed.extend(self.mark_deleted(batch).await?);
+                paths.extend(self.mark_deleted(batch).await?);
             }
             page = below.page().await?;
         }
-        Ok(removed)
+        Ok(Removed { paths, pending: self.publish().await?.pending })
     }
 
     /// Asks every member where the segments of a version are.

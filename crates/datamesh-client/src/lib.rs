@@ -1,18 +1,18 @@
 //! The owner's side: it holds the keys and knows names. Files become sealed slices, slices become
-//! segments, and operations in the catalog say which are whose.
-//!
-//! Until the catalog is kept on the mesh, the local [`AccountDb`](datamesh_catalog::AccountDb) is
-//! the only catalog, and its synced transaction is the commit point of every put.
+//! segments, and operations in the catalog say which are whose. The catalog is published on the
+//! mesh ([`Publication`]); the [`AccountDb`](datamesh_catalog::AccountDb) of a device is a cache of it.
 
 mod below;
+mod catalog;
 mod client;
 mod error;
 mod files;
 mod pipeline;
 
+pub use catalog::{CaughtUp, DeviceLog, DeviceLogs, Publication, Published, find_grant};
 pub use client::{Client, ClientParts, Progress, ProgressFn};
 pub use error::ClientError;
-pub use files::{SegmentPlacement, VersionInfo};
+pub use files::{Removed, SegmentPlacement, VersionInfo};
 pub use pipeline::{
     EntryFailure, GetItem, GetReport, Packs, PutOptions, PutReport, StoredEntry, Wanted,
 };

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 
-use crate::id::{AccountId, DeviceId, FileId, Hash, MeshId, VersionId};
+use crate::id::{AccountId, DeviceId, FileId, Hash, LogId, MeshId, VersionId};
 use crate::path::MeshPath;
 use crate::record;
 use crate::scheme::Scheme;
@@ -40,7 +40,7 @@ record! {
     pub struct LogCertificate {
         /// The account.
         pub account: AccountId,
-        /// The device; its log has the same id.
+        /// The device.
         pub device: DeviceId,
         /// The key that signs the device's operations and heads.
         pub log_key: PublicKey,
@@ -80,15 +80,15 @@ impl LogCertificate {
     }
 }
 
-/// One entry of a device's log.
+/// One entry of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
-    /// The device, which is also the log.
-    pub device: DeviceId,
+    /// The log that it belongs to.
+    pub log: LogId,
     /// Place in the log: 1 for the first, then without gaps.
     pub sequence: u64,
     /// Hybrid logical clock: milliseconds in the upper 48 bits, a counter in the lower 16. Later
-    /// operations of one account that knew of earlier ones have higher values; ties go by device.
+    /// operations of one account that knew of earlier ones have higher values; ties go by log.
     pub clock: u64,
     /// Hash of the log's operation before; zero for the first.
     pub previous: Hash,
@@ -105,7 +105,7 @@ impl Operation {
     /// The bytes that the log key signs. The mesh id in these signatures is zero, as the catalog
     /// may move between meshes.
     pub fn signed_part(
-        device: &DeviceId,
+        log: &LogId,
         sequence: u64,
         clock: u64,
         previous: &Hash,
@@ -113,7 +113,7 @@ impl Operation {
     ) -> Vec<u8> {
         let (kind, body) = change.parts();
         let mut out = Writer::new();
-        out.u8(Self::VERSION).raw(&device.0).u64(sequence).u64(clock).raw(&previous.0);
+        out.u8(Self::VERSION).raw(&log.0).u64(sequence).u64(clock).raw(&previous.0);
         out.u8(kind).bytes(&body);
         out.into_vec()
     }
@@ -128,13 +128,8 @@ impl Operation {
     /// # Errors
     /// [`SignatureError`] where `log_key` did not sign this.
     pub fn verify(&self, log_key: &PublicKey) -> Result<(), SignatureError> {
-        let body = Self::signed_part(
-            &self.device,
-            self.sequence,
-            self.clock,
-            &self.previous,
-            &self.change,
-        );
+        let body =
+            Self::signed_part(&self.log, self.sequence, self.clock, &self.previous, &self.change);
         log_key.verify(Context::Operation, &MeshId([0; 32]), &body, &self.signature)
     }
 }
@@ -142,7 +137,7 @@ impl Operation {
 impl Encode for Operation {
     fn encode(&self, out: &mut Writer) {
         out.raw(&Self::signed_part(
-            &self.device,
+            &self.log,
             self.sequence,
             self.clock,
             &self.previous,
@@ -155,13 +150,13 @@ impl Encode for Operation {
 impl Decode for Operation {
     fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
         from.version("operation", Self::VERSION)?;
-        let device = DeviceId::decode(from)?;
+        let log = LogId::decode(from)?;
         let (sequence, clock) = (from.u64()?, from.u64()?);
         let previous = Hash::decode(from)?;
         let kind = from.u8()?;
         let change =
             Change::from_parts(kind, from.bytes("operation body", OPERATION_BODY_BYTES_MAX)?)?;
-        Ok(Self { device, sequence, clock, previous, change, signature: Signature::decode(from)? })
+        Ok(Self { log, sequence, clock, previous, change, signature: Signature::decode(from)? })
     }
 }
 
@@ -328,6 +323,9 @@ pub struct Put {
     pub file: FileId,
     /// The version.
     pub version: VersionId,
+    /// The version that the writer knew as the current one of the path; zeros for none. Two versions
+    /// that replace the same one were made without knowledge of each other.
+    pub replaces: VersionId,
     /// Its name.
     pub path: MeshPath,
     /// File or folder.
@@ -356,6 +354,7 @@ impl Encode for Put {
     fn encode(&self, out: &mut Writer) {
         self.file.encode(out);
         self.version.encode(out);
+        self.replaces.encode(out);
         self.path.encode(out);
         out.u8(match self.kind {
             EntryKind::File => 1,
@@ -375,6 +374,7 @@ impl Encode for Put {
 impl Decode for Put {
     fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
         let (file, version) = (FileId::decode(from)?, VersionId::decode(from)?);
+        let replaces = VersionId::decode(from)?;
         let path = MeshPath::decode(from)?;
         let kind = match from.u8()? {
             1 => EntryKind::File,
@@ -393,6 +393,7 @@ impl Decode for Put {
         Ok(Self {
             file,
             version,
+            replaces,
             path,
             kind,
             mode,
@@ -415,6 +416,8 @@ pub struct Delete {
     pub file: FileId,
     /// The marker's own version id, so that versions list it.
     pub version: VersionId,
+    /// The version that is deleted.
+    pub replaces: VersionId,
     /// The name that is deleted.
     pub path: MeshPath,
     /// When, by the device's clock.
@@ -425,6 +428,7 @@ impl Encode for Delete {
     fn encode(&self, out: &mut Writer) {
         self.file.encode(out);
         self.version.encode(out);
+        self.replaces.encode(out);
         self.path.encode(out);
         out.u64(self.created);
     }
@@ -435,6 +439,7 @@ impl Decode for Delete {
         Ok(Self {
             file: FileId::decode(from)?,
             version: VersionId::decode(from)?,
+            replaces: VersionId::decode(from)?,
             path: MeshPath::decode(from)?,
             created: from.u64()?,
         })

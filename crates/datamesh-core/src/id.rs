@@ -116,8 +116,13 @@ id!(
     GrantId 32 "grant id"
 );
 id!(
-    /// A device of an account, drawn at random when the device is set up; also names its log.
+    /// A device of an account, drawn at random when the device is set up.
     DeviceId 16 "device id"
+);
+id!(
+    /// A log of operations, drawn at random. A device writes one at a time, and takes another where
+    /// it cannot be sure to know its end.
+    LogId 16 "log id"
 );
 id!(
     /// A file of an account, stable across renames; drawn at random.
@@ -136,6 +141,7 @@ hex_text!(MeshId "mesh id");
 hex_text!(AccountId "account id");
 hex_text!(GrantId "grant id");
 hex_text!(DeviceId "device id");
+hex_text!(LogId "log id");
 hex_text!(FileId "file id");
 hex_text!(VersionId "version id");
 hex_text!(Hash "hash");

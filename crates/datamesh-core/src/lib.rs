@@ -12,6 +12,7 @@ pub mod descriptor;
 pub mod domain;
 pub mod genesis;
 pub mod grant;
+pub mod head;
 pub mod id;
 pub mod invite;
 pub mod lease;
@@ -31,7 +32,10 @@ pub use descriptor::Descriptor;
 pub use domain::Domain;
 pub use genesis::Genesis;
 pub use grant::{Grant, StoreTicket};
-pub use id::{AccountId, DeviceId, FileId, GrantId, Hash, MeshId, NodeId, SegmentId, VersionId};
+pub use head::Head;
+pub use id::{
+    AccountId, DeviceId, FileId, GrantId, Hash, LogId, MeshId, NodeId, SegmentId, VersionId,
+};
 pub use invite::InviteTicket;
 pub use path::MeshPath;
 pub use receipt::Receipt;

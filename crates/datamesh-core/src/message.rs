@@ -11,7 +11,8 @@ use crate::descriptor::Descriptor;
 use crate::domain::Domain;
 use crate::genesis::Genesis;
 use crate::grant::{Grant, StoreTicket};
-use crate::id::{Hash, MeshId, NodeId, SegmentId};
+use crate::head::{Head, Pseudonym};
+use crate::id::{Hash, LogId, MeshId, NodeId, SegmentId};
 use crate::receipt::Receipt;
 use crate::record;
 use crate::seam::Timestamp;
@@ -37,6 +38,23 @@ pub const PROOF_MAX: usize = 64;
 
 /// Longest text of a refusal in bytes.
 const DETAIL_BYTES_MAX: usize = 512;
+
+/// Most heads that an asking side says it knows.
+pub const HEADS_KNOWN_MAX: usize = 256;
+
+/// Most bytes of heads in the body of one reply; at least one head fits.
+pub const HEADS_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+record! {
+    /// A head that the asking side has.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct KnownHead {
+        /// The log.
+        pub log: LogId,
+        /// The head's revision.
+        pub revision: u64,
+    }
+}
 
 record! {
     /// A node and the sequence of the newest advert known of it.
@@ -170,6 +188,19 @@ pub enum Request {
     },
     /// Asks which shards of each segment the node holds; answered by [`Reply::Holding`].
     Have(Vec<SegmentId>),
+    /// Keeps the head of a log; answered by [`Reply::Done`] once it is synced, or by
+    /// [`Reply::HeadKept`] where the node has another of that revision or a later one.
+    PutHead(Head),
+    /// Reads the heads of an account's logs, in the order of the logs' ids; answered by
+    /// [`Reply::Heads`].
+    Heads {
+        /// The account.
+        account: Pseudonym,
+        /// Begin behind this log; zeros: at the start.
+        after: LogId,
+        /// Heads that the asking side has: only newer ones come, at most [`HEADS_KNOWN_MAX`].
+        known: Vec<KnownHead>,
+    },
 }
 
 /// Why a node does not do what it was asked. Numbers are part of the protocol.
@@ -306,6 +337,14 @@ pub enum Reply {
     Described(Descriptor),
     /// To [`Request::Have`]: for each segment asked for, in order, a bit for each shard held.
     Holding(Vec<u32>),
+    /// To [`Request::PutHead`]: the head that the node keeps instead.
+    HeadKept(Head),
+    /// To [`Request::Heads`]; the body has the heads one behind another, each after its length as a
+    /// u32.
+    Heads {
+        /// There are more behind the last one.
+        more: bool,
+    },
     /// The request was not done.
     Refused {
         /// Why.
@@ -393,6 +432,13 @@ impl Encode for Request {
             Self::Have(segments) => {
                 out.u8(8).list(segments);
             }
+            Self::PutHead(head) => {
+                out.u8(13);
+                head.encode(out);
+            }
+            Self::Heads { account, after, known } => {
+                out.u8(14).raw(&account.0).raw(&after.0).list(known);
+            }
         }
     }
 }
@@ -431,6 +477,12 @@ impl Decode for Request {
             },
             7 => Self::Describe { segment: SegmentId::decode(from)? },
             8 => Self::Have(from.list("segments", SEGMENTS_MAX)?),
+            13 => Self::PutHead(Head::decode(from)?),
+            14 => Self::Heads {
+                account: PublicKey::decode(from)?,
+                after: LogId::decode(from)?,
+                known: from.list("known heads", HEADS_KNOWN_MAX)?,
+            },
             _ => return Err(WireError::Invalid { field: "request" }),
         })
     }
@@ -473,6 +525,13 @@ impl Encode for Reply {
             Self::Holding(held) => {
                 out.u8(8).list(held);
             }
+            Self::HeadKept(head) => {
+                out.u8(13);
+                head.encode(out);
+            }
+            Self::Heads { more } => {
+                out.u8(14).flag(*more);
+            }
             Self::Refused { refusal, detail } => {
                 let mut end = detail.len().min(DETAIL_BYTES_MAX);
                 while !detail.is_char_boundary(end) {
@@ -510,6 +569,8 @@ impl Decode for Reply {
             },
             7 => Self::Described(Descriptor::decode(from)?),
             8 => Self::Holding(from.list("holding", SEGMENTS_MAX)?),
+            13 => Self::HeadKept(Head::decode(from)?),
+            14 => Self::Heads { more: from.flag("more")? },
             255 => Self::Refused {
                 refusal: Refusal::from_number(from.u8()?)?,
                 detail: from.text("detail", DETAIL_BYTES_MAX)?,

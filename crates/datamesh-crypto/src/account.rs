@@ -2,17 +2,19 @@
 //! It does not hold the words, nor the identity key that certifies devices.
 
 use bytes::Bytes;
-use datamesh_core::catalog::{Change, LogCertificate, Operation, WrappedKey};
+use datamesh_core::catalog::{LogCertificate, WrappedKey};
+use datamesh_core::head::{Head, HeadBody, Page, PageIndex, Pseudonym};
 use datamesh_core::lease::{Release, Renewal};
 use datamesh_core::wire::{self, Decode, Encode, Reader, WireError, Writer};
 use datamesh_core::{
-    AccountId, Context, DeviceId, Entropy, Hash, MeshId, PublicKey, SegmentId, Signature, Signer,
-    Timestamp, VersionId, seam,
+    AccountId, Context, DeviceId, Entropy, Hash, LogId, MeshId, PublicKey, SegmentId, Signature,
+    Signer, Timestamp, VersionId, seam,
 };
 use zeroize::Zeroizing;
 
 use crate::Secret;
 use crate::content::{self, CatalogKey, SealError, VersionKey};
+use crate::object::{self, ObjectKind};
 use crate::signing::SigningKey;
 use crate::tree::{self, label};
 use crate::words::Words;
@@ -20,6 +22,7 @@ use crate::words::Words;
 /// Most catalog epochs that a device keeps keys of.
 const EPOCHS_MAX: usize = 1024;
 
+const HEAD_SALT: &[u8] = b"datamesh pseudonym v1";
 const LEASE_SALT: &[u8] = b"datamesh lease v1";
 const NOTE_SALT: &[u8] = b"datamesh device note v1";
 
@@ -105,19 +108,6 @@ impl DeviceKeys {
         &self.grant
     }
 
-    /// Signs an entry of this device's log.
-    pub fn operation(
-        &self,
-        sequence: u64,
-        clock: u64,
-        previous: Hash,
-        change: Change,
-    ) -> Operation {
-        let body = Operation::signed_part(&self.device, sequence, clock, &previous, &change);
-        let signature = self.sign_operation(&body);
-        Operation { device: self.device, sequence, clock, previous, change, signature }
-    }
-
     /// Signs the signed part of an operation of this device's log.
     pub fn sign_operation(&self, body: &[u8]) -> Signature {
         self.log_key.sign(Context::Operation, &NO_MESH, body)
@@ -133,8 +123,117 @@ impl DeviceKeys {
         version: &VersionId,
         key: &VersionKey,
     ) -> Result<WrappedKey, SealError> {
-        let newest = self.catalog.iter().max_by_key(|key| key.epoch()).ok_or(SealError::Seal)?;
-        newest.wrap(entropy, version, key)
+        self.newest()?.wrap(entropy, version, key)
+    }
+
+    /// The catalog epochs that this device has the keys of, in order.
+    pub fn epochs(&self) -> Vec<u32> {
+        let mut epochs: Vec<u32> = self.catalog.iter().map(CatalogKey::epoch).collect();
+        epochs.sort_unstable();
+        epochs
+    }
+
+    /// The catalog key of the newest epoch.
+    fn newest(&self) -> Result<&CatalogKey, SealError> {
+        self.catalog.iter().max_by_key(|key| key.epoch()).ok_or(SealError::Seal)
+    }
+
+    fn head_signer(&self, mesh: &MeshId) -> SigningKey {
+        SigningKey::from_secret(&tree::derive(HEAD_SALT, &*self.head, &[&mesh.0]))
+    }
+
+    /// The account as the nodes of a mesh know it: nothing tells the pseudonyms of two meshes, or
+    /// the account itself, from each other.
+    pub fn pseudonym(&self, mesh: &MeshId) -> Pseudonym {
+        self.head_signer(mesh).public_key()
+    }
+
+    /// Seals and signs the head of a log.
+    ///
+    /// # Errors
+    /// [`SealError::Seal`] where the cipher refuses.
+    pub fn seal_head(
+        &self,
+        entropy: &dyn Entropy,
+        mesh: &MeshId,
+        (log, revision): (LogId, u64),
+        body: &HeadBody,
+    ) -> Result<Head, SealError> {
+        let object = (ObjectKind::Head, &log, revision);
+        let plain = Zeroizing::new(body.to_bytes());
+        let sealed = Bytes::from(object::seal(self.newest()?, entropy, object, &plain)?);
+        let signer = self.head_signer(mesh);
+        let account = signer.public_key();
+        let body = Head::signed_part(&account, &log, revision, &sealed);
+        let signature = signer.sign(Context::Head, mesh, &body);
+        Ok(Head { account, log, revision, sealed, signature })
+    }
+
+    /// Opens a head whose signature was checked.
+    ///
+    /// # Errors
+    /// [`SealError`] where there is no key for it, it is damaged, or it is no head.
+    pub fn open_head(&self, head: &Head) -> Result<HeadBody, SealError> {
+        self.open_object((ObjectKind::Head, &head.log, head.revision), &head.sealed)
+    }
+
+    /// Seals a page of a log.
+    ///
+    /// # Errors
+    /// [`SealError::Seal`] where the cipher refuses.
+    pub fn seal_page(
+        &self,
+        entropy: &dyn Entropy,
+        log: &LogId,
+        page: &Page,
+    ) -> Result<Vec<u8>, SealError> {
+        let first = page.operations.first().map_or(0, |operation| operation.sequence);
+        let plain = Zeroizing::new(page.to_bytes());
+        object::seal(self.newest()?, entropy, (ObjectKind::Page, log, first), &plain)
+    }
+
+    /// Opens a page of a log that begins with the operation `first`.
+    ///
+    /// # Errors
+    /// [`SealError`] where there is no key for it, it is damaged, or it is no such page.
+    pub fn open_page(&self, log: &LogId, first: u64, sealed: &[u8]) -> Result<Page, SealError> {
+        self.open_object((ObjectKind::Page, log, first), sealed)
+    }
+
+    /// Seals an index of pages, the last of which ends with the operation `last`.
+    ///
+    /// # Errors
+    /// [`SealError::Seal`] where the cipher refuses.
+    pub fn seal_index(
+        &self,
+        entropy: &dyn Entropy,
+        log: &LogId,
+        last: u64,
+        index: &PageIndex,
+    ) -> Result<Vec<u8>, SealError> {
+        object::seal(self.newest()?, entropy, (ObjectKind::Index, log, last), &index.to_bytes())
+    }
+
+    /// Opens an index of pages that leads to the operation `last`.
+    ///
+    /// # Errors
+    /// [`SealError`] where there is no key for it, it is damaged, or it is no such index.
+    pub fn open_index(
+        &self,
+        log: &LogId,
+        last: u64,
+        sealed: &[u8],
+    ) -> Result<PageIndex, SealError> {
+        self.open_object((ObjectKind::Index, log, last), sealed)
+    }
+
+    fn open_object<T: Decode>(
+        &self,
+        object: (ObjectKind, &LogId, u64),
+        sealed: &[u8],
+    ) -> Result<T, SealError> {
+        let plain = object::open(&self.catalog, object, sealed)?;
+        wire::decode(&plain).map_err(|_| SealError::Open { what: object.0.name() })
     }
 
     /// Unwraps a version key of any epoch that this device has.

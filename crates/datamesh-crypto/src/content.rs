@@ -37,6 +37,14 @@ pub enum SealError {
         /// The catalog key's epoch.
         epoch: u32,
     },
+    /// The catalog key of an epoch is not on this device.
+    #[error("the {what} is sealed in epoch {epoch}, whose key this device does not have")]
+    Epoch {
+        /// What was to be opened.
+        what: &'static str,
+        /// The epoch.
+        epoch: u32,
+    },
     /// The cipher refused; nothing was sealed.
     #[error("sealing failed")]
     Seal,

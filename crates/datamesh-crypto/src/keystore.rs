@@ -141,6 +141,19 @@ pub fn open(file: &[u8], password: &str) -> Result<DeviceKeys, KeystoreError> {
     DeviceKeys::from_secret_bytes(&plain).map_err(KeystoreError::Damaged)
 }
 
+/// Checks what can be checked of a keystore without its password: that it is one, and that its costs
+/// are within bounds.
+///
+/// # Errors
+/// [`KeystoreError::Format`] and [`KeystoreError::Damaged`].
+pub fn check(file: &[u8]) -> Result<(), KeystoreError> {
+    let mut from = Reader::new(file);
+    if file.len() > KEYSTORE_BYTES_MAX || from.array::<4>() != Ok(MAGIC) {
+        return Err(KeystoreError::Format);
+    }
+    read_header(&mut from).map(drop).map_err(KeystoreError::Damaged)
+}
+
 fn read_header(from: &mut Reader<'_>) -> Result<(Costs, [u8; 16], [u8; 12]), WireError> {
     from.version("keystore", VERSION)?;
     if from.u8()? != KDF_ARGON2ID {

@@ -2,7 +2,7 @@
 //!
 //! The account's 24 words and the key tree that grows from them ([`words`], [`tree`]), the
 //! password-protected file that keeps a device's part of it ([`keystore`]), the sealing and opening
-//! of file contents ([`frame`], [`content`], [`manifest`]), and signing ([`signing`], [`authority`],
+//! of file contents ([`frame`], [`content`], [`manifest`], [`object`]), and signing ([`signing`], [`authority`],
 //! [`account`]). Secrets wipe themselves when they are dropped and are never printed.
 
 pub mod account;
@@ -11,6 +11,7 @@ pub mod content;
 pub mod frame;
 pub mod keystore;
 pub mod manifest;
+pub mod object;
 pub mod signing;
 pub mod tree;
 pub mod words;
@@ -20,6 +21,7 @@ pub use authority::IssuingKey;
 pub use content::VersionKey;
 pub use keystore::KeystoreError;
 pub use manifest::{Manifest, Slice};
+pub use object::ObjectKind;
 pub use signing::SigningKey;
 pub use words::Words;
 

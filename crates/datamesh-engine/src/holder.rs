@@ -3,17 +3,21 @@
 //! Every claim in a request is checked here: the grant's chain up to the authority, the ticket's
 //! signature, the descriptor's hash, the cells' root. What is acknowledged is synced.
 
+mod heads;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use datamesh_codec::{check_shard, proof};
 use datamesh_core::certificate::Issuer;
-use datamesh_core::message::{ADVERTS_MAX, ReadSpan, Redeem, Refusal, Reply, Request, WANTED_MAX};
+use datamesh_core::message::{
+    ADVERTS_MAX, HEADS_BODY_BYTES_MAX, ReadSpan, Redeem, Refusal, Reply, Request, WANTED_MAX,
+};
 use datamesh_core::seam::BODY_BYTES_MAX;
 use datamesh_core::{
-    BoxFuture, Descriptor, Grant, GrantId, Message, NodeCertificate, NodeId, Receipt, Scheme,
-    SegmentId, Service, Signer, StoreTicket, wire,
+    BoxFuture, Descriptor, Grant, GrantId, MeshId, Message, NodeCertificate, NodeId, Receipt,
+    Scheme, SegmentId, Service, Signer, StoreTicket, wire,
 };
 use datamesh_store::{ShardWrite, Store, StoreError};
 
@@ -69,6 +73,7 @@ pub struct Holder {
     writers: Mutex<Recent<NodeId>>,
     /// Peers that know the mesh's id.
     introduced: Mutex<Recent<NodeId>>,
+    strangers: Mutex<heads::StrangersSlots>,
 }
 
 /// The newest of many, up to a bound.
@@ -139,6 +144,7 @@ impl Holder {
             grants: Recent::new(GRANTS_MAX),
             writers: Recent::new(WRITERS_MAX),
             introduced: Recent::new(INTRODUCED_MAX),
+            strangers: Mutex::default(),
         }
     }
 
@@ -185,6 +191,8 @@ impl Holder {
                 let held = segments.into_iter().map(|segment| self.store.held(segment)).collect();
                 Ok((Reply::Holding(held), Bytes::new()))
             }
+            Request::PutHead(head) => self.put_head(peer, head).await,
+            Request::Heads { account, after, known } => self.heads(account, after, known).await,
         }
     }
 
@@ -204,8 +212,9 @@ impl Holder {
         introduced.known.contains(peer) || self.engine.view().member(peer).is_some()
     }
 
-    fn hello(&self, peer: NodeId, mesh: datamesh_core::MeshId) -> Answer {
-        if mesh != self.engine.mesh() {
+    fn hello(&self, peer: NodeId, mesh: MeshId) -> Answer {
+        // Zeros: whoever restores an account from its words alone does not know the mesh yet.
+        if mesh != self.engine.mesh() && mesh != MeshId([0; 32]) {
             return refuse(Refusal::OtherMesh, "");
         }
         self.introduced.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
@@ -396,7 +405,7 @@ impl Service for Holder {
         })
     }
 
-    /// Only a shard that its sender may store comes with a body, and only a read is answered with
+    /// Only a shard that its sender may store comes with a body, and only reads are answered with
     /// one.
     fn admit(&self, _: NodeId, head: &Bytes, body: usize) -> Result<usize, Message> {
         let request = match wire::decode::<Request>(head) {
@@ -409,7 +418,11 @@ impl Service for Holder {
             let detail = "only a shard to store comes with a body".to_owned();
             return Err(refusal((Refusal::Malformed, detail)));
         }
-        Ok(if matches!(request, Request::Read { .. }) { BODY_BYTES_MAX } else { 0 })
+        Ok(match request {
+            Request::Read { .. } => BODY_BYTES_MAX,
+            Request::Heads { .. } => HEADS_BODY_BYTES_MAX,
+            _ => 0,
+        })
     }
 
     /// Members, and peers that have stored something here under a grant: homes without a node of

@@ -5,6 +5,8 @@
 
 mod ask;
 mod engine;
+mod head_mover;
+mod heads;
 mod holder;
 mod membership;
 pub mod placement;
@@ -15,6 +17,8 @@ mod work;
 
 pub use ask::{AskError, ask};
 pub use engine::{Engine, EngineParts, PeerView};
+pub use head_mover::HeadMover;
+pub use heads::{HeadPublished, HeadsRead, quorum};
 pub use holder::{Admissions, Holder, RedeemError, Redeemed};
 pub use placement::Spread;
 pub use scores::PeerScore;

@@ -61,6 +61,8 @@ const IDLE_GRACE: Duration = Duration::from_secs(10);
 pub(crate) enum Command {
     /// Connect to `node`, joining a dial that is under way.
     Dial { node: NodeId, addresses: Vec<Multiaddr>, done: oneshot::Sender<Result<(), String>> },
+    /// Connect to whoever answers at `address`, and tell who it is.
+    Meet { address: Multiaddr, done: oneshot::Sender<Result<NodeId, String>> },
 }
 
 #[derive(NetworkBehaviour)]
@@ -132,6 +134,8 @@ pub(crate) struct Actor {
     disconnect: CancellationToken,
     /// Who waits for a dial; a peer is here exactly while it is dialled.
     dials: BTreeMap<NodeId, Vec<oneshot::Sender<Result<(), String>>>>,
+    /// Who waits to hear who answers at an address.
+    meetings: HashMap<ConnectionId, oneshot::Sender<Result<NodeId, String>>>,
     ping_failures: HashMap<ConnectionId, u8>,
     /// A source of jitter; nothing secret depends on it.
     chance: RandomState,
@@ -170,6 +174,7 @@ impl Actor {
             listening: parts.listening,
             disconnect: parts.disconnect,
             dials: BTreeMap::new(),
+            meetings: HashMap::new(),
             ping_failures: HashMap::new(),
             chance: RandomState::new(),
             draws: 0,
@@ -242,6 +247,7 @@ impl Actor {
         }
         self.commands.close();
         self.dials.clear();
+        self.meetings.clear();
         for peer in self.swarm.connected_peers().copied().collect::<Vec<_>>() {
             let _already_gone = self.swarm.disconnect_peer_id(peer);
         }
@@ -257,7 +263,36 @@ impl Actor {
     }
 
     fn on_command(&mut self, command: Command) {
-        let Command::Dial { node, addresses, done } = command;
+        match command {
+            Command::Dial { node, addresses, done } => self.dial(node, addresses, done),
+            Command::Meet { address, done } => self.meet(address, done),
+        }
+    }
+
+    /// Dials an address whose peer is not known: whoever answers there proves its own key and no
+    /// more, so this is only for a first contact that the user named.
+    fn meet(&mut self, address: Multiaddr, done: oneshot::Sender<Result<NodeId, String>>) {
+        let options = DialOpts::unknown_peer_id().address(address).allocate_new_port().build();
+        self.counters.dials.add(1);
+        self.meetings.insert(options.connection_id(), done);
+        let connection = options.connection_id();
+        if let Err(error) = self.swarm.dial(options) {
+            self.met(connection, Err(reason(&error)));
+        }
+    }
+
+    fn met(&mut self, connection: ConnectionId, who: Result<NodeId, String>) {
+        if let Some(done) = self.meetings.remove(&connection) {
+            let _caller_gone = done.send(who);
+        }
+    }
+
+    fn dial(
+        &mut self,
+        node: NodeId,
+        addresses: Vec<Multiaddr>,
+        done: oneshot::Sender<Result<(), String>>,
+    ) {
         if self.peers.is_connected(&node) {
             let _caller_gone = done.send(Ok(()));
             return;
@@ -286,9 +321,13 @@ impl Actor {
 
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
-            SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
+            SwarmEvent::ConnectionEstablished { peer_id, endpoint, connection_id, .. } => {
                 self.counters.connections_opened.add(1);
-                let Some(node) = node_id(&peer_id) else { return };
+                let Some(node) = node_id(&peer_id) else {
+                    self.met(connection_id, Err("what answers there is no node".to_owned()));
+                    return;
+                };
+                self.met(connection_id, Ok(node));
                 match &endpoint {
                     ConnectedPoint::Dialer { address, .. } => {
                         let address = address::clean(address).unwrap_or_else(|| address.clone());
@@ -304,8 +343,9 @@ impl Actor {
                 self.counters.connections_closed.add(1);
                 self.ping_failures.remove(&connection_id);
             }
-            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
-                if let Some(node) = node_id(&peer) {
+            SwarmEvent::OutgoingConnectionError { peer_id, error, connection_id } => {
+                self.met(connection_id, Err(reason(&error)));
+                if let Some(node) = peer_id.and_then(|peer| node_id(&peer)) {
                     self.dial_failed(node, &reason(&error));
                 }
             }

@@ -46,4 +46,12 @@ pub enum NetworkError {
         /// How long was waited.
         seconds: u64,
     },
+    /// Nobody, or somebody else, answers at an address.
+    #[error("{address} cannot be reached: {reason}")]
+    Meet {
+        /// The address.
+        address: String,
+        /// Why.
+        reason: String,
+    },
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use datamesh_core::seam::BODY_BYTES_MAX;
 use datamesh_core::{Message, NodeId, TransportError};
+use libp2p::Multiaddr;
 use libp2p::swarm::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
@@ -202,6 +203,14 @@ impl Caller {
         let command = Command::Dial { node: id, addresses, done };
         self.commands.send(command).await.map_err(|_| TransportError::Shutdown)?;
         dialled.await.map_err(|_| TransportError::Shutdown)?.map_err(unreachable)
+    }
+
+    /// Connects to whoever answers at an address.
+    pub(crate) async fn meet(&self, address: Multiaddr) -> Result<NodeId, String> {
+        let closing = || "the network is closing".to_owned();
+        let (done, met) = oneshot::channel();
+        self.commands.send(Command::Meet { address, done }).await.map_err(|_| closing())?;
+        met.await.map_err(|_| closing())?
     }
 
     /// Connects to a peer, waiting out pauses between dials, until `deadline` has passed.

@@ -18,7 +18,8 @@ use crate::security::{Agreed, Encryption};
 use crate::serve::Server;
 use crate::statistics::Counters;
 use crate::{
-    NetworkConfig, NetworkError, PeerStatus, Statistics, heap, identity, streams, transport,
+    NetworkConfig, NetworkError, PeerStatus, Statistics, address, heap, identity, streams,
+    transport,
 };
 
 /// Dials that wait for the actor.
@@ -146,6 +147,36 @@ impl Network {
     /// How the last dial failed, when no address is known or `deadline` has passed.
     pub async fn connect(&self, peer: NodeId, deadline: Duration) -> Result<(), TransportError> {
         self.inner.caller.connect(peer, deadline).await
+    }
+
+    /// Connects to whoever answers at a multiaddr and tells who it is. Where the address ends with
+    /// `/p2p/` and a peer id, nobody else will do.
+    ///
+    /// # Errors
+    /// [`NetworkError::Address`] for an address that cannot be dialled, [`NetworkError::Meet`] where
+    /// nobody answers in time or somebody else does.
+    pub async fn meet(&self, address: &str, deadline: Duration) -> Result<NodeId, NetworkError> {
+        let wrong = |reason: &str| NetworkError::Address {
+            address: address.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let dialable = address::dialable(address)
+            .ok_or_else(|| wrong("an IP address or a DNS name and a TCP port are needed"))?;
+        let expected = match address.split_once("/p2p/") {
+            Some((_, id)) => {
+                Some(id.parse().map_err(|_| wrong("what follows /p2p/ is no peer id"))?)
+            }
+            None => None,
+        };
+        let failed = |reason: String| NetworkError::Meet { address: address.to_owned(), reason };
+        let met = timeout(deadline, self.inner.caller.meet(dialable)).await;
+        let node = met
+            .unwrap_or_else(|_| Err(format!("no answer within {} s", deadline.as_secs())))
+            .map_err(failed)?;
+        if expected.is_some_and(|expected: NodeId| expected != node) {
+            return Err(failed(format!("another peer answered there: {node}")));
+        }
+        Ok(node)
     }
 
     /// How long calls to a peer that is not connected fail without a dial, because dials have

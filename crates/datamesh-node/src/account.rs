@@ -6,7 +6,7 @@ use datamesh_api::{ErrorKind, OperationError};
 use datamesh_catalog::{AccountDb, CatalogError, Owner};
 use datamesh_core::catalog::LogCertificate;
 use datamesh_core::wire::{self, Encode};
-use datamesh_core::{AccountId, Clock, PublicKey, Signer};
+use datamesh_core::{AccountId, Clock, LogId, PublicKey, Signer, seam};
 use datamesh_crypto::{DeviceKeys, KeystoreError, Words, keystore};
 use zeroize::Zeroizing;
 
@@ -62,15 +62,41 @@ pub fn init_account(home: &Home, password: &str) -> Result<CreatedAccount, Opera
     let entropy = SystemEntropy;
     let words = Words::draw(&entropy);
     let keys = DeviceKeys::set_up(&words, &entropy, SystemClock.now());
-    let file = keystore::seal(&keys, password, &entropy).map_err(keystore_error)?;
-    let public =
-        PublicAccount { log: keys.log_certificate().clone(), grant_key: keys.grant().public_key() };
-    home.write(PUBLIC, &public.to_bytes())?;
-    home.write(KEYSTORE, &file)?;
+    // Here and only here an empty catalog is all that the account has; a catalog that is missing
+    // later was lost, and is restored from the mesh.
+    home.make_folder("account")?;
+    let owner = owner(keys.account(), keys.log_certificate().log_key);
+    AccountDb::open(&home.file(CATALOG), owner).map_err(|error| catalog_error(&error))?;
+    seal_keys(home, &keys, password)?;
     Ok(CreatedAccount { words: words.text(), account: keys.account() })
 }
 
-fn keystore_error(error: KeystoreError) -> OperationError {
+/// Writes the keystore, and what is known without its password. The keystore comes last: with it
+/// there is an account.
+fn seal_keys(home: &Home, keys: &DeviceKeys, password: &str) -> Result<(), OperationError> {
+    let file = keystore::seal(keys, password, &SystemEntropy).map_err(keystore_error)?;
+    let public =
+        PublicAccount { log: keys.log_certificate().clone(), grant_key: keys.grant().public_key() };
+    keep_keystore(home, &public, &file)
+}
+
+/// Writes the keystore, away from the tasks.
+pub(crate) async fn write_keys(
+    home: &Home,
+    keys: &Arc<DeviceKeys>,
+    password: Zeroizing<String>,
+) -> Result<(), OperationError> {
+    let (home, keys) = (home.clone(), Arc::clone(keys));
+    let sealed = tokio::task::spawn_blocking(move || seal_keys(&home, &keys, &password)).await;
+    sealed.map_err(|_| OperationError::new(ErrorKind::Failed, "writing the keystore broke off"))?
+}
+
+/// The owner of a catalog that begins a log of its own.
+fn owner(account: AccountId, log_key: PublicKey) -> Owner {
+    Owner { account, log: LogId(seam::random(&SystemEntropy)), log_key }
+}
+
+pub(crate) fn keystore_error(error: KeystoreError) -> OperationError {
     let made = OperationError::of(ErrorKind::Failed, &error);
     match error {
         KeystoreError::PasswordShort => OperationError { kind: ErrorKind::Usage, ..made },
@@ -82,6 +108,21 @@ fn keystore_error(error: KeystoreError) -> OperationError {
         }
         KeystoreError::Cipher(_) => made,
     }
+}
+
+/// The keystore's file; nothing in a home without an account.
+pub(crate) fn keystore_file(home: &Home) -> Result<Option<Vec<u8>>, OperationError> {
+    home.read(KEYSTORE)
+}
+
+/// Writes a keystore that was sealed elsewhere, and what is known without its password.
+pub(crate) fn keep_keystore(
+    home: &Home,
+    public: &PublicAccount,
+    file: &[u8],
+) -> Result<(), OperationError> {
+    home.write(PUBLIC, &public.to_bytes())?;
+    home.write(KEYSTORE, file)
 }
 
 /// What is known of the home's account without its password; nothing where there is none.
@@ -134,9 +175,12 @@ pub(crate) fn no_account(home: &Home) -> OperationError {
 pub(crate) fn catalog_error(error: &CatalogError) -> OperationError {
     let made = OperationError::of(ErrorKind::Failed, error);
     match error {
-        CatalogError::Damaged { .. } => {
-            // Nothing else can bring it back yet.
-            made.hint("nothing wrong was given out; put a copy of account/catalog.db back")
+        CatalogError::Damaged { .. } => made.hint(
+            "nothing wrong was given out; move account/catalog.db away, and the next command \
+             restores it from the mesh",
+        ),
+        CatalogError::Incomplete => {
+            OperationError { kind: ErrorKind::Network, ..made }.hint("start more of its nodes")
         }
         CatalogError::DiskFull => made.hint("make room on the disk of the home and try again"),
         _ => made,
@@ -148,10 +192,23 @@ pub(crate) fn open_catalog(
     home: &Home,
     public: &PublicAccount,
 ) -> Result<Arc<AccountDb>, OperationError> {
-    let owner = Owner {
-        account: public.log.account,
-        device: public.log.device,
-        log_key: public.log.log_key,
-    };
-    AccountDb::open(&home.file(CATALOG), owner).map(Arc::new).map_err(|e| catalog_error(&e))
+    let path = home.file(CATALOG);
+    if !path.exists() {
+        return restore_catalog(home, public.log.account, public.log.log_key);
+    }
+    AccountDb::open(&path, owner(public.log.account, public.log.log_key))
+        .map(Arc::new)
+        .map_err(|error| catalog_error(&error))
+}
+
+/// Begins a catalog that is filled from the mesh before it answers anything.
+pub(crate) fn restore_catalog(
+    home: &Home,
+    account: AccountId,
+    log_key: PublicKey,
+) -> Result<Arc<AccountDb>, OperationError> {
+    home.make_folder("account")?;
+    AccountDb::restore(&home.file(CATALOG), owner(account, log_key))
+        .map(Arc::new)
+        .map_err(|error| catalog_error(&error))
 }

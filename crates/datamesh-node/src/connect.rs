@@ -52,6 +52,7 @@ pub async fn connect(
         home: home.clone(),
         public,
         catalog,
+        publication: Arc::default(),
         node: None,
         engine: OnceCell::new(),
         network: OnceCell::new(),

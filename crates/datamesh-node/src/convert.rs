@@ -41,6 +41,17 @@ pub(crate) fn client_error(error: &ClientError) -> OperationError {
             made(ErrorKind::Usage).hint("give more digits, or the path")
         }
         ClientError::Catalog(error) => catalog_error(error),
+        ClientError::MayBeOld => made(ErrorKind::Network).hint(
+            "nothing was deleted; start more of the mesh's nodes, or see which answer with: \
+             datamesh peers",
+        ),
+        ClientError::Forked { .. } => made(ErrorKind::Failed).hint(
+            "move account/catalog.db away: the next command restores it from the mesh under a log \
+             of its own. What this device stored and the mesh does not list must be put again",
+        ),
+        ClientError::Contended => {
+            made(ErrorKind::Failed).hint("use a copy of a home on one machine only")
+        }
         _ => made(ErrorKind::Failed),
     }
 }

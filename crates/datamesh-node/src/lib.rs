@@ -10,14 +10,17 @@
 )]
 
 mod account;
+mod catalog_worker;
 pub mod config;
 mod connect;
 mod convert;
 mod doctor;
 mod home;
+mod keys;
 mod local;
 mod mesh;
 mod operations;
+mod recover;
 mod service;
 mod system;
 mod workers;
@@ -26,4 +29,6 @@ pub use account::{CreatedAccount, PasswordSource, has_account, init_account};
 pub use connect::{connect, is_served};
 pub use doctor::doctor;
 pub use home::{Home, Status, read_status};
+pub use keys::{KEY_FILE_BYTES_MAX, add_device, export_keys, import_keys, recovery_kit};
+pub use recover::{RecoveredAccount, recover_account};
 pub use service::{ServiceOptions, run_service};

@@ -9,7 +9,7 @@ use datamesh_core::message::NodeRequest;
 use datamesh_core::{
     Advert, Domain, Genesis, NodeCertificate, NodeId, Signature, Signer, Transport,
 };
-use datamesh_engine::{Admissions, Holder};
+use datamesh_engine::{Admissions, HeadMover, Holder};
 use datamesh_net::{Network, NetworkConfig, NetworkError};
 use datamesh_store::{Directory, Owner, Store, StoreConfig, StoreError, StoreId};
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,11 +18,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::account::{self, PasswordSource};
+use crate::catalog_worker;
 use crate::config::{self, Config};
 use crate::home::{Home, Status};
 use crate::local::LocalServer;
 use crate::mesh::{self, InviteLedger, LateService, Loopback};
-use crate::operations::{NodeParts, Shared, engine_over};
+use crate::operations::{HomeOperations, NodeParts, Shared, engine_over};
 use crate::system::SystemEntropy;
 use crate::workers::{ADVERT_LIFETIME_MS, MembershipWorker, free_class};
 
@@ -381,10 +382,12 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         tracing::warn!("known members take long to answer");
     }
 
+    let mover = HeadMover::new(Arc::clone(&engine), Arc::clone(&store));
     let shared = Arc::new(Shared {
         home: home.clone(),
         public,
         catalog,
+        publication: Arc::default(),
         node: Some(NodeParts { node, store }),
         engine: OnceCell::new_with(Some(engine)),
         network: OnceCell::new_with(Some(network.clone())),
@@ -393,10 +396,15 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         packs: datamesh_client::Packs::new(),
         _lock: lock,
     });
+    let follower = HomeOperations::with_open_keys(&shared);
     let server = LocalServer::bind(&socket, shared)?;
 
     tasks.spawn(server.run(stop.clone(), tasks.clone()));
     tasks.spawn(worker.run(stop.clone()));
+    tasks.spawn(catalog_worker::move_heads(mover, stop.clone()));
+    if let Some(operations) = follower {
+        tasks.spawn(catalog_worker::follow_catalog(operations, stop.clone()));
+    }
 
     let status = Status {
         peer_id: node,

@@ -73,6 +73,12 @@ pub enum StoreError {
         /// What is wrong.
         damage: Damage,
     },
+    /// The slot of a head is being written by somebody else, or what it holds cannot be read.
+    #[error("another head of this log is being stored")]
+    HeadBusy,
+    /// The store keeps as many heads as it can.
+    #[error("the store keeps as many heads of logs as it can")]
+    HeadsFull,
     /// More cells were asked for than the shard has.
     #[error("cells {first} to {end} of shard {shard} were asked for, it has {cells}")]
     Range {

@@ -183,13 +183,17 @@ pub(crate) struct GrantEntry {
     pub(crate) record: Option<Located>,
 }
 
+/// Where a head is kept: the account's pseudonym, and the log.
+pub type Slot = ([u8; 32], [u8; 16]);
+
 /// The fold.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     shards: BTreeMap<(SegmentId, u8), Entry>,
     /// Empty where leases do not end.
     leases: BTreeMap<SegmentId, LeaseEntry>,
-    heads: BTreeMap<([u8; 32], [u8; 16]), Located>,
+    /// With their revisions.
+    heads: BTreeMap<Slot, (u64, Located)>,
     grants: Vec<GrantEntry>,
     grant_numbers: BTreeMap<GrantId, u32>,
     sequence_max: u64,
@@ -235,9 +239,10 @@ impl Index {
             Some(Kind::Head) => {
                 let mut log = [0; 16];
                 log.copy_from_slice(&row.other[..16]);
-                let kept = self.heads.entry((row.key, log)).or_insert(located);
-                if kept.order() < located.order() {
-                    *kept = located;
+                let head = (row.epoch, located);
+                let kept = self.heads.entry((row.key, log)).or_insert(head);
+                if (kept.0, kept.1.order()) < (head.0, head.1.order()) {
+                    *kept = head;
                 }
             }
             Some(Kind::PackHeader | Kind::PackTable | Kind::PackEnd) | None => {}
@@ -368,8 +373,26 @@ impl Index {
         self.leases.get(&segment).map(|entry| entry.state)
     }
 
-    pub(crate) fn head(&self, account: [u8; 32], log: [u8; 16]) -> Option<Located> {
-        self.heads.get(&(account, log)).copied()
+    /// The head in a slot and its revision.
+    pub(crate) fn head(&self, slot: &Slot) -> Option<(u64, Located)> {
+        self.heads.get(slot).copied()
+    }
+
+    /// The slots behind `after` and their revisions, in order.
+    pub(crate) fn heads_after(
+        &self,
+        after: Option<Slot>,
+    ) -> impl Iterator<Item = (Slot, u64)> + '_ {
+        let from = match after {
+            Some(slot) => std::ops::Bound::Excluded(slot),
+            None => std::ops::Bound::Unbounded,
+        };
+        let behind = self.heads.range((from, std::ops::Bound::Unbounded));
+        behind.map(|(slot, (revision, _))| (*slot, *revision))
+    }
+
+    pub(crate) fn head_count(&self) -> usize {
+        self.heads.len()
     }
 
     pub(crate) fn grant(&self, id: &GrantId) -> Option<&GrantEntry> {

@@ -25,9 +25,9 @@ pub use config::StoreConfig;
 pub use disk::{ALIGNMENT, Directory, Disk, DiskError, DiskFile, DiskLock, Space};
 pub use error::{Damage, StoreError};
 pub use identity::{IDENTITY_FILE, Owner, StoreId};
-pub use index::{LeaseState, ShardState};
+pub use index::{LeaseState, ShardState, Slot};
 pub use pack::{name_of, number_of};
 pub use store::{
-    GrantUsage, LOCK_FILE, PAGE_MAX, ScrubCursor, ScrubReport, ShardWrite, Store, StoredShard,
-    Usage,
+    GrantUsage, HEADS_MAX, HeadWrite, LOCK_FILE, PAGE_MAX, ScrubCursor, ScrubReport, ShardWrite,
+    Store, StoredShard, Usage,
 };

@@ -127,20 +127,22 @@ pub struct Head {
     pub account: [u8; 32],
     /// The log.
     pub log: [u8; 16],
+    /// The highest counts.
+    pub revision: u64,
     /// The head itself, which the store does not read.
     pub head: Vec<u8>,
 }
 
 impl Encode for Head {
     fn encode(&self, out: &mut Writer) {
-        out.raw(&self.account).raw(&self.log).raw(&self.head);
+        out.raw(&self.account).raw(&self.log).u64(self.revision).raw(&self.head);
     }
 }
 
 impl Decode for Head {
     fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        let (account, log) = (from.array()?, from.array()?);
-        Ok(Self { account, log, head: from.take(from.remaining())?.to_vec() })
+        let (account, log, revision) = (from.array()?, from.array()?, from.u64()?);
+        Ok(Self { account, log, revision, head: from.take(from.remaining())?.to_vec() })
     }
 }
 
@@ -317,7 +319,7 @@ pub struct Row {
     pub key: [u8; 32],
     /// Grant of a shard; log of a head, zero-filled.
     pub other: [u8; 32],
-    /// Epoch of a lease.
+    /// Epoch of a lease, revision of a head.
     pub epoch: u64,
     /// End of a lease or a receipt; time of a mark.
     pub time: Timestamp,
@@ -377,6 +379,7 @@ impl Row {
                 let head: Head = decode(hashed)?;
                 self.key = head.account;
                 self.other[..16].copy_from_slice(&head.log);
+                self.epoch = head.revision;
             }
             Kind::Lease => {
                 let renewal: lease::Renewal = decode(hashed)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use datamesh_core::catalog::{Change, Operation};
-use datamesh_core::{DeviceId, Hash};
+use datamesh_core::{Hash, LogId};
 use rusqlite::Connection;
 
 use crate::database::integrity;
@@ -37,8 +37,8 @@ impl AccountDb {
             integrity(connection)?;
             let logs = logs(connection)?;
             let mut checked = Checked { logs: logs.len() as u64, ..Checked::default() };
-            for (device, log) in &logs {
-                checked.operations += check_log(connection, device, log)?;
+            for (log, state) in &logs {
+                checked.operations += check_log(connection, log, state)?;
             }
             let tally: Tally = require(connection, &tally_key(), "the counts")?;
             let counts_hold = tally.logs == checked.logs && tally.operations == checked.operations;
@@ -52,37 +52,44 @@ impl AccountDb {
 }
 
 /// All logs by their devices; their number is bounded.
-fn logs(connection: &Connection) -> Result<BTreeMap<DeviceId, LogState>> {
+fn logs(connection: &Connection) -> Result<BTreeMap<LogId, LogState>> {
     let mut logs = BTreeMap::new();
-    index::walk_prefix(connection, LOGS, &[], |device, value| {
-        let device = device.try_into().map_err(|_| damaged("a log", "its id is malformed"))?;
-        logs.insert(DeviceId(device), read("a log", value)?);
+    index::walk_prefix(connection, LOGS, &[], |log, value| {
+        let log = log.try_into().map_err(|_| damaged("a log", "its id is malformed"))?;
+        logs.insert(LogId(log), read("a log", value)?);
         Ok(Step::On)
     })?;
     Ok(logs)
 }
 
 /// Checks the chain of a log and that each operation left its rows.
-fn check_log(connection: &Connection, device: &DeviceId, log: &LogState) -> Result<u64> {
+fn check_log(connection: &Connection, log: &LogId, state: &LogState) -> Result<u64> {
     let (mut sequence, mut previous, mut clock) = (0, Hash([0; 32]), 0);
-    operations::range(connection, log.row(0), log.row(record::SEQUENCE_MAX), |row, operation| {
-        sequence += 1;
-        let follows = row == log.row(sequence)
-            && operation.sequence == sequence
-            && operation.device == *device
-            && operation.previous == previous
-            && operation.clock > clock;
-        if !follows {
-            return Err(damaged("a log", "an operation does not follow the one before"));
-        }
-        (previous, clock) = (operation.hash(), operation.clock);
-        check_derived(connection, &operation, &Place::of(&operation, previous, row))?;
-        if sequence == log.sequence {
-            operation.verify(&log.key).map_err(|error| damaged("a log", error.to_string()))?;
-        }
-        Ok(true)
-    })?;
-    if (sequence, previous, clock) != (log.sequence, log.hash, log.clock) {
+    operations::range(
+        connection,
+        state.row(0),
+        state.row(record::SEQUENCE_MAX),
+        |row, operation| {
+            sequence += 1;
+            let follows = row == state.row(sequence)
+                && operation.sequence == sequence
+                && operation.log == *log
+                && operation.previous == previous
+                && operation.clock > clock;
+            if !follows {
+                return Err(damaged("a log", "an operation does not follow the one before"));
+            }
+            (previous, clock) = (operation.hash(), operation.clock);
+            check_derived(connection, &operation, &Place::of(&operation, previous, row))?;
+            if sequence == state.sequence {
+                operation
+                    .verify(&state.key)
+                    .map_err(|error| damaged("a log", error.to_string()))?;
+            }
+            Ok(true)
+        },
+    )?;
+    if (sequence, previous, clock) != (state.sequence, state.hash, state.clock) {
         return Err(damaged("a log", "it does not end where it should"));
     }
     Ok(sequence)
@@ -96,7 +103,7 @@ fn check_derived(connection: &Connection, operation: &Operation, place: &Place) 
         Change::Delete(delete) => (&delete.path, delete.file, &[][..]),
         Change::Unknown { .. } => return Ok(()),
     };
-    let version = record::version_key(path, place.clock, &place.device);
+    let version = record::version_key(path, place.clock, &place.log);
     if load::<Place>(connection, &version, "a version")?.as_ref() != Some(place) {
         return wrong("its path does not have the version");
     }

@@ -68,7 +68,7 @@ pub(super) fn fold(
     let Some(effect) = Effect::of(&operation.change) else {
         return Ok(());
     };
-    save(connection, &version_key(effect.path, place.clock, &place.device), place)?;
+    save(connection, &version_key(effect.path, place.clock, &place.log), place)?;
     let id_key = version_id_key(&effect.version);
     let known: Option<Place> = load(connection, &id_key, "a version")?;
     if known.is_none_or(|known| known.rank() < place.rank()) {
@@ -125,6 +125,7 @@ fn fold_path(
     let state = PathState {
         place: place.clone(),
         file: effect.file,
+        version: effect.version,
         standing: effect.standing,
         size: effect.size,
         tags: effect.tags.len() as u16,

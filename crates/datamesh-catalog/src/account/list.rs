@@ -147,7 +147,7 @@ impl AccountDb {
     /// # Errors
     /// [`CatalogError::Damaged`] where a row cannot be proved.
     pub fn list(&self, query: &ListQuery) -> Result<Page> {
-        self.read(|connection| list(connection, query))
+        self.query(|connection| list(connection, query))
     }
 
     /// What a list says of this one path; nothing where no file or empty folder has it now.
@@ -155,7 +155,7 @@ impl AccountDb {
     /// # Errors
     /// [`CatalogError::Damaged`] where the answer cannot be proved.
     pub fn summary(&self, path: &MeshPath) -> Result<Option<Summary>> {
-        self.read(|connection| match load::<PathState>(connection, &live_key(path), "a path")? {
+        self.query(|connection| match load::<PathState>(connection, &live_key(path), "a path")? {
             Some(state) => summary(connection, path, &state).map(Some),
             None => Ok(None),
         })
@@ -173,7 +173,7 @@ impl AccountDb {
         if limit == 0 {
             return Ok(found);
         }
-        self.read(|connection| {
+        self.query(|connection| {
             index::walk_prefix(connection, DELETED, &from, |path, value| {
                 let path = path_of(path)?;
                 let state: PathState = read("a path", value)?;

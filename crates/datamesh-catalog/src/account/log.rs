@@ -7,7 +7,7 @@
 
 use datamesh_core::catalog::{Change, LogCertificate, OPERATION_BODY_BYTES_MAX, Operation};
 use datamesh_core::wire::{self, Encode};
-use datamesh_core::{DeviceId, Hash, Signature, Timestamp};
+use datamesh_core::{Hash, LogId, PublicKey, Signature, Timestamp};
 use rusqlite::Connection;
 
 use crate::error::{CatalogError, Result, damaged};
@@ -16,7 +16,7 @@ use super::owed::{self, Owed};
 use super::record::{
     LOGS_MAX, LogState, Place, SEQUENCE_MAX, Tally, load, log_key, require, save, tally_key,
 };
-use super::{AccountDb, fold, operations};
+use super::{AccountDb, fold, operations, record};
 
 /// Most operations that one call takes: bounds the transaction, and what a reader of a
 /// [`Vec`] of them holds.
@@ -54,9 +54,9 @@ impl AccountDb {
     /// [`CatalogError`] where it cannot be read.
     pub fn tip(&self) -> Result<Tip> {
         self.read(|connection| {
-            let log = own_log(connection, &self.owner.device)?;
+            let state = own_log(connection, &self.owner().log)?;
             let tally: Tally = require(connection, &tally_key(), "the counts")?;
-            Ok(Tip { sequence: log.sequence, hash: log.hash, clock: tally.clock })
+            Ok(Tip { sequence: state.sequence, hash: state.hash, clock: tally.clock })
         })
     }
 
@@ -79,15 +79,16 @@ impl AccountDb {
         if append.changes.is_empty() && append.owed.is_empty() {
             return Ok(Vec::new());
         }
-        let device = self.owner.device;
+        self.require_whole()?;
+        let log = self.owner().log;
         let made = self.write(|connection| {
-            let mut batch = Batch::begin(connection, &device)?;
+            let mut batch = Batch::begin(connection, &log)?;
             let mut made = Vec::with_capacity(append.changes.len());
             for change in append.changes {
                 if let Some(version) = fold::version_of(&change) {
                     fold::refuse_taken(connection, &version)?;
                 }
-                let operation = batch.next(&device, change, append.now, &sign)?;
+                let operation = batch.next(&log, change, append.now, &sign)?;
                 batch.take(connection, &operation)?;
                 made.push(operation);
             }
@@ -112,47 +113,33 @@ impl AccountDb {
             return Ok(0);
         };
         let new = self.write(|connection| {
-            let mut batch = Batch::begin(connection, &first.device)?;
+            let mut batch = Batch::begin(connection, &first.log)?;
             let mut new = 0;
             for operation in operations {
-                batch.turn_to(connection, &operation.device)?;
+                batch.turn_to(connection, &operation.log)?;
                 new += usize::from(batch.take(connection, operation)?);
             }
             batch.end(connection)?;
             Ok(new)
         })?;
-        let own = operations.iter().filter(|operation| operation.device == self.owner.device);
+        let own = self.owner().log;
+        let own = operations.iter().filter(|operation| operation.log == own);
         self.witness(own.last());
         Ok(new)
     }
 
-    /// Makes the log of another device known, so that its operations can be committed. The
-    /// certificate's signature is checked.
+    /// Makes a log known, so that its operations can be committed: `certificate` is that of the
+    /// device which writes it, and its signature is checked.
     ///
     /// # Errors
     /// [`CatalogError::Signature`] and [`CatalogError::Foreign`] for a certificate that is not this
     /// account's, [`CatalogError::LogKey`] where the log has another key.
-    pub fn admit(&self, certificate: &LogCertificate) -> Result<()> {
+    pub fn admit(&self, log: LogId, certificate: &LogCertificate) -> Result<()> {
         certificate.verify()?;
-        if certificate.account != self.owner.account {
+        if certificate.account != self.owner().account {
             return Err(CatalogError::Foreign { whose: "account" });
         }
-        let device = certificate.device;
-        self.write(|connection| {
-            let key = log_key(&device);
-            match load::<LogState>(connection, &key, "a log")? {
-                Some(log) if log.key == certificate.log_key => Ok(()),
-                Some(_) => Err(CatalogError::LogKey { device }),
-                None => {
-                    let mut tally: Tally = require(connection, &tally_key(), "the counts")?;
-                    bound("logs", tally.logs as usize + 1, LOGS_MAX as usize)?;
-                    let log = LogState::first(tally.logs, certificate.log_key);
-                    tally.logs += 1;
-                    save(connection, &key, &log)?;
-                    save(connection, &tally_key(), &tally)
-                }
-            }
-        })
+        self.write(|connection| begin_log(connection, &log, certificate.log_key))
     }
 
     /// Operations of one log after `sequence`, in order, at most `limit` and [`OPERATIONS_MAX`] of
@@ -160,32 +147,27 @@ impl AccountDb {
     ///
     /// # Errors
     /// [`CatalogError::UnknownLog`] where the log has no certificate here.
-    pub fn operations(
-        &self,
-        device: &DeviceId,
-        sequence: u64,
-        limit: usize,
-    ) -> Result<Vec<Operation>> {
+    pub fn operations(&self, log: &LogId, sequence: u64, limit: usize) -> Result<Vec<Operation>> {
         const BYTES_MAX: usize = 4 * 1024 * 1024;
         let limit = limit.min(OPERATIONS_MAX) as u64;
         self.read(|connection| {
-            let log: LogState = load(connection, &log_key(device), "a log")?
-                .ok_or(CatalogError::UnknownLog { device: *device })?;
-            if sequence >= log.sequence || limit == 0 {
+            let state: LogState = load(connection, &log_key(log), "a log")?
+                .ok_or(CatalogError::UnknownLog { log: *log })?;
+            if sequence >= state.sequence || limit == 0 {
                 return Ok(Vec::new());
             }
-            let to = log.sequence.min(sequence.saturating_add(limit));
+            let to = state.sequence.min(sequence.saturating_add(limit));
             let mut previous = match sequence {
                 0 => Hash([0; 32]),
-                _ => operations::get(connection, log.row(sequence))?.hash(),
+                _ => operations::get(connection, state.row(sequence))?.hash(),
             };
             let (mut found, mut bytes): (Vec<Operation>, _) = (Vec::new(), 0);
             let mut expected = sequence + 1;
-            operations::range(connection, log.row(expected), log.row(to), |row, operation| {
+            operations::range(connection, state.row(expected), state.row(to), |row, operation| {
                 let hash = operation.hash();
-                let follows = row == log.row(expected)
+                let follows = row == state.row(expected)
                     && operation.sequence == expected
-                    && operation.device == *device
+                    && operation.log == *log
                     && operation.previous == previous;
                 if !follows {
                     return Err(damaged("a log", "an operation does not follow the one before"));
@@ -197,10 +179,10 @@ impl AccountDb {
             })?;
             // The last one's signature covers its predecessor's hash, and so all before it.
             if let Some(last) = found.last() {
-                last.verify(&log.key).map_err(|error| damaged("a log", error.to_string()))?;
+                last.verify(&state.key).map_err(|error| damaged("a log", error.to_string()))?;
             }
             let whole = expected > to || bytes >= BYTES_MAX;
-            if !whole || (expected > log.sequence && previous != log.hash) {
+            if !whole || (expected > state.sequence && previous != state.hash) {
                 return Err(damaged("a log", "operations are missing"));
             }
             Ok(found)
@@ -223,94 +205,111 @@ fn bound(what: &'static str, count: usize, bound: usize) -> Result<()> {
     if count > bound { Err(CatalogError::TooMany { what, count, bound }) } else { Ok(()) }
 }
 
-fn own_log(connection: &Connection, device: &DeviceId) -> Result<LogState> {
-    require(connection, &log_key(device), "the owner's log")
+/// Begins a log with this key, unless it is there.
+pub(super) fn begin_log(connection: &Connection, log: &LogId, log_key: PublicKey) -> Result<()> {
+    let key = record::log_key(log);
+    match load::<LogState>(connection, &key, "a log")? {
+        Some(state) if state.key == log_key => Ok(()),
+        Some(_) => Err(CatalogError::LogKey { log: *log }),
+        None => {
+            let mut tally: Tally = require(connection, &tally_key(), "the counts")?;
+            bound("logs", tally.logs as usize + 1, LOGS_MAX as usize)?;
+            let state = LogState::first(tally.logs, log_key);
+            tally.logs += 1;
+            save(connection, &key, &state)?;
+            save(connection, &tally_key(), &tally)
+        }
+    }
+}
+
+fn own_log(connection: &Connection, log: &LogId) -> Result<LogState> {
+    require(connection, &log_key(log), "the owner's log")
 }
 
 /// Operations on their way into one transaction: the log they go to and the counts are loaded once
 /// and saved at the end.
 struct Batch {
-    device: DeviceId,
-    log: LogState,
+    log: LogId,
+    state: LogState,
     tally: Tally,
 }
 
 impl Batch {
-    fn begin(connection: &Connection, device: &DeviceId) -> Result<Self> {
+    fn begin(connection: &Connection, log: &LogId) -> Result<Self> {
         Ok(Self {
-            device: *device,
-            log: load(connection, &log_key(device), "a log")?
-                .ok_or(CatalogError::UnknownLog { device: *device })?,
+            log: *log,
+            state: load(connection, &log_key(log), "a log")?
+                .ok_or(CatalogError::UnknownLog { log: *log })?,
             tally: require(connection, &tally_key(), "the counts")?,
         })
     }
 
-    fn turn_to(&mut self, connection: &Connection, device: &DeviceId) -> Result<()> {
-        if self.device != *device {
-            save(connection, &log_key(&self.device), &self.log)?;
-            self.log = load(connection, &log_key(device), "a log")?
-                .ok_or(CatalogError::UnknownLog { device: *device })?;
-            self.device = *device;
+    fn turn_to(&mut self, connection: &Connection, log: &LogId) -> Result<()> {
+        if self.log != *log {
+            save(connection, &log_key(&self.log), &self.state)?;
+            self.state = load(connection, &log_key(log), "a log")?
+                .ok_or(CatalogError::UnknownLog { log: *log })?;
+            self.log = *log;
         }
         Ok(())
     }
 
     fn end(self, connection: &Connection) -> Result<()> {
-        save(connection, &log_key(&self.device), &self.log)?;
+        save(connection, &log_key(&self.log), &self.state)?;
         save(connection, &tally_key(), &self.tally)
     }
 
     /// The next operation of this device's log.
     fn next(
         &self,
-        device: &DeviceId,
+        log: &LogId,
         change: Change,
         now: Timestamp,
         sign: &impl Fn(&[u8]) -> Signature,
     ) -> Result<Operation> {
-        let sequence = self.log.sequence + 1;
-        let clock = next_clock(self.tally.clock, now)
-            .ok_or(CatalogError::Clock { device: *device, sequence })?;
-        let previous = self.log.hash;
-        let signed = Operation::signed_part(device, sequence, clock, &previous, &change);
+        let sequence = self.state.sequence + 1;
+        let clock =
+            next_clock(self.tally.clock, now).ok_or(CatalogError::Clock { log: *log, sequence })?;
+        let previous = self.state.hash;
+        let signed = Operation::signed_part(log, sequence, clock, &previous, &change);
         let signature = sign(&signed);
-        Ok(Operation { device: *device, sequence, clock, previous, change, signature })
+        Ok(Operation { log: *log, sequence, clock, previous, change, signature })
     }
 
     /// Stores and folds an operation, which must be the next of the log; says whether it is new.
     fn take(&mut self, connection: &Connection, operation: &Operation) -> Result<bool> {
         let hash = operation.hash();
-        let (device, sequence) = (operation.device, operation.sequence);
-        let fork = || CatalogError::Fork { device, sequence, given: hash };
-        if sequence <= self.log.sequence {
+        let (log, sequence) = (operation.log, operation.sequence);
+        let fork = || CatalogError::Fork { log, sequence, given: hash };
+        if sequence <= self.state.sequence {
             if sequence == 0 {
                 return Err(fork());
             }
-            let stored = operations::get(connection, self.log.row(sequence))?;
+            let stored = operations::get(connection, self.state.row(sequence))?;
             if stored.hash() == hash {
                 return Ok(false);
             }
             // A fork is an accusation: first make sure that our own copy is what was signed.
-            stored.verify(&self.log.key).map_err(|error| damaged("a log", error.to_string()))?;
+            stored.verify(&self.state.key).map_err(|error| damaged("a log", error.to_string()))?;
             return Err(fork());
         }
-        if sequence != self.log.sequence + 1 || sequence > SEQUENCE_MAX {
-            return Err(CatalogError::Gap { device, tip: self.log.sequence, found: sequence });
+        if sequence != self.state.sequence + 1 || sequence > SEQUENCE_MAX {
+            return Err(CatalogError::Gap { log, tip: self.state.sequence, found: sequence });
         }
-        if operation.previous != self.log.hash {
+        if operation.previous != self.state.hash {
             return Err(fork());
         }
-        if operation.clock <= self.log.clock {
-            return Err(CatalogError::Clock { device, sequence });
+        if operation.clock <= self.state.clock {
+            return Err(CatalogError::Clock { log, sequence });
         }
         let bytes = operation.to_bytes();
         readable(operation, &bytes)?;
-        operation.verify(&self.log.key)?;
-        let row = self.log.row(sequence);
+        operation.verify(&self.state.key)?;
+        let row = self.state.row(sequence);
         operations::insert(connection, row, &bytes)?;
         let place = Place::of(operation, hash, row);
         fold::fold(connection, operation, &place, &mut self.tally)?;
-        self.log = LogState { sequence, hash, clock: operation.clock, ..self.log.clone() };
+        self.state = LogState { sequence, hash, clock: operation.clock, ..self.state.clone() };
         Ok(true)
     }
 }

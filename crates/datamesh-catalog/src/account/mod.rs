@@ -10,16 +10,21 @@
 //! the disk and survives a crash of program or machine. The catalog is the same whatever the order
 //! in which several logs were committed.
 //! Not promised: that the files are the newest. Whoever puts back the catalog and its journal as
-//! they were gets an older state; the log's head elsewhere tells.
+//! they were gets an older state; the log's head on the mesh tells.
+//!
+//! All of it can be had again from the heads on the mesh: [`restore`](AccountDb::restore) begins a
+//! catalog that serves nothing until it was told that it is whole.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{PoisonError, RwLock};
 
 use datamesh_core::catalog::Operation;
 use datamesh_core::wire::Encode;
-use datamesh_core::{AccountId, DeviceId, PublicKey};
+use datamesh_core::{AccountId, LogId, PublicKey};
 use rusqlite::Connection;
 
-use crate::database::{Database, Schema, beside, left_beside};
+use crate::database::{Database, Schema, beside, left_beside, put_aside};
 use crate::error::{CatalogError, Result, With, damaged};
 use crate::index;
 use crate::journal::Journal;
@@ -32,12 +37,14 @@ mod operations;
 mod owed;
 mod query;
 mod record;
+mod restore;
 
 pub use check::Checked;
 pub use list::{Cursor, ListQuery, Listed, PAGE_ROWS_MAX, Page, Summary};
 pub use log::{Append, OPERATIONS_MAX, Tip};
 pub use owed::Owed;
 pub use query::{Entry, Named, Totals, Version};
+pub use restore::LogEnd;
 
 use record::{LogState, OwnerRecord, Tally};
 
@@ -54,15 +61,17 @@ const SCHEMA: Schema = Schema {
 pub struct Owner {
     /// The account.
     pub account: AccountId,
-    /// The device that writes here; its log has the same id.
-    pub device: DeviceId,
+    /// The log that this device adds to. Where a catalog is opened it may have taken another since,
+    /// which then counts.
+    pub log: LogId,
     /// The key that signs the device's operations.
     pub log_key: PublicKey,
 }
 
 /// The catalog of an account.
 pub struct AccountDb {
-    owner: Owner,
+    owner: RwLock<Owner>,
+    whole: AtomicBool,
     database: Database,
     journal: Journal,
 }
@@ -87,33 +96,50 @@ impl AccountDb {
         if !path.try_exists().with("looking for", path)? {
             refuse_lost(path, &journal_path, &owner)?;
         }
-        let database = Database::open(path, SCHEMA, |connection| first(connection, &owner))?;
-        database.readers.read(|connection| {
+        Self::open_or_make(path, owner, true)
+    }
+
+    /// Puts aside what is at `path` (the last such file is kept, its name ending in `.damaged`) and
+    /// begins an empty catalog that answers no question until [`set_whole`](Self::set_whole).
+    /// `owner.log` must be a log that was never written to. The journal of transfers stays.
+    ///
+    /// # Errors
+    /// [`CatalogError`] where the files cannot be moved or made.
+    pub fn restore(path: &Path, owner: Owner) -> Result<Self> {
+        put_aside(path)?;
+        Self::open_or_make(path, owner, false)
+    }
+
+    fn open_or_make(path: &Path, owner: Owner, whole: bool) -> Result<Self> {
+        let database = Database::open(path, SCHEMA, |connection| first(connection, &owner, whole))?;
+        let found = database.readers.read(|connection| {
             let found: OwnerRecord =
                 record::require(connection, &record::owner_key(), "the owner")?;
             let foreign = |whose| Err(CatalogError::Foreign { whose });
             if found.account != owner.account {
                 return foreign("account");
             }
-            if found.device != owner.device {
-                return foreign("device");
-            }
             let log: LogState =
-                record::require(connection, &record::log_key(&owner.device), "the owner's log")?;
+                record::require(connection, &record::log_key(&found.log), "the owner's log")?;
             if log.key != owner.log_key {
                 return foreign("log key");
             }
-            Ok(())
+            Ok(found)
         })?;
-        let journal = Journal::open(&journal_path)?;
-        let catalog = Self { owner, database, journal };
+        let journal = Journal::open(&beside(path, ".transfers"))?;
+        let catalog = Self {
+            owner: RwLock::new(Owner { log: found.log, ..owner }),
+            whole: AtomicBool::new(found.whole == 1),
+            database,
+            journal,
+        };
         catalog.match_journal()?;
         Ok(catalog)
     }
 
-    /// Whose catalog this is.
-    pub fn owner(&self) -> &Owner {
-        &self.owner
+    /// Whose catalog this is, and the log that is added to now.
+    pub fn owner(&self) -> Owner {
+        *self.owner.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether [`open`](Self::open) found no file and made one.
@@ -128,20 +154,20 @@ impl AccountDb {
 
     /// Refuses a catalog whose log ends before operations that it acknowledged.
     fn match_journal(&self) -> Result<()> {
-        let device = self.owner.device;
-        let Some((sequence, hash)) = self.journal.seen(&device)? else {
+        let log = self.owner().log;
+        let Some((sequence, hash)) = self.journal.seen(&log)? else {
             return Ok(());
         };
         self.read(|connection| {
-            let log: LogState =
-                record::require(connection, &record::log_key(&device), "the owner's log")?;
-            if log.sequence < sequence {
+            let state: LogState =
+                record::require(connection, &record::log_key(&log), "the owner's log")?;
+            if state.sequence < sequence {
                 return Err(damaged(
                     "the log",
-                    format!("it ends at {}, but {sequence} was acknowledged", log.sequence),
+                    format!("it ends at {}, but {sequence} was acknowledged", state.sequence),
                 ));
             }
-            operations::by_hash(connection, log.row(sequence), &hash).map(drop)
+            operations::by_hash(connection, state.row(sequence), &hash).map(drop)
         })
     }
 
@@ -149,12 +175,23 @@ impl AccountDb {
     /// that cannot be written fails nothing: it only notices less.
     fn witness(&self, operation: Option<&Operation>) {
         if let Some(operation) = operation {
-            let _ = self.journal.saw(&operation.device, operation.sequence, &operation.hash());
+            let _ = self.journal.saw(&operation.log, operation.sequence, &operation.hash());
         }
     }
 
+    /// Reads what is known, whole or not.
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.database.writer.noted(self.database.readers.read(work))
+    }
+
+    /// Reads an answer for the owner, who must not take a part for the whole.
+    fn query<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.require_whole()?;
+        self.read(work)
+    }
+
+    fn require_whole(&self) -> Result<()> {
+        if self.whole() { Ok(()) } else { Err(CatalogError::Incomplete) }
     }
 
     fn write<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
@@ -171,7 +208,7 @@ fn refuse_lost(path: &Path, journal: &Path, owner: &Owner) -> Result<()> {
     if let Some(left) = left_beside(path)? {
         return lost(format!("though it was there: its {left} file is left"));
     }
-    match Journal::witnessed(journal, &owner.device) {
+    match Journal::witnessed(journal, &owner.log) {
         Ok(None) => Ok(()),
         Ok(Some((sequence, _))) => lost(format!("though operation {sequence} was acknowledged")),
         Err(CatalogError::Damaged(damage)) => {
@@ -182,12 +219,12 @@ fn refuse_lost(path: &Path, journal: &Path, owner: &Owner) -> Result<()> {
 }
 
 /// The first content of a new database.
-fn first(connection: &Connection, owner: &Owner) -> Result<()> {
+fn first(connection: &Connection, owner: &Owner, whole: bool) -> Result<()> {
     index::create(connection)?;
-    let record = OwnerRecord { account: owner.account, device: owner.device };
+    let record = OwnerRecord { account: owner.account, log: owner.log, whole: u8::from(whole) };
     index::put(connection, &record::owner_key(), &record.to_bytes())?;
     let tally = Tally { logs: 1, ..Tally::default() };
     index::put(connection, &record::tally_key(), &tally.to_bytes())?;
     let log = LogState::first(0, owner.log_key);
-    index::put(connection, &record::log_key(&owner.device), &log.to_bytes())
+    index::put(connection, &record::log_key(&owner.log), &log.to_bytes())
 }

@@ -1,7 +1,7 @@
 //! Questions about one path, file or version.
 
 use datamesh_core::catalog::{Change, Delete, Operation, Put};
-use datamesh_core::{DeviceId, FileId, MeshPath, VersionId};
+use datamesh_core::{FileId, LogId, MeshPath, VersionId};
 use rusqlite::Connection;
 
 use crate::error::{CatalogError, Result, damaged, read};
@@ -27,7 +27,7 @@ pub struct Version {
     /// an older operation of another device arrives late; the version id does not change.
     pub number: u64,
     /// The log that brought it.
-    pub device: DeviceId,
+    pub log: LogId,
     /// Its place in that log.
     pub sequence: u64,
     /// Its hybrid clock.
@@ -111,18 +111,21 @@ impl AccountDb {
     /// # Errors
     /// [`CatalogError::Damaged`] where the answer cannot be proved.
     pub fn lookup(&self, path: &MeshPath) -> Result<Option<Version>> {
-        self.read(|connection| match path_state(connection, path)? {
+        self.query(|connection| match path_state(connection, path)? {
             None => Ok(None),
             Some(state) => current(connection, path, &state).map(Some),
         })
     }
 
-    /// The file that `path` is or was, so that a new version of it names the same file.
+    /// The file that `path` is or was, so that a new version of it names the same file, and the
+    /// current version or delete marker, which that one replaces.
     ///
     /// # Errors
     /// [`CatalogError::Damaged`] where the answer cannot be proved.
-    pub fn file_at(&self, path: &MeshPath) -> Result<Option<FileId>> {
-        self.read(|connection| Ok(path_state(connection, path)?.map(|state| state.file)))
+    pub fn current_at(&self, path: &MeshPath) -> Result<Option<(FileId, VersionId)>> {
+        self.query(|connection| {
+            Ok(path_state(connection, path)?.map(|state| (state.file, state.version)))
+        })
     }
 
     /// The version of `path` with this number.
@@ -141,7 +144,7 @@ impl AccountDb {
     /// # Errors
     /// [`CatalogError::Damaged`] where the answer cannot be proved.
     pub fn version_by_id(&self, version: &VersionId) -> Result<Option<Version>> {
-        self.read(|connection| {
+        self.query(|connection| {
             let key = version_id_key(version);
             let Some(place) = load::<Place>(connection, &key, "a version")? else {
                 return Ok(None);
@@ -167,7 +170,7 @@ impl AccountDb {
     /// [`CatalogError::Damaged`] where the answer cannot be proved.
     pub fn versions(&self, path: &MeshPath, after: u64, limit: usize) -> Result<Vec<Version>> {
         let limit = limit.min(VERSIONS_MAX);
-        self.read(|connection| {
+        self.query(|connection| {
             let Some(state) = path_state(connection, path)? else {
                 return Ok(Vec::new());
             };
@@ -196,7 +199,7 @@ impl AccountDb {
     /// # Errors
     /// [`CatalogError::Ambiguous`] where several ids begin so.
     pub fn resolve(&self, name: &str) -> Result<Option<Named>> {
-        self.read(|connection| {
+        self.query(|connection| {
             if let Ok(path) = name.parse::<MeshPath>()
                 && path_state(connection, &path)?.is_some()
             {
@@ -232,7 +235,7 @@ impl AccountDb {
     /// # Errors
     /// [`CatalogError::Damaged`] where the counts cannot be proved.
     pub fn totals(&self) -> Result<Totals> {
-        self.read(|connection| {
+        self.query(|connection| {
             let tally: Tally = require(connection, &tally_key(), "the counts")?;
             Ok(Totals {
                 files: tally.files,
@@ -267,7 +270,7 @@ fn at_path(operation: Operation, number: u64, path: &MeshPath) -> Result<Version
 }
 
 fn versioned(operation: Operation, number: u64) -> Result<Version> {
-    let Operation { device, sequence, clock, change, .. } = operation;
+    let Operation { log, sequence, clock, change, .. } = operation;
     let entry = match change {
         Change::Put(put) => Entry::Put(put),
         Change::Delete(delete) => Entry::Delete(delete),
@@ -275,7 +278,7 @@ fn versioned(operation: Operation, number: u64) -> Result<Version> {
             return Err(damaged("a version", "its operation makes no version"));
         }
     };
-    Ok(Version { number, device, sequence, clock, entry })
+    Ok(Version { number, log, sequence, clock, entry })
 }
 
 enum Found {

@@ -17,7 +17,7 @@
 use datamesh_core::catalog::{EntryKind, Operation};
 use datamesh_core::wire::{Decode, Encode, Reader, WireError, Writer};
 use datamesh_core::{
-    AccountId, DeviceId, FileId, Hash, MeshPath, PublicKey, SegmentId, VersionId, record,
+    AccountId, FileId, Hash, LogId, MeshPath, PublicKey, SegmentId, VersionId, record,
 };
 use rusqlite::Connection;
 
@@ -35,9 +35,14 @@ pub(super) const LOGS_MAX: u64 = 1 << 16;
 
 record! {
     /// Whose catalog this is.
+    #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct OwnerRecord {
         pub account: AccountId,
-        pub device: DeviceId,
+        /// The log that this device adds to.
+        pub log: LogId,
+        /// 1 where the catalog has all that the account ever committed, as far as it was told; 0
+        /// while it is being restored.
+        pub whole: u8,
     }
 }
 
@@ -89,18 +94,18 @@ record! {
         pub row: u64,
         pub hash: Hash,
         pub clock: u64,
-        pub device: DeviceId,
+        pub log: LogId,
     }
 }
 
 impl Place {
     pub(super) fn of(operation: &Operation, hash: Hash, row: u64) -> Self {
-        Self { row, hash, clock: operation.clock, device: operation.device }
+        Self { row, hash, clock: operation.clock, log: operation.log }
     }
 
     /// Of two operations on the same thing the one with the higher rank counts.
-    pub(super) fn rank(&self) -> (u64, DeviceId) {
-        (self.clock, self.device)
+    pub(super) fn rank(&self) -> (u64, LogId) {
+        (self.clock, self.log)
     }
 }
 
@@ -148,6 +153,7 @@ record! {
     pub struct PathState {
         pub place: Place,
         pub file: FileId,
+        pub version: VersionId,
         pub standing: Standing,
         pub size: u64,
         pub tags: u16,
@@ -172,8 +178,8 @@ pub(super) fn tally_key() -> Vec<u8> {
     vec![b'c']
 }
 
-pub(super) fn log_key(device: &DeviceId) -> Vec<u8> {
-    [b"l", &device.0[..]].concat()
+pub(super) fn log_key(log: &LogId) -> Vec<u8> {
+    [b"l", &log.0[..]].concat()
 }
 
 pub(super) const LOGS: &[u8] = b"l";
@@ -217,8 +223,8 @@ pub(super) fn versions_prefix(path: &MeshPath) -> Vec<u8> {
     [b"v", path.as_str().as_bytes(), &[0]].concat()
 }
 
-pub(super) fn version_key(path: &MeshPath, clock: u64, device: &DeviceId) -> Vec<u8> {
-    [&versions_prefix(path)[..], &clock.to_be_bytes(), &device.0].concat()
+pub(super) fn version_key(path: &MeshPath, clock: u64, log: &LogId) -> Vec<u8> {
+    [&versions_prefix(path)[..], &clock.to_be_bytes(), &log.0].concat()
 }
 
 /// The record at `key`.

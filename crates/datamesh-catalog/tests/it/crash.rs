@@ -78,7 +78,7 @@ fn every_acknowledged_operation_survives_a_killed_program() {
             }
         }
         let db = AccountDb::open(&file, owner(1)).unwrap();
-        let log = db.operations(&owner(1).device, 0, 4096).unwrap();
+        let log = db.operations(&owner(1).log, 0, 4096).unwrap();
         for (sequence, hash) in &acknowledged {
             let operation = &log[*sequence as usize - 1];
             assert_eq!(operation.sequence, *sequence);

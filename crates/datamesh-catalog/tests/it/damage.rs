@@ -133,7 +133,7 @@ fn ask(db: &AccountDb, model: &Model, tally: &mut Tally) {
     }
     let totals = db.totals().map(|t| (t.files, t.deleted, t.versions, t.bytes, t.version_bytes));
     tally.see("the totals", totals, &model.totals());
-    tally.see("the log", db.operations(&owner(1).device, 0, 4096), &model.log().to_vec());
+    tally.see("the log", db.operations(&owner(1).log, 0, 4096), &model.log().to_vec());
 }
 
 /// `DATAMESH_DAMAGE_CASES` multiplies the cases for a long run.

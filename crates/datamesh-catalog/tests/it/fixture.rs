@@ -7,8 +7,8 @@ use datamesh_core::catalog::{
 };
 use datamesh_core::signature::signed_bytes;
 use datamesh_core::{
-    AccountId, Context, DeviceId, FileId, Hash, MeshId, MeshPath, PublicKey, Scheme, Signature,
-    VersionId,
+    AccountId, Context, DeviceId, FileId, Hash, LogId, MeshId, MeshPath, PublicKey, Scheme,
+    Signature, VersionId,
 };
 use ed25519_dalek::{Signer, SigningKey};
 use tempfile::TempDir;
@@ -26,14 +26,15 @@ pub(crate) fn sign(seed: u8, context: Context, body: &[u8]) -> Signature {
     Signature(key(seed).sign(&signed_bytes(context, &MeshId([0; 32]), body)).to_bytes())
 }
 
-/// The device whose id and log key both follow from `seed`.
+/// The device whose log and log key both follow from `seed`.
 pub(crate) fn owner(seed: u8) -> Owner {
-    Owner { account: AccountId(public(100).0), device: DeviceId([seed; 16]), log_key: public(seed) }
+    Owner { account: AccountId(public(100).0), log: LogId([seed; 16]), log_key: public(seed) }
 }
 
 /// The account's certificate for that device.
 pub(crate) fn certificate(seed: u8) -> LogCertificate {
-    let Owner { account, device, log_key } = owner(seed);
+    let Owner { account, log_key, .. } = owner(seed);
+    let device = DeviceId([seed; 16]);
     let body = LogCertificate::signed_part(&account, &device, &log_key, 5);
     let signature = sign(100, Context::LogCertificate, &body);
     LogCertificate { account, device, log_key, issued: 5, signature }
@@ -54,6 +55,7 @@ pub(crate) fn put(at: &str, version: &str) -> Put {
     Put {
         file: FileId(id(at)),
         version: VersionId(id(version)),
+        replaces: VersionId([0; 16]),
         path: path(at),
         kind: EntryKind::File,
         mode: 0o644,
@@ -84,6 +86,7 @@ pub(crate) fn delete(at: &str, version: &str) -> Change {
     Change::Delete(Delete {
         file: FileId(id(at)),
         version: VersionId(id(version)),
+        replaces: VersionId([0; 16]),
         path: path(at),
         created: 1_700_000_000_002,
     })

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use datamesh_catalog::{AccountDb, Append, CatalogError, Named, Owed};
 use datamesh_core::catalog::{Change, Content, Operation};
-use datamesh_core::{Context, DeviceId, Hash, SegmentId, Signature, VersionId};
+use datamesh_core::{Context, Hash, LogId, SegmentId, Signature, VersionId};
 
 use crate::fixture::{Catalog, append, certificate, change, delete, id, owner, path, put, sign};
 
@@ -11,7 +11,7 @@ fn operations_follow_each_other_and_survive_reopening() {
     let first = catalog.append(vec![change(put("a", "1")), change(put("b", "2"))]);
     let second = catalog.append(vec![delete("a", "3")]);
     let catalog = catalog.reopened();
-    let log = catalog.db.operations(&owner(1).device, 0, 100).unwrap();
+    let log = catalog.db.operations(&owner(1).log, 0, 100).unwrap();
     assert_eq!(log, [first, second].concat());
     let mut previous = Hash([0; 32]);
     let mut clock = 0;
@@ -23,8 +23,8 @@ fn operations_follow_each_other_and_survive_reopening() {
     }
     let tip = catalog.db.tip().unwrap();
     assert_eq!((tip.sequence, tip.hash, tip.clock), (3, previous, clock));
-    assert_eq!(catalog.db.operations(&owner(1).device, 1, 1).unwrap(), log[1..2]);
-    assert_eq!(catalog.db.operations(&owner(1).device, 3, 1).unwrap(), []);
+    assert_eq!(catalog.db.operations(&owner(1).log, 1, 1).unwrap(), log[1..2]);
+    assert_eq!(catalog.db.operations(&owner(1).log, 3, 1).unwrap(), []);
     assert_eq!(catalog.db.check().unwrap().operations, 3);
 }
 
@@ -50,14 +50,14 @@ fn a_log_that_is_not_certified_or_signed_by_another_is_refused() {
     assert!(matches!(here.db.commit(&made), Err(CatalogError::UnknownLog { .. })));
     let mut forged = certificate(2);
     forged.log_key = owner(3).log_key;
-    assert!(matches!(here.db.admit(&forged), Err(CatalogError::Signature(_))));
-    here.db.admit(&certificate(2)).unwrap();
-    here.db.admit(&certificate(2)).unwrap();
+    assert!(matches!(here.db.admit(LogId([2; 16]), &forged), Err(CatalogError::Signature(_))));
+    here.db.admit(LogId([2; 16]), &certificate(2)).unwrap();
+    here.db.admit(LogId([2; 16]), &certificate(2)).unwrap();
     let mut broken = made.clone();
     broken[0].signature = Signature([1; 64]);
     assert!(matches!(here.db.commit(&broken), Err(CatalogError::Signature(_))));
     assert_eq!(here.db.commit(&made).unwrap(), 1);
-    assert_eq!(here.db.lookup(&path("a")).unwrap().unwrap().device, DeviceId([2; 16]));
+    assert_eq!(here.db.lookup(&path("a")).unwrap().unwrap().log, LogId([2; 16]));
     here.db.check().unwrap();
 }
 
@@ -74,7 +74,7 @@ fn a_wrong_key_writes_nothing() {
 #[test]
 fn gaps_and_forks_are_refused_and_known_operations_are_passed_over() {
     let (here, there) = (Catalog::of(1), Catalog::of(2));
-    here.db.admit(&certificate(2)).unwrap();
+    here.db.admit(LogId([2; 16]), &certificate(2)).unwrap();
     let made = there.append((0..5).map(|n| change(put("a", &format!("{n}")))).collect());
     assert!(matches!(here.db.commit(&made[1..]), Err(CatalogError::Gap { tip: 0, found: 2, .. })));
     assert_eq!(here.db.commit(&made[..3]).unwrap(), 3);
@@ -93,26 +93,26 @@ fn gaps_and_forks_are_refused_and_known_operations_are_passed_over() {
 #[test]
 fn a_clock_that_goes_back_is_refused() {
     let (here, there) = (Catalog::of(1), Catalog::of(2));
-    here.db.admit(&certificate(2)).unwrap();
+    here.db.admit(LogId([2; 16]), &certificate(2)).unwrap();
     let made = there.append(vec![change(put("a", "1"))]);
     here.db.commit(&made).unwrap();
-    let Operation { device, clock, .. } = made[0];
+    let Operation { log, clock, .. } = made[0];
     let (change, previous) = (change(put("a", "2")), made[0].hash());
-    let body = Operation::signed_part(&device, 2, clock, &previous, &change);
+    let body = Operation::signed_part(&log, 2, clock, &previous, &change);
     let signature = sign(2, Context::Operation, &body);
-    let next = Operation { device, sequence: 2, clock, previous, change, signature };
+    let next = Operation { log, sequence: 2, clock, previous, change, signature };
     assert!(matches!(here.db.commit(&[next]), Err(CatalogError::Clock { sequence: 2, .. })));
 }
 
 #[test]
 fn unknown_kinds_are_kept_and_passed_over() {
     let (here, there) = (Catalog::of(1), Catalog::of(2));
-    here.db.admit(&certificate(2)).unwrap();
+    here.db.admit(LogId([2; 16]), &certificate(2)).unwrap();
     let unknown = Change::Unknown { kind: 77, body: Bytes::from_static(b"from later") };
     let made = there.append(vec![change(put("a", "1")), unknown, change(put("b", "2"))]);
     here.db.commit(&made).unwrap();
     let here = here.reopened();
-    assert_eq!(here.db.operations(&DeviceId([2; 16]), 0, 10).unwrap(), made);
+    assert_eq!(here.db.operations(&LogId([2; 16]), 0, 10).unwrap(), made);
     assert!(here.db.lookup(&path("b")).unwrap().is_some());
     assert_eq!(here.db.check().unwrap().operations, 3);
 }
@@ -155,8 +155,8 @@ fn a_version_id_is_used_once() {
 #[test]
 fn the_order_in_which_logs_arrive_does_not_matter() {
     let (one, two) = (Catalog::of(1), Catalog::of(2));
-    one.db.admit(&certificate(2)).unwrap();
-    two.db.admit(&certificate(1)).unwrap();
+    one.db.admit(LogId([2; 16]), &certificate(2)).unwrap();
+    two.db.admit(LogId([1; 16]), &certificate(1)).unwrap();
     let first = one.append(vec![
         change(crate::fixture::tagged("a", "1", &["x"])),
         change(put("b", "2")),
@@ -178,7 +178,7 @@ fn the_order_in_which_logs_arrive_does_not_matter() {
         assert_eq!(two.db.lookup(&path(name)).unwrap().as_ref(), versions.last(), "{name}");
     }
     // Equal clocks: the higher device counts. A later clock: it counts.
-    assert_eq!(one.db.lookup(&path("a")).unwrap().unwrap().device, DeviceId([2; 16]));
+    assert_eq!(one.db.lookup(&path("a")).unwrap().unwrap().log, LogId([2; 16]));
     assert_eq!(one.db.lookup(&path("b")).unwrap().unwrap().number, 3);
     assert_eq!(one.db.totals().unwrap(), two.db.totals().unwrap());
     assert_eq!(one.db.check().unwrap(), two.db.check().unwrap());
@@ -214,11 +214,9 @@ fn a_catalog_of_somebody_else_is_refused() {
     let file = folder.path().join("catalog.db");
     let mut account = owner(1);
     account.account.0[0] ^= 1;
-    let mut device = owner(1);
-    device.device = owner(2).device;
     let mut log_key = owner(1);
     log_key.log_key = owner(2).log_key;
-    for (wrong, whose) in [(account, "account"), (device, "device"), (log_key, "log key")] {
+    for (wrong, whose) in [(account, "account"), (log_key, "log key")] {
         match AccountDb::open(&file, wrong) {
             Err(CatalogError::Foreign { whose: found }) => assert_eq!(found, whose),
             other => panic!("{whose}: {:?}", other.err()),

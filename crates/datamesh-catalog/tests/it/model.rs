@@ -135,7 +135,7 @@ fn compare(db: &AccountDb, model: &Model) {
     let totals = db.totals().unwrap();
     let found = (totals.files, totals.deleted, totals.versions, totals.bytes, totals.version_bytes);
     assert_eq!(found, model.totals());
-    assert_eq!(db.operations(&db.owner().device, 0, 4096).unwrap(), model.log());
+    assert_eq!(db.operations(&db.owner().log, 0, 4096).unwrap(), model.log());
 }
 
 #[derive(Debug, Clone)]

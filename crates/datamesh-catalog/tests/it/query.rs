@@ -12,7 +12,10 @@ fn versions_are_numbered_and_a_deleted_path_keeps_them() {
     let marker = catalog.db.lookup(&path("a")).unwrap().unwrap();
     assert!(matches!(marker.entry, Entry::Delete(_)));
     assert_eq!((marker.number, marker.id()), (3, VersionId(id("gone"))));
-    assert_eq!(catalog.db.file_at(&path("a")).unwrap(), Some(FileId(id("a"))));
+    assert_eq!(
+        catalog.db.current_at(&path("a")).unwrap().map(|(file, _)| file),
+        Some(FileId(id("a")))
+    );
     catalog.append(vec![change(put("a", "four"))]);
     let versions = catalog.db.versions(&path("a"), 0, 100).unwrap();
     assert_eq!(versions.iter().map(|v| v.number).collect::<Vec<_>>(), [1, 2, 3, 4]);

@@ -38,8 +38,8 @@ fn a_catalog_of_schema_1_opens() {
     let file = folder.path().join("catalog.db");
     fs::copy(&fixture, &file).unwrap();
     let db = AccountDb::open(&file, owner(1)).unwrap();
-    let log = expected.db.operations(&owner(1).device, 0, 100).unwrap();
-    assert_eq!(db.operations(&owner(1).device, 0, 100).unwrap(), log);
+    let log = expected.db.operations(&owner(1).log, 0, 100).unwrap();
+    assert_eq!(db.operations(&owner(1).log, 0, 100).unwrap(), log);
     assert_eq!(db.check().unwrap(), expected.db.check().unwrap());
     assert_eq!(db.totals().unwrap(), expected.db.totals().unwrap());
     let marker = db.lookup(&path("folder 1/file 01")).unwrap().unwrap();

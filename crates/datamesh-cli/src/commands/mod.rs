@@ -5,3 +5,4 @@ pub(crate) mod demo;
 pub(crate) mod files;
 pub(crate) mod network;
 pub(crate) mod nodes;
+pub(crate) mod security;

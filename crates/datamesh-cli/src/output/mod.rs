@@ -109,6 +109,17 @@ impl Output {
         }
     }
 
+    /// Says that changes are not committed on the mesh yet.
+    pub(crate) fn pending(&self, pending: u64) {
+        if pending > 0 {
+            let changes = text::plural(pending, "change");
+            self.warn(format!(
+                "{changes} of the catalog pending: too few nodes answered. They are kept on this \
+                 device and published by its next command or its service"
+            ));
+        }
+    }
+
     /// Lists peers that failed while others served.
     pub(crate) fn faults(&self, faults: &[PeerFault]) {
         for fault in faults {

@@ -31,7 +31,7 @@ fn files_go_in_and_out_the_same_with_and_without_a_daemon() {
         let put = mesh.run(home, &["put", "-r", "--json", "--tags", "b,a", "--", &source]).ok();
         let put = put.json();
         assert_eq!(put["failed"].as_array().unwrap().len(), 0);
-        assert_eq!(put["catalog_local_only"], true);
+        assert_eq!(put["pending"], 0);
         let stored = put["stored"].as_array().unwrap();
         assert!(stored.iter().all(|file| file["path"].as_str().unwrap().starts_with("tree/")));
         assert!(stored.iter().all(|file| file["owed"] == 0));

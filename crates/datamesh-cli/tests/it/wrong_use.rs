@@ -122,11 +122,12 @@ fn a_wrong_password_and_damaged_files_are_told_apart_and_change_nothing() {
     assert!(done.err.contains("catalog") || done.err.contains("database"), "{}", done.err);
     // A catalog that is gone is not an empty one.
     fs::remove_file(&catalog).unwrap();
-    for arguments in [&["list"][..], &["put", "--allow-degraded", "--", &source, "other"]] {
-        let done = mesh.run("n0", arguments).code(1);
-        assert!(done.err.contains("was acknowledged"), "{}", done.err);
-        assert!(done.err.contains("put a copy of account/catalog.db back"), "{}", done.err);
-        assert!(!catalog.exists());
+    for (arguments, why) in [
+        (&["list"][..], "restored from the mesh"),
+        (&["put", "--allow-degraded", "--", &source, "other"], "no node of the mesh"),
+    ] {
+        let done = mesh.run("n0", arguments).code(5);
+        assert!(done.err.contains(why), "{}", done.err);
     }
     fs::write(&catalog, &good).unwrap();
     assert!(mesh.run("n0", &["list"]).ok().out.contains("file"));

@@ -3,7 +3,7 @@
 mod get;
 mod packs;
 mod put;
-mod segment;
+pub(crate) mod segment;
 mod sending;
 mod slices;
 

@@ -92,6 +92,8 @@ pub struct PutReport {
     pub faults: Vec<Fault>,
     /// Bytes that were not sent because an earlier transfer had sent them.
     pub resumed_bytes: u64,
+    /// Operations of this device that no quorum of the mesh has yet; 0 where all is committed.
+    pub pending: u64,
 }
 
 /// Faults that a report lists.
@@ -146,14 +148,9 @@ impl Client {
     ) -> Result<PutReport, ClientError> {
         let options = &PutOptions { tags: checked_tags(&options.tags)?, ..options.clone() };
         let (scheme, spread) = self.protection(options.scheme, options.allow_degraded)?;
-        let forge = Forge {
-            keys: Arc::clone(&self.keys),
-            entropy: Arc::clone(&self.entropy),
-            grant: Arc::clone(&self.grant),
-            mesh: self.engine.mesh(),
-            pool: self.pool.clone(),
-            spread,
-        };
+        // A path that another device has used already keeps its file.
+        self.catch_up_once().await?;
+        let forge = Forge::new(self, spread);
         let sender =
             Sender { engine: Arc::clone(&self.engine), catalog: Arc::clone(&self.catalog), forge };
         let packing = self.packs.join(scheme, sender.clone());
@@ -178,6 +175,12 @@ impl Client {
         // Whatever ended the stream, segments under way may still complete files.
         if let Err(error) = run.finish().await {
             run.report.stopped.get_or_insert(error);
+        }
+        match self.publish().await {
+            Ok(published) => run.report.pending = published.pending,
+            Err(error) => {
+                run.report.stopped.get_or_insert(error);
+            }
         }
         Ok(run.report)
     }

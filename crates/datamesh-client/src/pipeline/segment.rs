@@ -10,11 +10,12 @@ use datamesh_crypto::{DeviceKeys, Secret};
 use datamesh_engine::{SegmentWrite, Spread};
 
 use super::FRAME;
+use crate::client::Client;
 use crate::error::ClientError;
 
 /// What sealing and coding need; shared by the jobs of one put.
 #[derive(Clone)]
-pub(super) struct Forge {
+pub(crate) struct Forge {
     pub(super) keys: Arc<DeviceKeys>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) grant: Arc<Grant>,
@@ -33,6 +34,18 @@ pub(super) struct Sealed {
 }
 
 impl Forge {
+    /// What a client's segments are made with.
+    pub(crate) fn new(client: &Client, spread: Spread) -> Self {
+        Self {
+            keys: Arc::clone(&client.keys),
+            entropy: Arc::clone(&client.entropy),
+            grant: Arc::clone(&client.grant),
+            mesh: client.engine.mesh(),
+            pool: client.pool.clone(),
+            spread,
+        }
+    }
+
     /// Seals one slice of `padded` bytes that fills a segment of its own. `plain` has at least
     /// that many bytes; those behind the content are zero. Frames and cells coincide.
     pub(super) fn lone(
@@ -77,7 +90,7 @@ impl Forge {
     }
 
     /// Codes finished ciphertext, many slices behind one another, into a segment.
-    pub(super) fn packed(
+    pub(crate) fn packed(
         &self,
         scheme: Scheme,
         ciphertext: &[u8],

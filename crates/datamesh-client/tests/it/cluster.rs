@@ -7,7 +7,7 @@ use datamesh_catalog::{AccountDb, Owner};
 use datamesh_client::{Client, ClientParts, Packs, PutOptions, PutReport, Wanted};
 use datamesh_core::certificate::NodeClaim;
 use datamesh_core::{
-    Advert, Entropy, Genesis, Grant, MeshPath, NodeId, Service, Signature, Signer,
+    Advert, Entropy, Genesis, Grant, LogId, MeshPath, NodeId, Service, Signature, Signer,
 };
 use datamesh_crypto::{DeviceKeys, IssuingKey, SigningKey, Words, authority};
 use datamesh_engine::{Engine, EngineParts, Holder};
@@ -30,6 +30,7 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     pub(crate) client: Client,
     pub(crate) keys: Arc<DeviceKeys>,
+    pub(crate) words: Words,
     pub(crate) grant: Arc<Grant>,
     pub(crate) genesis: Genesis,
     pub(crate) issuing: IssuingKey,
@@ -57,17 +58,19 @@ struct Founding {
     issuing: IssuingKey,
     grant: Grant,
     keys: DeviceKeys,
+    words: Words,
 }
 
 fn found(entropy: &dyn Entropy) -> Founding {
-    let keys = DeviceKeys::set_up(&Words::draw(entropy), entropy, 1);
+    let words = Words::draw(entropy);
+    let keys = DeviceKeys::set_up(&words, entropy, 1);
     let genesis = authority::found(keys.authority(), 1, 0, [7; 16]);
     let mesh = genesis.mesh_id();
     let delegate = SigningKey::draw(entropy);
     let delegation = authority::delegate(keys.authority(), &mesh, delegate.public_key(), 1, 0);
     let issuing = IssuingKey::delegate(mesh, delegate, delegation);
     let grant = issuing.grant(keys.grant().public_key(), u64::MAX, 1, 0);
-    Founding { genesis, issuing, grant, keys }
+    Founding { genesis, issuing, grant, keys, words }
 }
 
 impl Cluster {
@@ -78,7 +81,7 @@ impl Cluster {
     pub(crate) fn new(world: &World, shape: &Shape) -> Self {
         let client_id = NodeId([0xC1; 32]);
         let entropy = world.entropy(client_id);
-        let Founding { genesis, issuing, grant, keys } = found(&*entropy);
+        let Founding { genesis, issuing, grant, keys, words } = found(&*entropy);
         let folder = tempfile::tempdir().unwrap();
 
         let mut nodes = Vec::new();
@@ -154,7 +157,7 @@ impl Cluster {
         let certificate = keys.log_certificate();
         let owner = Owner {
             account: certificate.account,
-            device: certificate.device,
+            log: LogId([7; 16]),
             log_key: certificate.log_key,
         };
         let catalog = AccountDb::open(&folder.path().join("catalog.db"), owner).unwrap();
@@ -165,10 +168,11 @@ impl Cluster {
             keys: Arc::clone(&keys),
             grant: Arc::clone(&grant),
             entropy,
+            publication: Arc::default(),
             packs: Packs::new(),
         });
         let world = world.clone();
-        Self { world, nodes, client, keys, grant, genesis, issuing, adverts, folder }
+        Self { world, nodes, client, keys, words, grant, genesis, issuing, adverts, folder }
     }
 
     /// A client of the same account that remembers nothing of placements and descriptors.
@@ -192,6 +196,7 @@ impl Cluster {
             keys: Arc::clone(&self.keys),
             grant: Arc::clone(&self.grant),
             entropy: self.world.entropy(id),
+            publication: Arc::default(),
             packs: Packs::new(),
         })
     }

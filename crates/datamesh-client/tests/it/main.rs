@@ -4,6 +4,7 @@
 
 mod admission;
 mod cluster;
+mod devices;
 mod gossip;
 mod liars;
 mod limits;

@@ -44,7 +44,7 @@ fn left_behind(cluster: &Cluster) -> Vec<SegmentId> {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
     }
-    let owner = *cluster.client.catalog().owner();
+    let owner = cluster.client.catalog().owner();
     let db = AccountDb::open(&copy.path().join("catalog.db"), owner).unwrap();
     db.journal().orphans(None, 100).unwrap().iter().map(|orphan| orphan.segment).collect()
 }

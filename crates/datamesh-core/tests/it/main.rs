@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod descriptor;
+mod head;
 mod messages;
 mod operation;
 mod records;

@@ -1,11 +1,14 @@
 //! Heads of requests and replies that are written as ever (`docs/specs/protocol.md`).
 
 use datamesh_core::certificate::Issuer;
-use datamesh_core::message::{DigestEntry, NodeRequest, ReadSpan, Redeem, Refusal, Reply, Request};
+use datamesh_core::message::{
+    DigestEntry, KnownHead, NodeRequest, ReadSpan, Redeem, Refusal, Reply, Request,
+};
 use datamesh_core::wire::Encode;
-use datamesh_core::{Hash, NodeId, Scheme, SegmentId};
+use datamesh_core::{Hash, LogId, NodeId, Scheme, SegmentId};
 
 use crate::descriptor::plain;
+use crate::head::head;
 use crate::records::{
     GRANT, NOW, advert, certificate, delegation, domain, genesis, grant, mesh, node, public,
     receipt, store_ticket,
@@ -57,6 +60,15 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("read-cells", Request::Read { segment: SEGMENT, shard: 5, span: cells, describe: false }),
         ("describe", Request::Describe { segment: SEGMENT }),
         ("have", Request::Have(vec![SEGMENT, SegmentId([0xAC; 32])])),
+        ("put-head", Request::PutHead(head())),
+        (
+            "heads",
+            Request::Heads {
+                account: head().account,
+                after: LogId([0; 16]),
+                known: vec![KnownHead { log: LogId([0xd1; 16]), revision: 7 }],
+            },
+        ),
     ]
 }
 
@@ -92,6 +104,8 @@ fn replies() -> Vec<(&'static str, Reply)> {
         ),
         ("described", Reply::Described(descriptor)),
         ("holding", Reply::Holding(vec![0b10_0001, 0])),
+        ("head-kept", Reply::HeadKept(head())),
+        ("heads", Reply::Heads { more: true }),
         ("refused", Reply::Refused { refusal: Refusal::GrantUsedUp, detail: "no room".into() }),
     ]
 }

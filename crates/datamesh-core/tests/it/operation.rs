@@ -9,12 +9,12 @@ use datamesh_core::catalog::{
 use datamesh_core::signature::signed_bytes;
 use datamesh_core::wire::{self, Encode, WireError};
 use datamesh_core::{
-    Context, DeviceId, FileId, Hash, MeshId, PublicKey, Scheme, Signature, VersionId,
+    Context, FileId, Hash, LogId, MeshId, PublicKey, Scheme, Signature, VersionId,
 };
 use ed25519_dalek::{Signer, SigningKey};
 use proptest::prelude::*;
 
-const DEVICE: DeviceId = DeviceId([0xd1; 16]);
+const LOG: LogId = LogId([0xd1; 16]);
 
 fn key() -> SigningKey {
     SigningKey::from_bytes(&[0x11; 32])
@@ -26,16 +26,17 @@ fn public() -> PublicKey {
 
 fn signed(sequence: u64, previous: Hash, change: Change) -> Operation {
     let clock = 1_700_000_000_000 << 16 | sequence;
-    let body = Operation::signed_part(&DEVICE, sequence, clock, &previous, &change);
+    let body = Operation::signed_part(&LOG, sequence, clock, &previous, &change);
     let bytes = signed_bytes(Context::Operation, &MeshId([0; 32]), &body);
     let signature = Signature(key().sign(&bytes).to_bytes());
-    Operation { device: DEVICE, sequence, clock, previous, change, signature }
+    Operation { log: LOG, sequence, clock, previous, change, signature }
 }
 
 fn put() -> Put {
     Put {
         file: FileId([0xf1; 16]),
         version: VersionId([0xe1; 16]),
+        replaces: VersionId([0; 16]),
         path: "notes/été.txt".parse().unwrap(),
         kind: EntryKind::File,
         mode: 0o640,
@@ -55,7 +56,7 @@ fn put() -> Put {
 }
 
 /// One log that uses every form once.
-fn log() -> Vec<(&'static str, Operation)> {
+pub(crate) fn log() -> Vec<(&'static str, Operation)> {
     let protection = |degraded| Protection { scheme: Scheme::FOUR_TWO, degraded, margin: 1 };
     let manifest = Content::Manifest(Bytes::copy_from_slice(&[0xcc; 300]));
     let meta = Content::Meta(Bytes::copy_from_slice(&[0xdd; 80]));
@@ -104,6 +105,7 @@ fn log() -> Vec<(&'static str, Operation)> {
             Change::Delete(Delete {
                 file: FileId([0xf1; 16]),
                 version: version(5),
+                replaces: VersionId([0xe1; 16]),
                 path: "notes/été.txt".parse().unwrap(),
                 created: 1_700_000_000_005,
             }),
@@ -177,19 +179,20 @@ fn a_delete_lies_as_the_specification_says() {
     let (_, operation) = log().remove(4);
     let bytes = operation.to_bytes();
     assert_eq!(bytes[0], 1);
-    assert_eq!(bytes[1..17], DEVICE.0);
+    assert_eq!(bytes[1..17], LOG.0);
     assert_eq!(bytes[17..25], 5u64.to_le_bytes());
     assert_eq!(bytes[25..33], operation.clock.to_le_bytes());
     assert_eq!(bytes[33..65], operation.previous.0);
     assert_eq!(bytes[65], 2);
     let path = "notes/été.txt".as_bytes();
-    assert_eq!(bytes[66..70], (16 + 16 + 4 + path.len() as u32 + 8).to_le_bytes());
+    assert_eq!(bytes[66..70], (16 + 16 + 16 + 4 + path.len() as u32 + 8).to_le_bytes());
     assert_eq!(bytes[70..86], [0xf1; 16]);
     assert_eq!(bytes[86..102], [5; 16]);
-    assert_eq!(bytes[102..106], (path.len() as u32).to_le_bytes());
-    assert_eq!(&bytes[106..106 + path.len()], path);
-    assert_eq!(bytes[106 + path.len()..114 + path.len()], 1_700_000_000_005u64.to_le_bytes());
-    assert_eq!(bytes[114 + path.len()..], operation.signature.0);
+    assert_eq!(bytes[102..118], [0xe1; 16]);
+    assert_eq!(bytes[118..122], (path.len() as u32).to_le_bytes());
+    assert_eq!(&bytes[122..122 + path.len()], path);
+    assert_eq!(bytes[122 + path.len()..130 + path.len()], 1_700_000_000_005u64.to_le_bytes());
+    assert_eq!(bytes[130 + path.len()..], operation.signature.0);
 }
 
 #[test]

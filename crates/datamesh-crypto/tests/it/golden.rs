@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use datamesh_core::head::{Head, HeadBody, Page};
 use datamesh_core::wire::{self, Encode};
-use datamesh_core::{DeviceId, Entropy, Hash, SegmentId, Signer, VersionId};
+use datamesh_core::{DeviceId, Entropy, Hash, LogId, MeshId, SegmentId, Signer, VersionId};
 use datamesh_crypto::frame::{Opener, Sealer, TAG_BYTES, frame_count, sealed_length};
 use datamesh_crypto::manifest::Compression;
 use datamesh_crypto::{DeviceKeys, Manifest, Secret, Slice, VersionKey, Words, keystore};
@@ -142,6 +143,43 @@ fn content_and_its_key_are_sealed_as_ever_and_open() {
     let opened = |tag, name| key.open(&version, tag, &vector("manifest", name)).unwrap();
     assert_eq!(opened(1, "content-inline").as_slice(), b"a small file\n");
     assert_eq!(opened(2, "content-manifest").as_slice(), bytes);
+}
+
+#[test]
+fn heads_and_pages_are_sealed_as_ever_and_open() {
+    let (keys, mesh, log) = (device(), MeshId([0xE0; 32]), LogId([0xE1; 16]));
+    let body = HeadBody {
+        certificate: keys.log_certificate().clone(),
+        grant: None,
+        closed: false,
+        sequence: 5,
+        hash: Hash([5; 32]),
+        index: None,
+        pages: Vec::new(),
+        operations: Vec::new(),
+        seen: Vec::new(),
+    };
+    let page = Page { operations: Vec::new() };
+    let head = keys.seal_head(&Sequence::from(0xB0), &mesh, (log, 3), &body).unwrap();
+    let sealed_page = keys.seal_page(&Sequence::from(0xC0), &log, &page).unwrap();
+    golden("head", "sealed-head", &head.to_bytes());
+    golden("head", "sealed-page", &sealed_page);
+
+    let read: Head = wire::decode(&vector("head", "sealed-head")).unwrap();
+    assert_eq!(read.account, keys.pseudonym(&mesh));
+    assert!(read.verify(&mesh).is_ok());
+    assert_eq!(keys.open_head(&read).unwrap(), body);
+    let sealed_page = vector("head", "sealed-page");
+    assert_eq!(keys.open_page(&log, 0, &sealed_page).unwrap(), page);
+    // Elsewhere, or as something else, it does not open.
+    assert!(keys.open_page(&log, 1, &sealed_page).is_err());
+    assert!(keys.open_page(&LogId([0xE2; 16]), 0, &sealed_page).is_err());
+    assert!(keys.open_index(&log, 0, &sealed_page).is_err());
+    assert!(keys.open_head(&Head { revision: 4, ..read }).is_err());
+    for end in [0, 1, 37, sealed_page.len() - 1] {
+        assert!(keys.open_page(&log, 0, &sealed_page[..end]).is_err());
+    }
+    assert_ne!(keys.pseudonym(&mesh), keys.pseudonym(&MeshId([0xE3; 32])));
 }
 
 /// The file is written where there is none and never again: later programs may seal with higher

@@ -162,6 +162,24 @@ pub(crate) fn issuing_key(
     Ok(Some(IssuingKey::delegate(mesh, key, delegation)))
 }
 
+/// Remembers the mesh's first record, which was checked. From here on the home is in the mesh.
+pub(crate) fn keep_genesis(home: &Home, genesis: &Genesis) -> Result<(), OperationError> {
+    store(home, GENESIS, genesis)
+}
+
+/// Keeps the account's permission to store, which must hold.
+pub(crate) fn keep_grant(
+    home: &Home,
+    genesis: &Genesis,
+    grant: &Grant,
+) -> Result<(), OperationError> {
+    let checked = grant.verify(&genesis.authority, &genesis.mesh_id(), SystemClock.now());
+    checked.map_err(|error| {
+        OperationError::new(ErrorKind::Failed, format!("the account's grant: {error}"))
+    })?;
+    store(home, GRANT, grant)
+}
+
 /// The error of a home that is in no mesh.
 pub(crate) fn no_mesh(home: &Home) -> OperationError {
     let message = format!("{} has joined no mesh", home.path().display());

@@ -8,7 +8,7 @@ use datamesh_api::{
     SegmentInfo, ShardInfo, VersionsReply, VersionsRequest,
 };
 use datamesh_catalog::{AccountDb, CatalogError, Cursor, ListQuery, Listed, Summary, Version};
-use datamesh_client::{ClientError, GetItem, ProgressFn, PutOptions, Wanted};
+use datamesh_client::{ClientError, GetItem, ProgressFn, PutOptions, Removed, Wanted};
 use datamesh_core::MeshPath;
 use datamesh_core::catalog::EntryKind;
 use datamesh_core::stream::{Sink, Source};
@@ -77,7 +77,7 @@ impl HomeOperations {
         source: &mut dyn Source,
         events: EventFn,
     ) -> Result<PutReply, OperationError> {
-        let client = self.client().await?;
+        let client = self.whole_client().await?;
         let options = PutOptions {
             tags: request.tags,
             scheme: request.scheme,
@@ -97,7 +97,7 @@ impl HomeOperations {
             failed: convert::failures(report.failed),
             faults: convert::faults(report.faults),
             resumed_bytes: report.resumed_bytes,
-            catalog_local_only: true,
+            pending: report.pending,
         })
     }
 
@@ -107,7 +107,7 @@ impl HomeOperations {
         sink: &mut dyn Sink,
         events: EventFn,
     ) -> Result<GetReply, OperationError> {
-        let client = self.client().await?;
+        let client = self.whole_client().await?;
         let wrap = |error: ClientError| convert::client_error(&error);
         let single = !request.recursive;
         let report = if request.recursive {
@@ -152,7 +152,7 @@ impl HomeOperations {
     pub(super) async fn do_list(&self, request: ListRequest) -> Result<ListReply, OperationError> {
         let named = request.folder.clone().filter(|_| request.after.is_none());
         let query = query(request)?;
-        let (page, found) = blocking(self.catalog()?, move |catalog| {
+        let (page, found) = blocking(self.whole_catalog().await?, move |catalog| {
             let page = catalog.list(&query)?;
             // A folder is there as long as something is below it; else the name is a file's, an
             // empty folder's, or nobody's.
@@ -195,7 +195,7 @@ impl HomeOperations {
     }
 
     pub(super) async fn do_info(&self, request: InfoRequest) -> Result<InfoReply, OperationError> {
-        let client = self.client().await?;
+        let client = self.whole_client().await?;
         let wrap = |error: ClientError| convert::client_error(&error);
         let version: Version =
             client.resolve(&request.name, request.version).await.map_err(wrap)?;
@@ -233,7 +233,7 @@ impl HomeOperations {
             })
             .collect();
         let ids: Vec<_> = segments.iter().map(|segment| segment.segment).collect();
-        let owed = blocking(self.catalog()?, move |catalog| {
+        let owed = blocking(self.whole_catalog().await?, move |catalog| {
             let mut count = 0;
             let mut after = None;
             loop {
@@ -252,7 +252,6 @@ impl HomeOperations {
             versions,
             segments,
             owed,
-            catalog_local_only: true,
         })
     }
 
@@ -265,7 +264,7 @@ impl HomeOperations {
             OperationError::new(ErrorKind::NotFound, message)
         };
         let name = request.name.clone();
-        let found = blocking(self.catalog()?, move |catalog| {
+        let found = blocking(self.whole_catalog().await?, move |catalog| {
             let Some(named) = catalog.resolve(&name)? else { return Ok(None) };
             let (datamesh_catalog::Named::Path(path)
             | datamesh_catalog::Named::File(_, path)
@@ -283,18 +282,23 @@ impl HomeOperations {
         &self,
         request: RemoveRequest,
     ) -> Result<RemoveReply, OperationError> {
-        let client = self.client().await?;
+        let client = self.whole_client().await?;
         let wrap = |error: ClientError| convert::client_error(&error);
         let mut removed = Vec::new();
+        let mut pending = 0;
+        let mut add = |done: Removed| {
+            removed.extend(done.paths);
+            pending = done.pending;
+        };
         if request.recursive {
             for name in &request.names {
-                removed.extend(client.remove_below(folder(name)?).await.map_err(wrap)?);
+                add(client.remove_below(folder(name)?).await.map_err(wrap)?);
             }
         } else {
             for batch in request.names.chunks(datamesh_catalog::OPERATIONS_MAX) {
-                removed.extend(client.remove(batch).await.map_err(wrap)?);
+                add(client.remove(batch).await.map_err(wrap)?);
             }
         }
-        Ok(RemoveReply { removed, space_freed: 0 })
+        Ok(RemoveReply { removed, space_freed: 0, pending })
     }
 }

@@ -1,6 +1,7 @@
 //! The operations of a home, the same whether a daemon or a single command does them.
 
 mod files;
+mod keys;
 mod membership;
 mod state;
 
@@ -10,7 +11,7 @@ use datamesh_api::{
     Answer, Call, EventFn, GetReply, GetRequest, OperationError, Operations, PutReply, PutRequest,
 };
 use datamesh_catalog::{AccountDb, NodeDb, NodeLimits};
-use datamesh_client::{Client, ClientParts, Packs};
+use datamesh_client::{Client, ClientParts, Packs, Publication};
 use datamesh_core::stream::{Sink, Source};
 use datamesh_core::{BoxFuture, Genesis, NodeId, Transport};
 use datamesh_crypto::DeviceKeys;
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) home: Home,
     pub(crate) public: Option<PublicAccount>,
     pub(crate) catalog: Option<Arc<AccountDb>>,
+    /// What is known of the account's heads on the mesh.
+    pub(crate) publication: Arc<Publication>,
     pub(crate) node: Option<NodeParts>,
     /// The daemon's network and engine; a command starts its own when it first needs them.
     pub(crate) engine: OnceCell<Arc<Engine>>,
@@ -95,6 +98,24 @@ impl HomeOperations {
         Self { shared, password, client: OnceCell::new() }
     }
 
+    /// For work that nobody asked for: only where the keys are open already.
+    pub(crate) fn with_open_keys(shared: &Arc<Shared>) -> Option<Self> {
+        shared.keys.as_ref()?;
+        let never: PasswordSource = Arc::new(|| {
+            Err(OperationError::new(datamesh_api::ErrorKind::Failed, "the keys are not open"))
+        });
+        Some(Self::new(Arc::clone(shared), never))
+    }
+
+    /// Takes in what the account's other devices did, and publishes what is pending here.
+    pub(crate) async fn follow_catalog(&self) -> Result<(), OperationError> {
+        let wrap = |error| crate::convert::client_error(&error);
+        let client = self.client().await?;
+        client.catch_up().await.map_err(wrap)?;
+        client.publish().await.map_err(wrap)?;
+        Ok(())
+    }
+
     pub(crate) fn home(&self) -> &Home {
         &self.shared.home
     }
@@ -102,6 +123,12 @@ impl HomeOperations {
     /// The catalog of the home's account.
     fn catalog(&self) -> Result<&Arc<AccountDb>, OperationError> {
         self.shared.catalog.as_ref().ok_or_else(|| account::no_account(self.home()))
+    }
+
+    /// The client over a catalog that is whole.
+    async fn whole_client(&self) -> Result<&Arc<Client>, OperationError> {
+        self.whole_catalog().await?;
+        self.client().await
     }
 
     /// The client: asks for the password where the keys are not open yet.
@@ -122,10 +149,21 @@ impl HomeOperations {
                     keys,
                     grant: Arc::new(grant),
                     entropy: Arc::new(SystemEntropy),
+                    publication: Arc::clone(&self.shared.publication),
                     packs: Arc::clone(&self.shared.packs),
                 })))
             })
             .await
+    }
+
+    /// The catalog, whole: one that was lost is restored from the mesh first.
+    async fn whole_catalog(&self) -> Result<&Arc<AccountDb>, OperationError> {
+        let catalog = self.catalog()?;
+        if !catalog.whole() {
+            let client = self.client().await?;
+            client.catch_up().await.map_err(|error| crate::convert::client_error(&error))?;
+        }
+        Ok(catalog)
     }
 }
 
@@ -143,6 +181,7 @@ impl Operations for HomeOperations {
                 Call::Info(request) => Answer::Info(self.do_info(request).await?),
                 Call::Versions(request) => Answer::Versions(self.do_versions(request).await?),
                 Call::Remove(request) => Answer::Remove(self.do_remove(request).await?),
+                Call::Keys(_) => Answer::Keys(self.do_keys().await?),
                 Call::Peers(_) => Answer::Peers(self.do_peers().await?),
                 Call::Invite(request) => Answer::Invite(self.do_invite(request).await?),
                 Call::Join(request) => Answer::Join(self.do_join(request).await?),

@@ -10,13 +10,14 @@
 //! Nothing here deletes a shard. A removal will be a record of its own, and writing it will need a
 //! value that only the collector can make; opening, writing, reading and scrubbing cannot.
 
+mod heads;
 mod open;
 mod put;
 mod read;
 mod scrub;
 mod usage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -27,11 +28,12 @@ use crate::commit::{Commit, Work};
 use crate::disk::{Disk, DiskError, DiskFile, DiskLock};
 use crate::error::{Damage, StoreError};
 use crate::identity::StoreId;
-use crate::index::Index;
+use crate::index::{Index, Slot};
 use crate::pack::name_of;
 use crate::record::{Draft, RecordKey};
 use crate::writer::{PackWriter, Written};
 
+pub use heads::{HEADS_MAX, HeadWrite};
 pub use put::ShardWrite;
 pub use read::{PAGE_MAX, StoredShard};
 pub use scrub::{ScrubCursor, ScrubReport};
@@ -61,6 +63,8 @@ pub struct Store {
     /// Set where opening could not make sure that what it found is durable: then nothing that is
     /// here already may be acknowledged.
     uncertain: Option<String>,
+    /// Slots whose heads are being written.
+    head_slots: Mutex<BTreeSet<Slot>>,
     /// Goes last, when nothing writes any more.
     _lock: Box<dyn DiskLock>,
 }
@@ -103,6 +107,10 @@ impl Store {
 
     fn files(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn head_slots(&self) -> MutexGuard<'_, BTreeSet<Slot>> {
+        self.head_slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn next_sequence(&self) -> u64 {

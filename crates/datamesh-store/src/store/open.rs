@@ -90,6 +90,7 @@ impl Store {
             pool,
             unreadable,
             uncertain,
+            head_slots: Mutex::default(),
             _lock: lock,
         }))
     }

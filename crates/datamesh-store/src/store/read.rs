@@ -9,7 +9,7 @@ use crate::disk::DiskError;
 use crate::error::{Damage, StoreError};
 use crate::index::{Copy, LeaseState, ShardState};
 use crate::pack::read_exact;
-use crate::record::{HEADER_BYTES, Head, Kind, ShardMeta, root_of};
+use crate::record::{HEADER_BYTES, Kind, ShardMeta, root_of};
 
 /// Most entries of a page of segments.
 pub const PAGE_MAX: usize = 4096;
@@ -205,23 +205,12 @@ impl Store {
         })
     }
 
-    /// The newest head that is kept for a log.
-    ///
-    /// # Errors
-    /// [`StoreError::RecordDamaged`] where its record is.
-    pub fn head(&self, account: [u8; 32], log: [u8; 16]) -> Result<Option<Head>, StoreError> {
-        let Some(located) = self.index().head(account, log) else { return Ok(None) };
-        let body = self.read_record(&located, Kind::Head)?;
-        let head = body.and_then(|body| decode(&body).map_err(|_| Damage::Record));
-        head.map(Some).map_err(|damage| StoreError::RecordDamaged { record: "head", damage })
-    }
-
     /// What is known of a segment's lease; none where nothing but "no end" ever was.
     pub fn lease(&self, segment: SegmentId) -> Option<LeaseState> {
         self.index().lease_of(segment)
     }
 
-    fn read_record(
+    pub(super) fn read_record(
         &self,
         located: &crate::index::Located,
         kind: Kind,

@@ -106,9 +106,11 @@ fn a_record_of_each_kind_is_read_and_folded() {
     layer.add(Kind::Lease as u8, &renewal.to_bytes(), &[]);
     let release = Release { segment: two.id(), epoch: 4, signature };
     layer.add(Kind::Release as u8, &release.to_bytes(), &[]);
-    let head = |head: &[u8]| Head { account: [6; 32], log: [7; 16], head: head.to_vec() };
-    layer.add(Kind::Head as u8, &head(b"older").to_bytes(), &[]);
-    layer.add(Kind::Head as u8, &head(b"newer").to_bytes(), &[]);
+    let head = |revision, head: &[u8]| {
+        Head { account: [6; 32], log: [7; 16], revision, head: head.to_vec() }.to_bytes()
+    };
+    layer.add(Kind::Head as u8, &head(2, b"newer"), &[]);
+    layer.add(Kind::Head as u8, &head(1, b"older"), &[]);
     layer.add(99, b"of a later program", b"and not hashed");
     layer.mark(Kind::Trash, &one, 1).mark(Kind::Trash, &one, 2).mark(Kind::Revive, &one, 2);
     layer.mark(Kind::Trash, &one, 3).mark(Kind::Removed, &one, 3);
@@ -129,8 +131,10 @@ fn a_record_of_each_kind_is_read_and_folded() {
     assert_eq!(store.lease(one.id()), Some(leased));
     let released = LeaseState { epoch: 4, expiry: 0, released: true };
     assert_eq!(store.lease(two.id()), Some(released));
-    assert_eq!(store.head([6; 32], [7; 16]).unwrap(), Some(head(b"newer")));
-    assert_eq!(store.head([6; 32], [8; 16]).unwrap(), None);
+    let kept = store.head(&([6; 32], [7; 16])).unwrap().unwrap();
+    assert_eq!((kept.revision, &kept.head[..]), (2, &b"newer"[..]));
+    assert_eq!(store.head(&([6; 32], [8; 16])).unwrap(), None);
+    assert_eq!(store.heads_after(None, 10), [(([6; 32], [7; 16]), 2)]);
     // Trashed bytes are still kept under the grant, removed ones are not.
     assert_eq!(store.usage().unwrap().grants[0].bytes, 4 * 2048);
 

@@ -150,7 +150,4 @@ fn warnings(context: &Context, reply: &InfoReply) {
     if reply.owed > 0 {
         output.warn(format!("{} found no node yet", plural(reply.owed as u64, "shard")));
     }
-    if reply.catalog_local_only {
-        output.note("the catalog is kept on this device only so far: keep this home");
-    }
 }

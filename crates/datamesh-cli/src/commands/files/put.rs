@@ -186,18 +186,14 @@ fn tell(context: &Context, reply: &PutReply, seconds: f64, many: bool) -> Result
             "{shards} found no node and are owed: the margin is smaller until they are stored"
         ));
     }
-    if reply.catalog_local_only && !reply.stored.is_empty() {
-        output.note(
-            "the catalog is kept on this device only so far: keep this home, the files cannot be \
-             found without it",
-        );
-    }
+    output.pending(reply.pending);
     if let Some(stopped) = &reply.stopped {
         output.warn(format!("the put ended early: {}", stopped.message));
         if let Some(hint) = &stopped.hint {
             output.note(hint.clone());
         }
     }
-    let partial = owed > 0 || !reply.failed.is_empty() || reply.stopped.is_some();
+    let partial =
+        owed > 0 || reply.pending > 0 || !reply.failed.is_empty() || reply.stopped.is_some();
     Ok(if partial { Outcome::Partial } else { Outcome::Done })
 }

@@ -43,9 +43,10 @@ impl RemoveArgs {
         let request = RemoveRequest { names, recursive: self.recursive };
         let reply = operations.remove(request).await?;
         let output = &context.output;
+        let outcome = if reply.pending > 0 { Outcome::Partial } else { Outcome::Done };
         if output.is_json() {
             output.json(&reply)?;
-            return Ok(Outcome::Done);
+            return Ok(outcome);
         }
         for path in &reply.removed {
             output.line(format!("removed {}", visible(path.as_str())))?;
@@ -58,6 +59,7 @@ impl RemoveArgs {
                 "{files} removed; their versions stay, and their space comes back with a later release"
             ));
         }
-        Ok(Outcome::Done)
+        output.pending(reply.pending);
+        Ok(outcome)
     }
 }

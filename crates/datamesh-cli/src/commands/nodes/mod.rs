@@ -3,9 +3,11 @@
 mod init;
 mod invite;
 mod join;
+mod recover;
 mod service;
 
 pub(crate) use init::InitArgs;
 pub(crate) use invite::InviteArgs;
 pub(crate) use join::JoinArgs;
+pub(crate) use recover::RecoverArgs;
 pub(crate) use service::ServiceArgs;

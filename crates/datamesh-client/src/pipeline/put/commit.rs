@@ -49,7 +49,7 @@ impl PutRun<'_> {
         let known = self
             .client
             .catalog_call(move |catalog| {
-                paths.iter().map(|path| catalog.file_at(path)).collect::<Result<Vec<_>, _>>()
+                paths.iter().map(|path| catalog.current_at(path)).collect::<Result<Vec<_>, _>>()
             })
             .await?;
         for (open, known) in batch.into_iter().zip(known) {
@@ -93,18 +93,19 @@ impl PutRun<'_> {
     }
 
     /// Builds the operation of a file whose slices are stored, and what it owes. `known` is the
-    /// file that has the path already. A manifest too long for an operation is stored in segments
-    /// of its own first. The journal's rows of all its segments go to `held`.
+    /// file that has the path already, and its current version. A manifest too long for an operation
+    /// is stored in segments of its own first. The journal's rows of all its segments go to `held`.
     async fn operation(
         &mut self,
         open: Open,
-        known: Option<FileId>,
+        known: Option<(FileId, VersionId)>,
         held: &mut Vec<Arc<Sending>>,
     ) -> Result<(Put, Vec<(SegmentId, u8)>), ClientError> {
         let client = self.client;
         let entropy = &*client.entropy;
         let version = VersionId(seam::random(entropy));
-        let file = known.unwrap_or_else(|| FileId(seam::random(entropy)));
+        let (file, replaces) =
+            known.unwrap_or_else(|| (FileId(seam::random(entropy)), VersionId([0; 16])));
         let key = VersionKey::draw(entropy);
         let (mut owed, mut margin) = (open.owed, open.margin);
         held.extend(open.sending);
@@ -133,6 +134,7 @@ impl PutRun<'_> {
         let put = Put {
             file,
             version,
+            replaces,
             path: open.head.path,
             kind: open.head.kind,
             mode: open.head.mode,

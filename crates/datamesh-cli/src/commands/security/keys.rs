@@ -1,0 +1,185 @@
+//! `datamesh keys`.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use datamesh_api::{KeysRequest, OperationError, OperationsExt};
+use datamesh_node::{Home, KEY_FILE_BYTES_MAX};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::context::Context;
+use crate::error::{Outcome, Stop, failed, usage};
+use crate::output::{Table, time};
+use crate::waiting::waiting;
+use crate::words;
+
+/// Show, copy and print the account's keys
+///
+/// Each device of an account has keys of its own, certified by the account's words. A key file carries
+/// them to another home; it opens with a password only, and the catalog comes from the mesh.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  datamesh keys list
+  datamesh keys add --words-file words.txt laptop.keys
+  datamesh --home ~/mesh keys import laptop.keys
+  datamesh keys kit > kit.txt")]
+pub(crate) struct KeysArgs {
+    #[command(subcommand)]
+    command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// List the account's devices and their logs, as the mesh knows them
+    List,
+    /// Make keys for another device and write them to a key file under a password of its own
+    Add {
+        /// The key file, which must not be there yet
+        file: PathBuf,
+        /// The file with the words; without it they are asked for on the terminal
+        #[arg(long, value_name = "FILE")]
+        words_file: Option<PathBuf>,
+    },
+    /// Write this home's keys to a key file, under the home's password
+    Export {
+        /// The key file, which must not be there yet
+        file: PathBuf,
+    },
+    /// Take the keys of a key file into a home that has no account
+    Import {
+        /// The key file
+        file: PathBuf,
+    },
+    /// Print the recovery kit: the page to put away with the words on it
+    Kit {
+        /// Print the words too, from this file; without it there is room to write them
+        #[arg(long, value_name = "FILE")]
+        words_file: Option<PathBuf>,
+    },
+}
+
+impl KeysArgs {
+    pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
+        match self.command {
+            KeysCommand::List => list(context).await,
+            KeysCommand::Add { file, words_file } => add(context, file, words_file).await,
+            KeysCommand::Export { file } => {
+                let bytes = datamesh_node::export_keys(&context.home)?;
+                written(context, &file, &bytes, "it opens with this home's password")
+            }
+            KeysCommand::Import { file } => import(context, &file),
+            KeysCommand::Kit { words_file } => {
+                let words = words_file.as_deref().map(words::from_file).transpose()?;
+                let words = words.as_ref().map(|words| words.as_str());
+                let page = datamesh_node::recovery_kit(&context.home, words)?;
+                if context.output.is_json() {
+                    return Err(usage("the recovery kit is a page to print, not data").into());
+                }
+                context.output.line(page.trim_end())?;
+                Ok(Outcome::Done)
+            }
+        }
+    }
+}
+
+async fn list(context: &Context) -> Result<Outcome, Stop> {
+    let operations = context.connect().await?;
+    let reply = operations.keys(KeysRequest {}).await?;
+    let output = &context.output;
+    if output.is_json() {
+        output.json(&reply)?;
+        return Ok(Outcome::Done);
+    }
+    output.line(format!("account {}", reply.account))?;
+    output.line(format!("this device {}", reply.device))?;
+    let mut table = Table::new(&["DEVICE", "LOG", "CERTIFIED", "OPERATIONS", ""]);
+    for log in &reply.logs {
+        let note = match (log.this, log.current) {
+            (true, true) => "this device, now",
+            (true, false) => "this device, earlier",
+            _ => "",
+        };
+        table.row([
+            log.device.to_string(),
+            log.log.to_string(),
+            time(log.issued),
+            log.operations.to_string(),
+            note.to_owned(),
+        ]);
+    }
+    if reply.logs.is_empty() {
+        output.note("no device has published anything yet");
+    } else {
+        output.table(&table)?;
+    }
+    if reply.may_be_old {
+        output.warn("too few nodes answered to know that these are all");
+    }
+    Ok(Outcome::Done)
+}
+
+async fn add(
+    context: &Context,
+    file: PathBuf,
+    words_file: Option<PathBuf>,
+) -> Result<Outcome, Stop> {
+    let words = match words_file {
+        Some(file) => words::from_file(&file)?,
+        None => waiting(words::from_terminal).await??,
+    };
+    let asked = context.password.clone();
+    let password = waiting(move || asked.choose()).await??;
+    let home = Home::at(context.home.path().to_owned());
+    let made =
+        tokio::task::spawn_blocking(move || datamesh_node::add_device(&home, &words, &password));
+    let bytes = made.await.map_err(failed)??;
+    written(context, &file, &bytes, "it opens with the password that was given just now")
+}
+
+fn import(context: &Context, file: &Path) -> Result<Outcome, Stop> {
+    let unreadable =
+        |error| failed(format!("the key file \"{}\" cannot be read: {error}", file.display()));
+    let mut bytes = Zeroizing::new(Vec::new());
+    File::open(file)
+        .and_then(|open| open.take(KEY_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    let account = datamesh_node::import_keys(&context.home, &bytes)?;
+    if context.output.is_json() {
+        context.output.json(&json!({ "account": account, "home": context.home.path() }))?;
+    } else {
+        context.output.line(format!("account {account}"))?;
+        context.output.note("the next command restores its catalog from the mesh");
+    }
+    Ok(Outcome::Done)
+}
+
+/// Writes a key file that only its owner may read, and says so.
+fn written(context: &Context, path: &Path, bytes: &[u8], opens: &str) -> Result<Outcome, Stop> {
+    let error = |error: std::io::Error| -> OperationError {
+        let text = format!("the key file \"{}\" cannot be written: {error}", path.display());
+        if error.kind() == std::io::ErrorKind::AlreadyExists {
+            usage(text).hint("an existing file is never overwritten: name another")
+        } else {
+            failed(text)
+        }
+    };
+    let mut file =
+        File::options().write(true).create_new(true).mode(0o600).open(path).map_err(error)?;
+    if let Err(why) = file.write_all(bytes).and_then(|()| file.sync_all()) {
+        // Half a key file is worth nothing.
+        drop(std::fs::remove_file(path));
+        return Err(error(why).into());
+    }
+    if context.output.is_json() {
+        context.output.json(&json!({ "file": path }))?;
+    } else {
+        context.output.line(format!("wrote \"{}\"", path.display()))?;
+        context.output.note(format!("{opens}; take it in with: datamesh keys import FILE"));
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,55 @@
+//! The catalog on the mesh: what this device commits is published there, and what other devices
+//! published is taken from there.
+//!
+//! The mesh has, for each log of the account, one head on a quorum of nodes; the head has the newest
+//! operations itself and names the pages with the older ones. An operation is committed when a
+//! quorum has a head that leads to it; until then it is pending. The database on this device is a
+//! cache of all that, and an index over it.
+//!
+//! Promised: what was published is found again by whoever has the account's words, as long as a
+//! quorum of the nodes that keep its heads answers and its pages can be read. A device that finds
+//! that the mesh knows more of its own log than it does itself, because its files were put back from
+//! a copy, takes another log, so that no sequence number is used twice.
+
+mod catch_up;
+mod devices;
+mod objects;
+mod publish;
+
+use std::collections::BTreeMap;
+
+use datamesh_core::LogId;
+use datamesh_core::head::{ObjectPlace, PagePlace};
+use tokio::sync::Mutex;
+
+pub use catch_up::{CaughtUp, find_grant};
+pub use devices::{DeviceLog, DeviceLogs};
+pub use publish::Published;
+
+/// What is known of the account's heads on the mesh. Shared by all clients of one account in one
+/// process, as they add to one log.
+#[derive(Debug, Default)]
+pub struct Publication {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Revisions of the newest heads that were taken in, by their logs.
+    revisions: BTreeMap<LogId, u64>,
+    /// This device's log as the mesh has it; nothing until the mesh was asked.
+    own: Option<Own>,
+}
+
+/// This device's log as the mesh has it.
+#[derive(Debug, Clone, Default)]
+struct Own {
+    /// Revision of the newest head that was handed to any node; 0 before the first.
+    revision: u64,
+    /// The last operation that a quorum's head leads to.
+    sequence: u64,
+    /// Where the pages before `pages` are named.
+    index: Option<ObjectPlace>,
+    /// The newest pages, in order.
+    pages: Vec<PagePlace>,
+}

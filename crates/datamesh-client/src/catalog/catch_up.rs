@@ -1,0 +1,255 @@
+//! Catching up: what the mesh has of the account's logs comes into this device's catalog.
+
+use std::collections::BTreeMap;
+
+use datamesh_catalog::{CatalogError, LogEnd, OPERATIONS_MAX};
+use datamesh_core::catalog::Operation;
+use datamesh_core::head::{Head, HeadBody, PagePlace};
+use datamesh_core::message::KnownHead;
+use datamesh_core::{Grant, Hash, LogId, seam};
+use datamesh_crypto::DeviceKeys;
+use datamesh_engine::Engine;
+
+use super::{Own, State};
+use crate::client::Client;
+use crate::error::ClientError;
+
+/// What came of catching up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CaughtUp {
+    /// Operations that were new here.
+    pub operations: u64,
+    /// What is here may not be the newest: too few nodes answered, or one log tells of operations of
+    /// another that nobody had.
+    pub may_be_old: bool,
+    /// The mesh knew more of this device's log than the device: its files had been put back from a
+    /// copy, and it writes another log now.
+    pub took_log: bool,
+}
+
+impl Client {
+    /// Takes in what the account's devices published.
+    ///
+    /// # Errors
+    /// [`ClientError`] where the catalog fails, a page that is needed cannot be read, or this
+    /// device's log has forked.
+    pub async fn catch_up(&self) -> Result<CaughtUp, ClientError> {
+        let mut state = self.publication.state.lock().await;
+        self.catch_up_locked(&mut state).await
+    }
+
+    /// Takes in what the account's devices published, if that was not done yet.
+    ///
+    /// # Errors
+    /// As [`catch_up`](Self::catch_up).
+    pub async fn catch_up_once(&self) -> Result<CaughtUp, ClientError> {
+        let mut state = self.publication.state.lock().await;
+        if state.own.is_some() {
+            return Ok(CaughtUp::default());
+        }
+        self.catch_up_locked(&mut state).await
+    }
+
+    pub(super) async fn catch_up_locked(&self, state: &mut State) -> Result<CaughtUp, ClientError> {
+        let account = self.keys.pseudonym(&self.engine.mesh());
+        let log = self.catalog.owner().log;
+        // This device's own head always comes again where it must be learnt.
+        let known: Vec<KnownHead> = state
+            .revisions
+            .iter()
+            .filter(|(known, _)| state.own.is_some() || **known != log)
+            .map(|(log, revision)| KnownHead { log: *log, revision: *revision })
+            .collect();
+        let read = self.engine.read_heads(&account, &known).await;
+        let mut caught = CaughtUp { may_be_old: !read.reached(), ..CaughtUp::default() };
+        let mut bodies = BTreeMap::new();
+        let mut own_was_behind = false;
+        for (id, head) in &read.heads {
+            match self.take_head(*id, head).await {
+                Ok((body, new)) => {
+                    own_was_behind |= *id == log && new > 0;
+                    caught.operations += new;
+                    state.revisions.insert(*id, head.revision);
+                    bodies.insert(*id, body);
+                }
+                Err(error) if *id == log => return Err(forked(error)),
+                // One log that cannot be read does not keep the others back.
+                Err(error) => {
+                    tracing::warn!(log = %id, %error, "a log of this account cannot be taken in");
+                    caught.may_be_old = true;
+                }
+            }
+        }
+        let ends: BTreeMap<LogId, LogEnd> = self
+            .catalog_call(|catalog| catalog.logs())
+            .await?
+            .into_iter()
+            .map(|end| (end.log, end))
+            .collect();
+        let untold = bodies
+            .values()
+            .flat_map(|body| &body.seen)
+            .any(|seen| ends.get(&seen.log).is_none_or(|end| end.sequence < seen.sequence));
+        caught.may_be_old |= untold;
+        if read.reached() {
+            let own = read.heads.get(&log).zip(bodies.get(&log));
+            caught.took_log = self.learn_own(state, own, own_was_behind).await?;
+            if !caught.may_be_old {
+                self.catalog_call(|catalog| catalog.set_whole()).await?;
+            }
+        }
+        Ok(caught)
+    }
+
+    /// Opens a head and commits what it leads to. Returns how many operations were new.
+    async fn take_head(&self, log: LogId, head: &Head) -> Result<(HeadBody, u64), ClientError> {
+        let body = self.body(head)?;
+        let new = self.take_in(log, &body).await?;
+        Ok((body, new))
+    }
+
+    /// Opens a head and checks whose it is.
+    fn body(&self, head: &Head) -> Result<HeadBody, ClientError> {
+        let body = self.keys.open_head(head)?;
+        let ours = body.certificate.account == self.keys.account();
+        if !ours || body.certificate.verify().is_err() {
+            return Err(ClientError::Head { log: head.log });
+        }
+        Ok(body)
+    }
+
+    /// Commits what a head leads to and is not here yet. Returns how many operations were new.
+    async fn take_in(&self, log: LogId, body: &HeadBody) -> Result<u64, ClientError> {
+        let certificate = body.certificate.clone();
+        let end = self
+            .catalog_call(move |catalog| {
+                catalog.admit(log, &certificate)?;
+                Ok(catalog.logs()?.into_iter().find(|end| end.log == log))
+            })
+            .await?;
+        let mut have = end.map_or(0, |end| end.sequence);
+        let mut new = 0;
+        if have >= body.sequence {
+            return Ok(0);
+        }
+        for page in self.pages_after(&log, body, have).await? {
+            let operations = self.page(&log, &page).await?;
+            new += self.commit_after(log, &mut have, operations).await?;
+        }
+        new += self.commit_after(log, &mut have, body.operations.clone()).await?;
+        if have != body.sequence {
+            return Err(ClientError::Head { log });
+        }
+        Ok(new)
+    }
+
+    /// The pages of a log that have operations after `have`.
+    async fn pages_after(
+        &self,
+        log: &LogId,
+        body: &HeadBody,
+        have: u64,
+    ) -> Result<Vec<PagePlace>, ClientError> {
+        let next = body.pages.first().map_or(1, |page| page.first);
+        let mut pages = match &body.index {
+            Some(index) if have + 1 < next => self.index(log, index, next).await?,
+            _ => Vec::new(),
+        };
+        pages.extend_from_slice(&body.pages);
+        pages.retain(|page| page.last > have);
+        Ok(pages)
+    }
+
+    /// Commits those of some operations of a log that come after `have`, which moves on.
+    async fn commit_after(
+        &self,
+        log: LogId,
+        have: &mut u64,
+        mut operations: Vec<Operation>,
+    ) -> Result<u64, ClientError> {
+        operations.retain(|operation| operation.sequence > *have);
+        if operations.iter().any(|operation| operation.log != log) {
+            return Err(ClientError::Head { log });
+        }
+        let Some(last) = operations.last().map(|operation| operation.sequence) else {
+            return Ok(0);
+        };
+        let mut new = 0;
+        while !operations.is_empty() {
+            let rest = operations.split_off(operations.len().min(OPERATIONS_MAX));
+            let batch = std::mem::replace(&mut operations, rest);
+            new += self.catalog_call(move |catalog| catalog.commit(&batch)).await?;
+        }
+        *have = last;
+        Ok(new as u64)
+    }
+
+    /// Learns how far the mesh has this device's log, of which a quorum's newest head is given, if
+    /// it is newer than what was known. Says whether another log had to be taken: where the mesh
+    /// knew operations of this one that this device did not, others may follow that it never sees.
+    async fn learn_own(
+        &self,
+        state: &mut State,
+        newest: Option<(&Head, &HeadBody)>,
+        was_behind: bool,
+    ) -> Result<bool, ClientError> {
+        let Some((head, body)) = newest else {
+            state.own.get_or_insert_with(Own::default);
+            return Ok(false);
+        };
+        let (log, sequence) = (head.log, body.sequence);
+        let here = self
+            .catalog_call(move |catalog| match sequence.checked_sub(1) {
+                None => Ok(None),
+                Some(before) => Ok(catalog.operations(&log, before, 1)?.pop()),
+            })
+            .await?;
+        if here.map_or(Hash([0; 32]), |operation| operation.hash()) != body.hash {
+            return Err(ClientError::Forked { log });
+        }
+        if was_behind || body.closed {
+            let fresh = LogId(seam::random(&*self.entropy));
+            self.catalog_call(move |catalog| catalog.take_log(fresh)).await?;
+            state.own = Some(Own::default());
+            return Ok(true);
+        }
+        state.own = Some(Own {
+            revision: head.revision,
+            sequence: body.sequence,
+            index: body.index,
+            pages: body.pages.clone(),
+        });
+        Ok(false)
+    }
+}
+
+/// A fork in this device's own log has another meaning than one in another's: this device cannot
+/// go on with it.
+fn forked(error: ClientError) -> ClientError {
+    match error {
+        ClientError::Catalog(CatalogError::Fork { log, .. }) => ClientError::Forked { log },
+        error => error,
+    }
+}
+
+/// What the heads of an account say without a catalog: its permission to store in the mesh, and
+/// whether enough nodes answered to know that there is nothing else. Heads that do not open are
+/// passed over.
+pub async fn find_grant(engine: &Engine, keys: &DeviceKeys) -> (Option<Grant>, bool) {
+    let read = engine.read_heads(&keys.pseudonym(&engine.mesh()), &[]).await;
+    let mut newest: Option<Grant> = None;
+    for head in read.heads.values() {
+        let grant = match keys.open_head(head) {
+            Ok(body) => body.grant,
+            Err(error) => {
+                tracing::warn!(log = %head.log, %error, "a head of this account does not open");
+                None
+            }
+        };
+        let Some(grant) = grant else { continue };
+        if newest.as_ref().is_none_or(|known| known.serial < grant.serial) {
+            newest = Some(grant);
+        }
+    }
+    (newest, read.reached())
+}

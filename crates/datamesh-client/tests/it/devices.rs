@@ -1,0 +1,291 @@
+//! The catalog on the mesh: words alone restore it, devices share it, copies do not break it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use datamesh_catalog::{AccountDb, CatalogError, ListQuery, Listed, Owner};
+use datamesh_client::{
+    Client, ClientError, ClientParts, Publication, PutOptions, PutReport, Wanted, find_grant,
+};
+use datamesh_core::{LogId, MeshPath, NodeId};
+use datamesh_crypto::DeviceKeys;
+use datamesh_engine::{Engine, EngineParts};
+use datamesh_testkit::{fixtures, sim};
+use tempfile::TempDir;
+
+use crate::cluster::{Cluster, files};
+use crate::streams::{Collected, Files};
+
+/// One more device of the cluster's account, with a home of its own.
+struct Device {
+    client: Client,
+    keys: Arc<DeviceKeys>,
+    folder: TempDir,
+    number: u8,
+}
+
+fn engine(cluster: &Cluster, number: u8) -> Arc<Engine> {
+    let id = NodeId([number; 32]);
+    let world = &cluster.world;
+    let engine = Arc::new(Engine::new(EngineParts {
+        transport: world.attach(id),
+        clock: world.clock(id),
+        entropy: world.entropy(id),
+        executor: world.executor(id),
+        node_db: None,
+        genesis: cluster.genesis.clone(),
+        offline_after_ms: 300_000,
+    }));
+    for advert in &cluster.adverts {
+        assert!(engine.learn_advert(advert.clone()));
+    }
+    engine
+}
+
+impl Device {
+    /// A blank device that knows the words and nothing else.
+    fn blank(cluster: &Cluster, number: u8) -> Self {
+        let entropy = cluster.world.entropy(NodeId([number; 32]));
+        let keys = Arc::new(DeviceKeys::set_up(&cluster.words, &*entropy, 2));
+        let folder = tempfile::tempdir().unwrap();
+        Self::over(cluster, number, keys, folder, AccountDb::restore)
+    }
+
+    fn over(
+        cluster: &Cluster,
+        number: u8,
+        keys: Arc<DeviceKeys>,
+        folder: TempDir,
+        open: fn(&Path, Owner) -> Result<AccountDb, CatalogError>,
+    ) -> Self {
+        let owner = Owner {
+            account: keys.account(),
+            log: LogId([number; 16]),
+            log_key: keys.log_certificate().log_key,
+        };
+        let catalog = Arc::new(open(&folder.path().join("catalog.db"), owner).unwrap());
+        let client = Client::new(ClientParts {
+            engine: engine(cluster, number),
+            catalog,
+            keys: Arc::clone(&keys),
+            grant: Arc::clone(&cluster.grant),
+            entropy: cluster.world.entropy(NodeId([number; 32])),
+            publication: Arc::new(Publication::default()),
+            packs: datamesh_client::Packs::new(),
+        });
+        Self { client, keys, folder, number }
+    }
+
+    /// The same device in a copy of its home, made while nothing runs in it.
+    fn copied(self, cluster: &Cluster, number: u8) -> (Self, Self) {
+        let Self { client, keys, folder, number: before } = self;
+        drop(client);
+        cluster.world.kill(NodeId([before; 32]));
+        let copy = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        let one = Self::over(cluster, before, Arc::clone(&keys), folder, AccountDb::open);
+        (one, Self::over(cluster, number, keys, copy, AccountDb::open))
+    }
+
+    async fn put(&self, path: &str, bytes: &[u8]) -> PutReport {
+        let files = BTreeMap::from([(path.parse().unwrap(), bytes.to_vec())]);
+        let report = self.client.put(&mut Files::new(&files), &PutOptions::default(), None).await;
+        let report = report.unwrap();
+        assert!(report.failed.is_empty(), "{:?}", report.failed);
+        report
+    }
+
+    async fn bytes(&self) -> BTreeMap<MeshPath, Vec<u8>> {
+        let mut sink = Collected::default();
+        let report = self.client.get(Wanted::Below(None), &mut sink, None).await.unwrap();
+        assert!(report.failed.is_empty(), "{:?}", report.failed);
+        sink.files
+    }
+}
+
+/// Everything that a catalog says: names, versions and tags, in order.
+fn told(catalog: &AccountDb) -> Vec<String> {
+    let query = ListQuery { recursive: true, limit: Some(1000), ..ListQuery::default() };
+    let page = catalog.list(&query).unwrap();
+    assert!(page.next.is_none());
+    let mut told = Vec::new();
+    for row in page.rows {
+        let Listed::Entry(summary) = row else { continue };
+        for version in catalog.versions(&summary.path, 0, 1024).unwrap() {
+            told.push(format!("{} {version:?}", summary.path));
+        }
+    }
+    told
+}
+
+#[test]
+fn words_alone_restore_every_file_version_and_tag() {
+    sim::assert_replays(40, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let stored = files();
+        cluster.put(&stored).await;
+        // So many operations that the head has no room for them, in several rounds.
+        for round in 0..6u8 {
+            let small: BTreeMap<MeshPath, Vec<u8>> = (0..100)
+                .map(|i| (format!("small/{i}").parse().unwrap(), vec![round; i + 1]))
+                .collect();
+            let options = PutOptions { tags: vec![format!("round-{round}")], ..Default::default() };
+            let report = cluster.client.put(&mut Files::new(&small), &options, None).await.unwrap();
+            assert_eq!((report.stored.len(), report.pending), (100, 0));
+        }
+        let removed = cluster.client.remove(&["small/7".to_owned()]).await.unwrap();
+        assert_eq!(removed.pending, 0);
+
+        world.kill(cluster.nodes[2].id);
+        world.kill(cluster.nodes[5].id);
+        let device = Device::blank(&cluster, 0xD1);
+        let found = find_grant(device.client.engine(), &device.keys).await;
+        assert_eq!(found, (Some((*cluster.grant).clone()), true));
+        assert!(matches!(
+            device.client.catalog().lookup(&"small/1".parse().unwrap()),
+            Err(CatalogError::Incomplete)
+        ));
+        let caught = device.client.catch_up().await.unwrap();
+        assert!(!caught.may_be_old && caught.operations > 600, "{caught:?}");
+        let catalog = device.client.catalog();
+        catalog.check().unwrap();
+        assert_eq!(told(catalog), told(cluster.client.catalog()));
+        assert_eq!(catalog.totals().unwrap(), cluster.client.catalog().totals().unwrap());
+        let bytes = device.bytes().await;
+        assert_eq!(bytes.len(), stored.len() + 99);
+        for (path, content) in &stored {
+            assert!(bytes[path] == *content, "{path}");
+        }
+    });
+}
+
+#[test]
+fn devices_see_what_the_others_published() {
+    sim::assert_replays(41, |world| async move {
+        let cluster = Cluster::seven(&world);
+        cluster.put(&files()).await;
+        let (one, two) = (Device::blank(&cluster, 0xD1), Device::blank(&cluster, 0xD2));
+        one.put("from one", b"1").await;
+        two.put("from two", &fixtures::noise(3, 100_000)).await;
+        // The same path by both: one file with versions of both devices.
+        one.client.catch_up().await.unwrap();
+        one.put("from two", b"changed by one").await;
+        for device in [&one, &two] {
+            let caught = device.client.catch_up().await.unwrap();
+            assert!(!caught.may_be_old && !caught.took_log, "{caught:?}");
+        }
+        cluster.client.catch_up().await.unwrap();
+        assert_eq!(told(one.client.catalog()), told(two.client.catalog()));
+        assert_eq!(told(one.client.catalog()), told(cluster.client.catalog()));
+        let versions = two.client.versions("from two").await.unwrap();
+        assert_eq!(versions.len(), 2);
+        assert!(versions[0].put().unwrap().file == versions[1].put().unwrap().file);
+        // Nothing new: nothing comes.
+        assert_eq!(two.client.catch_up().await.unwrap(), Default::default());
+    });
+}
+
+#[test]
+fn without_a_quorum_a_put_is_pending_and_a_removal_refused() {
+    sim::assert_replays(42, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let device = Device::blank(&cluster, 0xD1);
+        device.put("before", b"before").await;
+        let lost: Vec<NodeId> = cluster.nodes.iter().take(3).map(|node| node.id).collect();
+        let others: Vec<NodeId> = cluster.nodes.iter().skip(3).map(|node| node.id).collect();
+        let group: Vec<NodeId> = others.iter().copied().chain([NodeId([0xD1; 32])]).collect();
+        world.partition(&[&group, &lost]);
+        // Its content lives in the catalog, so it needs nothing but the quorum.
+        assert_eq!(device.put("inline", b"small").await.pending, 1);
+        assert_eq!(device.put("inline too", b"small").await.pending, 2);
+        let refused = device.client.remove(&["before".to_owned()]).await;
+        assert!(matches!(refused, Err(ClientError::MayBeOld)), "{refused:?}");
+        assert!(device.client.resolve("before", None).await.is_ok());
+
+        world.heal();
+        assert_eq!(device.client.publish().await.unwrap().pending, 0);
+        assert_eq!(device.client.remove(&["before".to_owned()]).await.unwrap().pending, 0);
+        let other = Device::blank(&cluster, 0xD2);
+        other.client.catch_up().await.unwrap();
+        assert_eq!(told(other.client.catalog()), told(device.client.catalog()));
+        assert_eq!(other.bytes().await.len(), 2);
+    });
+}
+
+#[test]
+fn a_home_put_back_from_a_copy_takes_another_log_and_nothing_is_lost() {
+    sim::assert_replays(43, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let device = Device::blank(&cluster, 0xD1);
+        device.put("one", b"1").await;
+        let (live, old) = device.copied(&cluster, 0xD2);
+        live.put("two", b"2").await;
+        live.put("three", &fixtures::noise(9, 50_000)).await;
+        drop(live);
+        world.kill(NodeId([0xD1; 32]));
+
+        let log = old.client.catalog().owner().log;
+        let caught = old.client.catch_up().await.unwrap();
+        assert!(caught.took_log && !caught.may_be_old && caught.operations == 2, "{caught:?}");
+        assert_ne!(old.client.catalog().owner().log, log);
+        assert_eq!(old.put("four", b"4").await.pending, 0);
+        assert_eq!(old.client.remove(&["two".to_owned()]).await.unwrap().pending, 0);
+        assert!(!old.client.catch_up().await.unwrap().took_log);
+        let other = Device::blank(&cluster, 0xD3);
+        other.client.catch_up().await.unwrap();
+        assert_eq!(told(other.client.catalog()), told(old.client.catalog()));
+        let names: Vec<String> = other.bytes().await.into_keys().map(String::from).collect();
+        assert_eq!(names, ["four", "one", "three"]);
+    });
+}
+
+#[test]
+fn two_copies_of_one_home_cannot_both_go_on() {
+    sim::assert_replays(44, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let device = Device::blank(&cluster, 0xD1);
+        device.put("one", b"1").await;
+        let (one, two) = device.copied(&cluster, 0xD2);
+        // Both know the log's end before either goes on.
+        one.client.catch_up().await.unwrap();
+        two.client.catch_up().await.unwrap();
+        assert_eq!(one.put("by one", b"1").await.pending, 0);
+        let report = two.put("by two", b"2").await;
+        assert!(matches!(report.stopped, Some(ClientError::Forked { .. })), "{report:?}");
+        // What was acknowledged is there; the other was told that it was not.
+        let other = Device::blank(&cluster, 0xD3);
+        other.client.catch_up().await.unwrap();
+        let names: Vec<String> = other.bytes().await.into_keys().map(String::from).collect();
+        assert_eq!(names, ["by one", "one"]);
+    });
+}
+
+#[test]
+fn a_head_withheld_by_a_minority_is_found_with_the_others() {
+    sim::assert_replays(45, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let device = Device::blank(&cluster, 0xD1);
+        device.put("one", b"1").await;
+        // The newest head does not reach two nodes.
+        let late: Vec<NodeId> = cluster.nodes.iter().take(2).map(|node| node.id).collect();
+        for node in &late {
+            world.cut(NodeId([0xD1; 32]), *node);
+        }
+        assert_eq!(device.put("two", b"2").await.pending, 0);
+        // The reader reaches these two, and not two of those that have it.
+        let other = Device::blank(&cluster, 0xD2);
+        for node in cluster.nodes.iter().skip(2).take(2) {
+            world.cut(NodeId([0xD2; 32]), node.id);
+        }
+        let caught = other.client.catch_up().await.unwrap();
+        assert!(!caught.may_be_old, "{caught:?}");
+        assert_eq!(told(other.client.catalog()), told(device.client.catalog()));
+        // One more away, and it says that it cannot know.
+        world.cut(NodeId([0xD2; 32]), cluster.nodes[4].id);
+        assert!(other.client.catch_up().await.unwrap().may_be_old);
+    });
+}

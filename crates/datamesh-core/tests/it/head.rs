@@ -1,0 +1,130 @@
+//! Heads, pages and indexes are written as ever (`docs/specs/head.md`).
+
+use bytes::Bytes;
+use datamesh_core::catalog::LogCertificate;
+use datamesh_core::certificate::Issuer;
+use datamesh_core::head::{
+    HEAD_PAGES_MAX, Head, HeadBody, ObjectPlace, Page, PageIndex, PagePlace, Seen,
+};
+use datamesh_core::signature::signed_bytes;
+use datamesh_core::wire::{Encode, WireError, decode};
+use datamesh_core::{
+    AccountId, Context, DeviceId, Hash, LogId, MeshId, PublicKey, SegmentId, Signature,
+};
+use ed25519_dalek::{Signer, SigningKey};
+use proptest::prelude::*;
+
+use crate::operation;
+use crate::records::{grant, mesh};
+use crate::vectors::{foreign, golden, one_encoding};
+
+const LOG: LogId = LogId([0xd1; 16]);
+
+/// A head whose sealed bytes are none: sealing is crypto's.
+pub(crate) fn head() -> Head {
+    let key = SigningKey::from_bytes(&[0x21; 32]);
+    let account = PublicKey(key.verifying_key().to_bytes());
+    let sealed = Bytes::copy_from_slice(&[0x5e; 100]);
+    let body = Head::signed_part(&account, &LOG, 7, &sealed);
+    let bytes = signed_bytes(Context::Head, &mesh(), &body);
+    let signature = Signature(key.sign(&bytes).to_bytes());
+    Head { account, log: LOG, revision: 7, sealed, signature }
+}
+
+fn place(n: u8) -> ObjectPlace {
+    ObjectPlace { segment: SegmentId([n; 32]), length: 1000 + u32::from(n) }
+}
+
+fn body() -> HeadBody {
+    let operations = operation::log();
+    let last = operations.last().map(|(_, operation)| operation).unwrap();
+    HeadBody {
+        certificate: LogCertificate {
+            account: AccountId([0xa1; 32]),
+            device: DeviceId([0xa2; 16]),
+            log_key: PublicKey([0xa3; 32]),
+            issued: 1_700_000_000_000,
+            signature: Signature([0xa4; 64]),
+        },
+        grant: Some(grant(Issuer::Authority, 0)),
+        closed: false,
+        sequence: last.sequence,
+        hash: last.hash(),
+        index: Some(place(1)),
+        pages: vec![PagePlace { place: place(2), first: 1, last: 2 }],
+        operations: operations.into_iter().skip(2).map(|(_, operation)| operation).collect(),
+        seen: vec![Seen { log: LogId([9; 16]), sequence: 12, hash: Hash([8; 32]) }],
+    }
+}
+
+#[test]
+fn heads_and_their_bodies_are_written_as_ever() {
+    golden("head", "head", &head().to_bytes());
+    golden("head", "body", &body().to_bytes());
+    let first = HeadBody {
+        grant: None,
+        closed: true,
+        sequence: 0,
+        hash: Hash([0; 32]),
+        index: None,
+        pages: Vec::new(),
+        operations: Vec::new(),
+        seen: Vec::new(),
+        ..body()
+    };
+    golden("head", "body-empty", &first.to_bytes());
+    one_encoding(&head());
+    one_encoding(&body());
+    one_encoding(&first);
+}
+
+#[test]
+fn pages_and_indexes_are_written_as_ever() {
+    let page = Page { operations: operation::log().into_iter().map(|(_, o)| o).collect() };
+    let index = PageIndex {
+        pages: (0..3).map(|n| PagePlace { place: place(n), first: 1, last: 9 }).collect(),
+    };
+    golden("head", "page", &page.to_bytes());
+    golden("head", "index", &index.to_bytes());
+    one_encoding(&page);
+    one_encoding(&index);
+}
+
+#[test]
+fn a_head_is_signed_by_its_account_in_its_mesh() {
+    let head = head();
+    assert!(head.verify(&mesh()).is_ok());
+    assert!(head.verify(&MeshId([1; 32])).is_err());
+    let later = Head { revision: 8, ..head.clone() };
+    assert!(later.verify(&mesh()).is_err());
+    assert_ne!(later.hash(), head.hash());
+    let first = Head { revision: 0, ..head };
+    let refused = decode::<Head>(&first.to_bytes());
+    assert_eq!(refused, Err(WireError::Invalid { field: "revision" }));
+}
+
+#[test]
+fn a_body_with_too_many_pages_is_refused() {
+    let pages = vec![PagePlace { place: place(2), first: 1, last: 2 }; HEAD_PAGES_MAX + 1];
+    let refused = decode::<HeadBody>(&HeadBody { pages, ..body() }.to_bytes());
+    assert!(matches!(refused, Err(WireError::Bound { .. })), "{refused:?}");
+}
+
+proptest! {
+    #[test]
+    fn foreign_bytes_are_refused_or_have_one_meaning(
+        at in 0usize..2000,
+        byte in any::<u8>(),
+        noise in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        for mut bytes in [head().to_bytes(), body().to_bytes()] {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            foreign::<Head>(&bytes);
+            foreign::<HeadBody>(&bytes);
+        }
+        foreign::<Head>(&noise);
+        foreign::<Page>(&noise);
+        foreign::<PageIndex>(&noise);
+    }
+}

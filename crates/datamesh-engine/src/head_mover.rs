@@ -1,0 +1,90 @@
+//! Heads move with the ranking: when a node comes to be one of those that keep an account's heads,
+//! those who have them hand them over.
+//!
+//! A head proves itself, so it does not matter who brings it, how often, or in which order: a node
+//! keeps the newest. Nothing is taken away from nodes that are no longer asked.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datamesh_core::head::Head;
+use datamesh_core::{NodeId, wire};
+use datamesh_store::{Slot, Store};
+
+use crate::engine::Engine;
+use crate::heads::keepers;
+use crate::placement::Candidate;
+use crate::work::block;
+
+/// Heads looked at in one step.
+const PAGE: usize = 256;
+
+/// Hands heads of one store over to nodes that have come to keep them.
+pub struct HeadMover {
+    engine: Arc<Engine>,
+    store: Arc<Store>,
+    /// The members for whom all heads here are where they belong.
+    settled: Mutex<Option<Vec<Candidate>>>,
+}
+
+impl HeadMover {
+    /// A mover that has seen nothing yet: its first pass only looks.
+    pub fn new(engine: Arc<Engine>, store: Arc<Store>) -> Self {
+        Self { engine, store, settled: Mutex::new(None) }
+    }
+
+    /// Hands over what the membership's changes since the last pass call for. Returns how many
+    /// heads were handed over; what was not taken is tried again by the next pass.
+    pub async fn pass(&self) -> u64 {
+        let now = self.engine.candidates();
+        let before = self.settled.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(before) = before.filter(|before| ids(before) != ids(&now)) else {
+            self.settle(now);
+            return 0;
+        };
+        let (mut moved, mut failed) = (0, false);
+        let mut after: Option<Slot> = None;
+        loop {
+            let page = self.store.heads_after(after, PAGE);
+            let Some((last, _)) = page.last() else { break };
+            after = Some(*last);
+            for (slot, _) in page {
+                let had = keepers(&slot.0, &before);
+                let new: Vec<NodeId> = keepers(&slot.0, &now)
+                    .into_iter()
+                    .filter(|node| !had.contains(node) && *node != self.engine.transport().local())
+                    .collect();
+                if new.is_empty() {
+                    continue;
+                }
+                let Some(head) = self.head(slot).await else { continue };
+                for node in new {
+                    if self.engine.carry_head(node, &head).await {
+                        moved += 1;
+                    } else {
+                        failed = true;
+                    }
+                }
+            }
+        }
+        if !failed {
+            self.settle(now);
+        }
+        moved
+    }
+
+    fn settle(&self, members: Vec<Candidate>) {
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = Some(members);
+    }
+
+    async fn head(&self, slot: Slot) -> Option<Head> {
+        let store = Arc::clone(&self.store);
+        let kept = block(&**self.engine.executor(), move || store.head(&slot)).await?;
+        // One that cannot be read is not handed on; others have it.
+        wire::decode(&kept.ok()??.head).ok()
+    }
+}
+
+fn ids(candidates: &[Candidate]) -> BTreeSet<NodeId> {
+    candidates.iter().map(|candidate| candidate.node).collect()
+}
