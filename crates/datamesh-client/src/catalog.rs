@@ -18,8 +18,8 @@ mod publish;
 
 use std::collections::BTreeMap;
 
-use datamesh_core::LogId;
 use datamesh_core::head::{ObjectPlace, PagePlace};
+use datamesh_core::{LogId, Timestamp};
 use tokio::sync::Mutex;
 
 pub use catch_up::{CaughtUp, find_grant};
@@ -39,6 +39,8 @@ struct State {
     revisions: BTreeMap<LogId, u64>,
     /// This device's log as the mesh has it; nothing until the mesh was asked.
     own: Option<Own>,
+    /// When a quorum's heads were last taken in.
+    caught_up: Option<Timestamp>,
 }
 
 /// This device's log as the mesh has it.

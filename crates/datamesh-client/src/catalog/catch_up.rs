@@ -1,6 +1,7 @@
 //! Catching up: what the mesh has of the account's logs comes into this device's catalog.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use datamesh_catalog::{CatalogError, LogEnd, OPERATIONS_MAX};
 use datamesh_core::catalog::Operation;
@@ -13,6 +14,12 @@ use datamesh_engine::Engine;
 use super::{Own, State};
 use crate::client::Client;
 use crate::error::ClientError;
+
+/// What was taken in so lately is not asked for again by a reader.
+const RECENT_MS: u64 = 5000;
+
+/// How long a reader waits for what other devices did.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What came of catching up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +55,23 @@ impl Client {
             return Ok(CaughtUp::default());
         }
         self.catch_up_locked(&mut state).await
+    }
+
+    /// Takes in what the account's devices published, unless that was done lately; for whoever reads
+    /// and would rather have something old than wait. What goes wrong is logged.
+    pub async fn catch_up_lately(&self) {
+        let now = self.engine.now();
+        let catching_up = async {
+            let mut state = self.publication.state.lock().await;
+            // A clock that went back makes it due.
+            let due = state.caught_up.is_none_or(|at| !(at..at + RECENT_MS).contains(&now));
+            if due { self.catch_up_locked(&mut state).await.map(drop) } else { Ok(()) }
+        };
+        match tokio::time::timeout(PATIENCE, catching_up).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "what other devices did was not taken in"),
+            Err(_) => tracing::warn!("too few nodes answered in time; the catalog may be old"),
+        }
     }
 
     pub(super) async fn catch_up_locked(&self, state: &mut State) -> Result<CaughtUp, ClientError> {
@@ -95,6 +119,7 @@ impl Client {
             let own = read.heads.get(&log).zip(bodies.get(&log));
             caught.took_log = self.learn_own(state, own, own_was_behind).await?;
             if !caught.may_be_old {
+                state.caught_up = Some(self.engine.now());
                 self.catalog_call(|catalog| catalog.set_whole()).await?;
             }
         }

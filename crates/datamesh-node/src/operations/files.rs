@@ -107,7 +107,7 @@ impl HomeOperations {
         sink: &mut dyn Sink,
         events: EventFn,
     ) -> Result<GetReply, OperationError> {
-        let client = self.whole_client().await?;
+        let client = self.current_client().await?;
         let wrap = |error: ClientError| convert::client_error(&error);
         let single = !request.recursive;
         let report = if request.recursive {
@@ -152,7 +152,7 @@ impl HomeOperations {
     pub(super) async fn do_list(&self, request: ListRequest) -> Result<ListReply, OperationError> {
         let named = request.folder.clone().filter(|_| request.after.is_none());
         let query = query(request)?;
-        let (page, found) = blocking(self.whole_catalog().await?, move |catalog| {
+        let (page, found) = blocking(self.current_catalog().await?, move |catalog| {
             let page = catalog.list(&query)?;
             // A folder is there as long as something is below it; else the name is a file's, an
             // empty folder's, or nobody's.
@@ -195,7 +195,7 @@ impl HomeOperations {
     }
 
     pub(super) async fn do_info(&self, request: InfoRequest) -> Result<InfoReply, OperationError> {
-        let client = self.whole_client().await?;
+        let client = self.current_client().await?;
         let wrap = |error: ClientError| convert::client_error(&error);
         let version: Version =
             client.resolve(&request.name, request.version).await.map_err(wrap)?;
@@ -264,7 +264,7 @@ impl HomeOperations {
             OperationError::new(ErrorKind::NotFound, message)
         };
         let name = request.name.clone();
-        let found = blocking(self.whole_catalog().await?, move |catalog| {
+        let found = blocking(self.current_catalog().await?, move |catalog| {
             let Some(named) = catalog.resolve(&name)? else { return Ok(None) };
             let (datamesh_catalog::Named::Path(path)
             | datamesh_catalog::Named::File(_, path)

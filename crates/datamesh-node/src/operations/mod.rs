@@ -131,6 +131,21 @@ impl HomeOperations {
         self.client().await
     }
 
+    /// The client over a catalog that has what other devices did until lately.
+    async fn current_client(&self) -> Result<&Arc<Client>, OperationError> {
+        let client = self.whole_client().await?;
+        client.catch_up_lately().await;
+        Ok(client)
+    }
+
+    /// The catalog for a listing: current where that asks nobody for a password.
+    async fn current_catalog(&self) -> Result<&Arc<AccountDb>, OperationError> {
+        if self.shared.keys.is_some() || self.client.get().is_some() {
+            self.current_client().await?;
+        }
+        self.whole_catalog().await
+    }
+
     /// The client: asks for the password where the keys are not open yet.
     async fn client(&self) -> Result<&Arc<Client>, OperationError> {
         self.client
