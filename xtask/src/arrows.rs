@@ -30,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("datamesh-cli", &["core", "api", "node"]),
     ("datamesh-testkit", &["*"]),
     ("datamesh-bench", &["*"]),
+    ("datamesh-fuzz", &["*"]),
     ("xtask", &[]),
 ];
 
@@ -47,8 +48,9 @@ const FENCES: &[(&str, &[&str], &str)] = &[
     ("libp2p*", &["datamesh-net"], "only net knows libp2p"),
     ("clap*", &["datamesh-cli", "datamesh-bench"], "only programs parse arguments"),
     ("aws-lc-rs", &["datamesh-crypto", "datamesh-net", "datamesh-bench"], "secrets live in crypto"),
-    ("datamesh-testkit", &["datamesh-bench"], "the test kit is a dev-dependency only"),
+    ("datamesh-testkit", &["datamesh-bench", "datamesh-fuzz"], "the test kit is a dev-dependency only"),
     ("datamesh-bench", &[], "measurements are no part of the product"),
+    ("datamesh-fuzz", &[], "fuzzing is no part of the product"),
 ];
 
 /// Dependencies that one crate must not have, and why.

@@ -28,6 +28,7 @@ usage: cargo xtask <chore>
   demo      build the release binary and run `datamesh demo`; further words go to it
   bench     measure the machine's limits, the parts and the whole; --help tells how
   torture   run it long and hard with real processes; --help tells how
+  durability  simulate years of a large mesh and count what is lost; --help tells how
   arrows    check which crate uses which, and the walls between them
   tidy      look for forgotten files, markers, paths of one machine, and the like
 ";
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     let outcome = match (chore.as_str(), rest.as_slice()) {
         ("test", []) => test::run(&root),
         ("demo", args) => demo::run(&root, args),
-        ("bench" | "torture", args) => bench::run(&root, &chore, args),
+        ("bench" | "torture" | "durability", args) => bench::run(&root, &chore, args),
         ("arrows", []) => finding::report("arrows", arrows::check(&root)),
         ("tidy", []) => finding::report("tidy", tidy::check(&root)),
         ("" | "help" | "-h" | "--help", []) => {

@@ -1,6 +1,7 @@
-//! Measurements and long runs, outside the product: `cargo xtask bench` and `cargo xtask torture`.
+//! Measurements, long runs and a model, outside the product: `cargo xtask bench`, `cargo xtask
+//! torture` and `cargo xtask durability`.
 //!
-//! Every figure that is printed was measured in the same run, beside the limits of the machine it
+//! Every figure of the first two was measured in the same run, beside the limits of the machine it
 //! was measured on. Nothing here fails because something is slow.
 
 #![allow(
@@ -13,6 +14,7 @@
 
 mod accounting;
 mod content;
+mod durability;
 mod limits;
 mod parts;
 mod report;
@@ -61,6 +63,14 @@ enum Work {
         #[arg(long)]
         program: PathBuf,
     },
+    /// How likely a segment is lost, by simulating years of a large mesh.
+    Durability {
+        #[command(flatten)]
+        plan: durability::Plan,
+        /// Of no use here; every chore is told.
+        #[arg(long, hide = true)]
+        program: Option<PathBuf>,
+    },
 }
 
 fn main() {
@@ -81,5 +91,6 @@ fn main() {
             }
         }
         Work::Torture { plan, program } => torture::run(&program, &folder, &plan, &mut report),
+        Work::Durability { plan, .. } => durability::run(&plan),
     }
 }
