@@ -17,6 +17,7 @@ mod objects;
 mod publish;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use datamesh_core::head::{ObjectPlace, PagePlace};
 use datamesh_core::{LogId, Timestamp};
@@ -31,6 +32,14 @@ pub use publish::Published;
 #[derive(Debug, Default)]
 pub struct Publication {
     state: Mutex<State>,
+    /// Counts how often the mesh was asked: whoever waited while it was does not ask again.
+    asked: AtomicU64,
+}
+
+impl Publication {
+    fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Acquire)
+    }
 }
 
 #[derive(Debug, Default)]

@@ -97,6 +97,8 @@ pub(crate) struct Book {
     backoff_min: Duration,
     backoff_max: Duration,
     table: Mutex<Table>,
+    /// Held while the file is written.
+    saving: Mutex<()>,
 }
 
 impl Book {
@@ -120,6 +122,7 @@ impl Book {
             backoff_min: limits.dial_backoff_min,
             backoff_max: limits.dial_backoff_max,
             table: Mutex::new(Table { peers, changed: false }),
+            saving: Mutex::default(),
         }
     }
 
@@ -229,9 +232,11 @@ impl Book {
         known.iter().flat_map(|it| &it.addresses).map(|it| it.address.to_string()).collect()
     }
 
-    /// Writes the file if anything changed. Blocks on the disk.
+    /// Writes the file if anything changed, and waits for another call that is writing: whoever
+    /// returns from here may count on the file. Blocks on the disk.
     pub(crate) fn save(&self) {
         let Some(path) = &self.path else { return };
+        let _one_at_a_time = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = {
             let mut table = self.lock();
             if !std::mem::take(&mut table.changed) {

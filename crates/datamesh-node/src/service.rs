@@ -225,8 +225,14 @@ async fn admit(
             Ok((genesis, certificate))
         }
         (Some(genesis), None) => {
+            if let Some(keys) = keys.filter(|keys| mesh::is_authority(keys, &genesis)) {
+                let request = wish.first(home, node)?;
+                let certificate = mesh::found_again(home, keys, &genesis, request)?;
+                return Ok((genesis, certificate));
+            }
             let Some(ticket) = mesh::ticket(home)? else {
-                return Err(usage("this home is in a mesh but has no ticket for a node"));
+                return Err(usage("this home is in a mesh but has no ticket for a node")
+                    .hint("the account that founded the mesh needs none, only its password"));
             };
             if !ticket.powers.node {
                 return Err(usage("the ticket that this home joined with admits no node")
@@ -245,8 +251,7 @@ async fn admit(
                 .hint("give it with --password-file or DATAMESH_PASSWORD_FILE"));
             };
             let request = wish.first(home, node)?;
-            let certificate =
-                mesh::found(home, keys, request.operator, request.domain, request.capacity)?;
+            let certificate = mesh::found(home, keys, request)?;
             let genesis = mesh::genesis(home)?.ok_or_else(|| mesh::no_mesh(home))?;
             Ok((genesis, certificate))
         }

@@ -6,6 +6,36 @@ use datamesh_testkit::processes::Mesh;
 use crate::PROGRAM;
 
 #[test]
+fn a_founder_who_lost_the_home_takes_the_mesh_up_again() {
+    let mut mesh = Mesh::of(PROGRAM, 7);
+    std::fs::write(mesh.path("file"), noise(4, 20_000)).unwrap();
+    let file = mesh.text(&mesh.path("file"));
+    mesh.run("n0", &["put", "--", &file, "file"]).ok();
+    mesh.kill(0);
+    std::fs::rename(mesh.path("n0"), mesh.path("lost")).unwrap();
+    let (words, peer) = (mesh.text(&mesh.path("n0.words")), address(&mesh, "n1"));
+    mesh.run("n7", &["recover", "--words-file", &words, "--peer", &peer]).ok();
+    mesh.start(7, &["--domain", "zone-7/host-7"]);
+    assert!(mesh.bytes("n7", &["get", "--", "file", "-"]) == noise(4, 20_000));
+    // It issues what the lost home did, and others take it.
+    let ticket = mesh.run("n7", &["invite"]).ok().out.trim().to_owned();
+    mesh.run("n8", &["join", &ticket]).ok();
+    mesh.start(8, &["--domain", "zone-8/host-8"]);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let alive = |peer: &serde_json::Value| peer["state"] == "alive";
+    loop {
+        let peers = mesh.run("n1", &["peers", "--json"]).ok().json();
+        if peers.as_array().unwrap().iter().filter(|peer| alive(peer)).count() == 8 {
+            break;
+        }
+        assert!(std::time::Instant::now() < end, "{peers}");
+    }
+    // Another account's home is no founder.
+    let other = mesh.run("n1", &["invite"]).code(2);
+    assert!(other.err.contains("hint:"), "{}", other.err);
+}
+
+#[test]
 fn a_key_file_makes_another_device_and_a_kit_says_where_to_begin() {
     let mesh = Mesh::of(PROGRAM, 7);
     mesh.client("client");

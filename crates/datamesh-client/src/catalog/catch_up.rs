@@ -1,6 +1,7 @@
 //! Catching up: what the mesh has of the account's logs comes into this device's catalog.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use datamesh_catalog::{CatalogError, LogEnd, OPERATIONS_MAX};
@@ -45,13 +46,15 @@ impl Client {
         self.catch_up_locked(&mut state).await
     }
 
-    /// Takes in what the account's devices published, if that was not done yet.
+    /// Takes in what the account's devices published, if that was not done or tried by somebody
+    /// else since this call.
     ///
     /// # Errors
     /// As [`catch_up`](Self::catch_up).
     pub async fn catch_up_once(&self) -> Result<CaughtUp, ClientError> {
+        let asked = self.publication.asked();
         let mut state = self.publication.state.lock().await;
-        if state.own.is_some() {
+        if state.own.is_some() || self.publication.asked() != asked {
             return Ok(CaughtUp::default());
         }
         self.catch_up_locked(&mut state).await
@@ -85,6 +88,7 @@ impl Client {
             .map(|(log, revision)| KnownHead { log: *log, revision: *revision })
             .collect();
         let read = self.engine.read_heads(&account, &known).await;
+        self.publication.asked.fetch_add(1, Ordering::AcqRel);
         let mut caught = CaughtUp { may_be_old: !read.reached(), ..CaughtUp::default() };
         let mut bodies = BTreeMap::new();
         let mut own_was_behind = false;

@@ -43,11 +43,15 @@ impl Client {
     /// are no error: the operations stay pending.
     pub async fn publish(&self) -> Result<Published, ClientError> {
         let tip = self.catalog_call(|catalog| catalog.tip()).await?;
+        let asked = self.publication.asked();
         let mut state = self.publication.state.lock().await;
-        if let Some(own) = &state.own
-            && own.sequence >= tip.sequence
-        {
-            return Ok(Published { pending: 0 });
+        match &state.own {
+            Some(own) if own.sequence >= tip.sequence => return Ok(Published { pending: 0 }),
+            // Somebody else was told just now that too few nodes answer.
+            None if self.publication.asked() != asked => {
+                return Ok(Published { pending: tip.sequence });
+            }
+            _ => {}
         }
         match self.publish_locked(&mut state).await {
             Ok(published) => Ok(published),

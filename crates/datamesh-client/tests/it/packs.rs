@@ -80,6 +80,8 @@ fn begin(cluster: &Cluster, task: impl Future<Output = ()> + Send + 'static) -> 
 
 /// A put that has handed its files over and waits to be told of its end.
 async fn stuck(cluster: &Arc<Cluster>, files: &Tree) -> (AbortHandle, Arc<Notify>) {
+    // So that the put has nothing to ask the mesh before it begins.
+    cluster.client.catch_up_once().await.unwrap();
     let end = Arc::new(Notify::new());
     let mut source = Stuck(Files::new(files), Arc::clone(&end));
     let of = Arc::clone(cluster);

@@ -332,7 +332,8 @@ mod tests {
             let home = Home::at(folder.path().to_owned());
             let keys = DeviceKeys::set_up(&Words::draw(&SystemEntropy), &SystemEntropy, 1);
             let domain = "here".parse().unwrap();
-            super::super::found(&home, &keys, "someone".into(), domain, 1 << 30).unwrap();
+            let request = NodeRequest { operator: "someone".into(), domain, capacity: 1 << 30 };
+            super::super::found(&home, &keys, request).unwrap();
             let genesis = super::super::genesis(&home).unwrap().unwrap();
             Self { _folder: folder, home, genesis }
         }

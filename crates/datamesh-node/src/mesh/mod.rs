@@ -6,7 +6,7 @@ mod join;
 mod late;
 mod loopback;
 
-pub(crate) use found::found;
+pub(crate) use found::{found, found_again, is_authority};
 pub(crate) use invites::{InviteLedger, InviteTerms};
 pub(crate) use join::{join, redeem_node};
 pub(crate) use late::LateService;
