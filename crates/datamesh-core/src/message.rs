@@ -116,10 +116,6 @@ pub enum ReadSpan {
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made once per exchange and encoded at once; a box would cost more than the copy"
-)]
 pub enum Request {
     /// Introduces the asking side to the mesh; answered by [`Reply::Welcome`].
     Hello {
@@ -170,6 +166,24 @@ pub enum Request {
     },
     /// Asks which shards of each segment the node holds; answered by [`Reply::Holding`].
     Have(Vec<SegmentId>),
+    /// Asks for the permission that came with a segment's shards; answered by
+    /// [`Reply::Permitted`].
+    Permit {
+        /// The segment.
+        segment: SegmentId,
+    },
+    /// Stores a shard that a member has rebuilt or copied. As [`Request::Store`], but a grant that
+    /// has expired or is used up does not keep it out.
+    Restore {
+        /// What the shard belongs to.
+        descriptor: Descriptor,
+        /// Which shard it is.
+        shard: u8,
+        /// The permission for this segment.
+        ticket: StoreTicket,
+        /// The permission that the ticket rests on.
+        grant: Grant,
+    },
 }
 
 /// Why a node does not do what it was asked. Numbers are part of the protocol.
@@ -306,6 +320,13 @@ pub enum Reply {
     Described(Descriptor),
     /// To [`Request::Have`]: for each segment asked for, in order, a bit for each shard held.
     Holding(Vec<u32>),
+    /// To [`Request::Permit`].
+    Permitted {
+        /// The permission for the segment.
+        ticket: StoreTicket,
+        /// The permission that the ticket rests on.
+        grant: Grant,
+    },
     /// The request was not done.
     Refused {
         /// Why.
@@ -393,6 +414,16 @@ impl Encode for Request {
             Self::Have(segments) => {
                 out.u8(8).list(segments);
             }
+            Self::Permit { segment } => {
+                out.u8(9).raw(&segment.0);
+            }
+            Self::Restore { descriptor, shard, ticket, grant } => {
+                out.u8(10);
+                descriptor.encode(out);
+                out.u8(*shard);
+                ticket.encode(out);
+                grant.encode(out);
+            }
         }
     }
 }
@@ -431,6 +462,13 @@ impl Decode for Request {
             },
             7 => Self::Describe { segment: SegmentId::decode(from)? },
             8 => Self::Have(from.list("segments", SEGMENTS_MAX)?),
+            9 => Self::Permit { segment: SegmentId::decode(from)? },
+            10 => Self::Restore {
+                descriptor: Descriptor::decode(from)?,
+                shard: from.u8()?,
+                ticket: StoreTicket::decode(from)?,
+                grant: Grant::decode(from)?,
+            },
             _ => return Err(WireError::Invalid { field: "request" }),
         })
     }
@@ -473,6 +511,11 @@ impl Encode for Reply {
             Self::Holding(held) => {
                 out.u8(8).list(held);
             }
+            Self::Permitted { ticket, grant } => {
+                out.u8(9);
+                ticket.encode(out);
+                grant.encode(out);
+            }
             Self::Refused { refusal, detail } => {
                 let mut end = detail.len().min(DETAIL_BYTES_MAX);
                 while !detail.is_char_boundary(end) {
@@ -510,6 +553,9 @@ impl Decode for Reply {
             },
             7 => Self::Described(Descriptor::decode(from)?),
             8 => Self::Holding(from.list("holding", SEGMENTS_MAX)?),
+            9 => {
+                Self::Permitted { ticket: StoreTicket::decode(from)?, grant: Grant::decode(from)? }
+            }
             255 => Self::Refused {
                 refusal: Refusal::from_number(from.u8()?)?,
                 detail: from.text("detail", DETAIL_BYTES_MAX)?,

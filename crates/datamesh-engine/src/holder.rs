@@ -3,6 +3,8 @@
 //! Every claim in a request is checked here: the grant's chain up to the authority, the ticket's
 //! signature, the descriptor's hash, the cells' root. What is acknowledged is synced.
 
+mod restore;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +17,7 @@ use datamesh_core::{
     BoxFuture, Descriptor, Grant, GrantId, Message, NodeCertificate, NodeId, Receipt, SegmentId,
     Service, Signer, StoreTicket, wire,
 };
-use datamesh_store::{Store, StoreError};
+use datamesh_store::{Limits, Store, StoreError};
 
 use crate::engine::Engine;
 use crate::work::block;
@@ -88,6 +90,15 @@ impl<T: Ord + Copy> Recent<T> {
             self.known.remove(&oldest);
         }
     }
+}
+
+/// A shard on its way to the disk.
+struct Parts {
+    descriptor: Descriptor,
+    shard: u8,
+    ticket: StoreTicket,
+    grant: Grant,
+    limits: Limits,
 }
 
 type Answer = Result<(Reply, Bytes), (Refusal, String)>;
@@ -165,7 +176,10 @@ impl Holder {
                 Ok((Reply::Done, Bytes::new()))
             }
             Request::Store { descriptor, shard, ticket, grant } => {
-                self.store(peer, descriptor, shard, ticket, grant, message.body).await
+                self.check_store(&descriptor, &ticket, &grant, message.body.len())?;
+                let limits = Limits::Grant;
+                let parts = Parts { descriptor, shard, ticket, grant, limits };
+                self.store(peer, parts, message.body).await
             }
             Request::Read { segment, shard, span, describe } => {
                 self.read(segment, shard, span, describe).await
@@ -178,6 +192,13 @@ impl Holder {
             Request::Have(segments) => {
                 let held = segments.into_iter().map(|segment| self.store.held(segment)).collect();
                 Ok((Reply::Holding(held), Bytes::new()))
+            }
+            Request::Permit { segment } => self.permit(&peer, segment).await,
+            Request::Restore { descriptor, shard, ticket, grant } => {
+                let limits =
+                    self.check_restore(&peer, &descriptor, &ticket, &grant, &message.body)?;
+                let parts = Parts { descriptor, shard, ticket, grant, limits };
+                self.store(peer, parts, message.body).await
             }
         }
     }
@@ -251,6 +272,14 @@ impl Holder {
         cells: usize,
     ) -> Result<(), (Refusal, String)> {
         self.check_grant(grant)?;
+        Self::check_fit(descriptor, ticket, cells)
+    }
+
+    fn check_fit(
+        descriptor: &Descriptor,
+        ticket: &StoreTicket,
+        cells: usize,
+    ) -> Result<(), (Refusal, String)> {
         let fits = ticket.segment == descriptor.id()
             && ticket.shard_length as usize == descriptor.shard_length()
             && cells == descriptor.shard_length();
@@ -260,16 +289,9 @@ impl Holder {
         Ok(())
     }
 
-    async fn store(
-        &self,
-        peer: NodeId,
-        descriptor: Descriptor,
-        shard: u8,
-        ticket: StoreTicket,
-        grant: Grant,
-        cells: Bytes,
-    ) -> Answer {
-        self.check_store(&descriptor, &ticket, &grant, cells.len())?;
+    /// Stores a shard whose permission was checked but for the ticket's signature.
+    async fn store(&self, peer: NodeId, parts: Parts, cells: Bytes) -> Answer {
+        let Parts { descriptor, shard, ticket, grant, limits } = parts;
         let mesh = self.engine.mesh();
         if let Err(error) = ticket.verify(&grant.key, &mesh) {
             return refuse(Refusal::NotPermitted, error);
@@ -297,6 +319,7 @@ impl Holder {
                         stored_at: now,
                         lease_epoch: 0,
                         lease_expiry,
+                        limits,
                         sign_receipt: &sign,
                     })
                     .map_err(store_refusal)
@@ -304,6 +327,7 @@ impl Holder {
             .await?;
         let receipt = stored?;
         self.writers.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
+        self.engine.note_stored(segment);
         Ok((Reply::Stored(receipt), Bytes::new()))
     }
 
@@ -353,13 +377,15 @@ impl Service for Holder {
 
     /// Only a shard that its sender may store comes with a body, and only a read is answered with
     /// one.
-    fn admit(&self, _: NodeId, head: &Bytes, body: usize) -> Result<usize, Message> {
+    fn admit(&self, peer: NodeId, head: &Bytes, body: usize) -> Result<usize, Message> {
         let request = match wire::decode::<Request>(head) {
             Ok(request) => request,
             Err(error) => return Err(refusal((Refusal::Malformed, error.to_string()))),
         };
         if let Request::Store { descriptor, ticket, grant, .. } = &request {
             self.check_store(descriptor, ticket, grant, body).map_err(refusal)?;
+        } else if let Request::Restore { descriptor, ticket, .. } = &request {
+            self.admit_restore(&peer, descriptor, ticket, body).map_err(refusal)?;
         } else if body > 0 {
             let detail = "only a shard to store comes with a body".to_owned();
             return Err(refusal((Refusal::Malformed, detail)));

@@ -8,6 +8,7 @@ mod engine;
 mod holder;
 mod membership;
 pub mod placement;
+pub mod repair;
 mod scores;
 mod transfer;
 mod view;

@@ -9,6 +9,7 @@ use datamesh_core::message::NodeRequest;
 use datamesh_core::{
     Advert, Domain, Genesis, NodeCertificate, NodeId, Signature, Signer, Transport,
 };
+use datamesh_engine::repair::{RepairConfig, Repairer};
 use datamesh_engine::{Admissions, Holder};
 use datamesh_net::{Network, NetworkConfig, NetworkError};
 use datamesh_store::{Directory, Owner, Store, StoreConfig, StoreError, StoreId};
@@ -24,7 +25,7 @@ use crate::local::LocalServer;
 use crate::mesh::{self, InviteLedger, LateService, Loopback};
 use crate::operations::{NodeParts, Shared, engine_over};
 use crate::system::SystemEntropy;
-use crate::workers::{ADVERT_LIFETIME_MS, MembershipWorker, free_class};
+use crate::workers::{ADVERT_LIFETIME_MS, MembershipWorker, Worker, free_class};
 
 const LISTENING: &str = "node/listening";
 const STORE_ID: &str = "node/store.id";
@@ -34,6 +35,9 @@ const FIRST_PEERS: usize = 8;
 
 /// How long a starting node waits for its introduction to the members that it knows.
 const INTRODUCTION_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often a node that leaves looks how far it is.
+const DRAIN_TICK: Duration = Duration::from_millis(500);
 
 /// How long commands and workers may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -53,6 +57,8 @@ pub struct ServiceOptions {
     pub password: Option<PasswordSource>,
     /// Ends by itself after this time.
     pub timeout: Option<Duration>,
+    /// Leaves: ends when every shard of it is held elsewhere.
+    pub drain: bool,
 }
 
 fn usage(message: impl ToString) -> OperationError {
@@ -346,7 +352,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         addresses: Vec::new(),
         capacity,
         free_class: free_class(usage.free, usage.capacity),
-        draining: false,
+        draining: options.drain,
         release: env!("CARGO_PKG_VERSION").to_owned(),
         sequence: 0,
         expiry: 0,
@@ -361,7 +367,19 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         db,
         advert: Mutex::new(advert),
         interval: config.gossip_interval,
+        draining: options.drain.into(),
     });
+    let repairer = Arc::new(Repairer::new(
+        Arc::clone(&engine),
+        Arc::clone(&store),
+        RepairConfig {
+            offline_after: config.offline_after,
+            grace: config.repair_grace,
+            interval: config.repair_interval,
+            rate: config.repair_rate,
+        },
+    ));
+    let repair = Worker::new("repair");
     let mut first: Vec<NodeId> = Vec::new();
     if let Some(ticket) = mesh::ticket(home)? {
         transport.learn(ticket.issuer, &ticket.addresses);
@@ -385,7 +403,12 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         home: home.clone(),
         public,
         catalog,
-        node: Some(NodeParts { node, store }),
+        node: Some(NodeParts {
+            node,
+            store,
+            repairer: Arc::clone(&repairer),
+            workers: vec![Arc::clone(&repair)],
+        }),
         engine: OnceCell::new_with(Some(engine)),
         network: OnceCell::new_with(Some(network.clone())),
         invites,
@@ -396,6 +419,13 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
 
     tasks.spawn(server.run(stop.clone(), tasks.clone()));
     tasks.spawn(worker.run(stop.clone()));
+    tasks.spawn(repair.supervise(stop.clone(), {
+        let repairer = Arc::clone(&repairer);
+        move || {
+            let repairer = Arc::clone(&repairer);
+            async move { repairer.run().await }
+        }
+    }));
 
     let status = Status {
         peer_id: node,
@@ -409,7 +439,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     home.write("status.json", &text)?;
     tracing::info!(node = %status.peer_id, listen = ?status.listen, "ready");
 
-    wait_for_end(options.timeout).await?;
+    let ended = wait_for_end(options.timeout, options.drain.then_some(&*repairer)).await?;
     tracing::info!("stopping");
     stop.cancel();
     tasks.close();
@@ -418,10 +448,51 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     }
     network.shutdown().await;
     drop(std::fs::remove_file(home.file("status.json")));
+    if options.drain && ended != End::Drained {
+        let left = repairer.status().drain.unwrap_or_default().left;
+        let message = format!("the node was stopped before it was drained; {left} shards are left");
+        return Err(OperationError::new(ErrorKind::Partial, message).hint(
+            "nothing was removed: start it again with --drain to go on, or without to stay",
+        ));
+    }
     Ok(())
 }
 
-async fn wait_for_end(timeout: Option<Duration>) -> Result<(), OperationError> {
+/// Why a service ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It was told to, or its time is over.
+    Asked,
+    /// It was to leave, and all of its shards are held elsewhere.
+    Drained,
+}
+
+/// Waits until every shard is held elsewhere, and tells now and then how far it is.
+async fn drained(repairer: &Repairer) {
+    let mut told = None;
+    loop {
+        tokio::time::sleep(DRAIN_TICK).await;
+        let status = repairer.status();
+        let Some(drain) = status.drain else { continue };
+        if told != Some(drain) {
+            tracing::info!(
+                shards = drain.shards,
+                left = drain.left,
+                waiting_for_domains = status.waiting,
+                "draining"
+            );
+            told = Some(drain);
+        }
+        if drain.finished {
+            return;
+        }
+    }
+}
+
+async fn wait_for_end(
+    timeout: Option<Duration>,
+    drain: Option<&Repairer>,
+) -> Result<End, OperationError> {
     let caught = |kind| {
         signal(kind).map_err(|error| {
             OperationError::new(ErrorKind::Failed, format!("signals cannot be caught: {error}"))
@@ -435,10 +506,16 @@ async fn wait_for_end(timeout: Option<Duration>) -> Result<(), OperationError> {
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = end => {}
-    }
-    Ok(())
+    let drained = async {
+        match drain {
+            Some(repairer) => drained(repairer).await,
+            None => std::future::pending().await,
+        }
+    };
+    Ok(tokio::select! {
+        _ = terminate.recv() => End::Asked,
+        _ = interrupt.recv() => End::Asked,
+        () = end => End::Asked,
+        () = drained => End::Drained,
+    })
 }

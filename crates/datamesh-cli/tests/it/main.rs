@@ -9,6 +9,7 @@ mod arguments;
 mod bad_input;
 mod demo;
 mod losses;
+mod repair;
 mod resumed_gets;
 mod resumption;
 mod rot;

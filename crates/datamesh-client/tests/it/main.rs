@@ -7,5 +7,6 @@ mod cluster;
 mod gossip;
 mod liars;
 mod losses;
+mod repair;
 mod resumption;
 mod streams;
