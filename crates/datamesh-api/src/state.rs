@@ -110,6 +110,8 @@ pub struct WorkerInfo {
     pub state: WorkerState,
     /// How often it broke off.
     pub restarts: u64,
+    /// How far it is.
+    pub progress: String,
 }
 
 /// Judge the state of things.

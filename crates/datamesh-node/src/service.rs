@@ -1,5 +1,7 @@
 //! The daemon: the one place where a node is wired, started and stopped.
 
+mod end;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,11 +15,11 @@ use datamesh_engine::repair::{RepairConfig, Repairer};
 use datamesh_engine::{Admissions, Holder};
 use datamesh_net::{Network, NetworkConfig, NetworkError};
 use datamesh_store::{Directory, Owner, Store, StoreConfig, StoreError, StoreId};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::end::{End, wait_for_end};
 use crate::account::{self, PasswordSource};
 use crate::config::{self, Config};
 use crate::home::{Home, Status};
@@ -35,9 +37,6 @@ const FIRST_PEERS: usize = 8;
 
 /// How long a starting node waits for its introduction to the members that it knows.
 const INTRODUCTION_PATIENCE: Duration = Duration::from_secs(3);
-
-/// How often a node that leaves looks how far it is.
-const DRAIN_TICK: Duration = Duration::from_millis(500);
 
 /// How long commands and workers may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -379,7 +378,13 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
             rate: config.repair_rate,
         },
     ));
-    let repair = Worker::new("repair");
+    let repair = Worker::new("repair", {
+        let repairer = Arc::clone(&repairer);
+        Box::new(move || {
+            let status = repairer.status();
+            format!("{} queued, {} active", status.queued, status.active)
+        })
+    });
     let mut first: Vec<NodeId> = Vec::new();
     if let Some(ticket) = mesh::ticket(home)? {
         transport.learn(ticket.issuer, &ticket.addresses);
@@ -456,66 +461,4 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         ));
     }
     Ok(())
-}
-
-/// Why a service ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// It was told to, or its time is over.
-    Asked,
-    /// It was to leave, and all of its shards are held elsewhere.
-    Drained,
-}
-
-/// Waits until every shard is held elsewhere, and tells now and then how far it is.
-async fn drained(repairer: &Repairer) {
-    let mut told = None;
-    loop {
-        tokio::time::sleep(DRAIN_TICK).await;
-        let status = repairer.status();
-        let Some(drain) = status.drain else { continue };
-        if told != Some(drain) {
-            tracing::info!(
-                shards = drain.shards,
-                left = drain.left,
-                waiting_for_domains = status.waiting,
-                "draining"
-            );
-            told = Some(drain);
-        }
-        if drain.finished {
-            return;
-        }
-    }
-}
-
-async fn wait_for_end(
-    timeout: Option<Duration>,
-    drain: Option<&Repairer>,
-) -> Result<End, OperationError> {
-    let caught = |kind| {
-        signal(kind).map_err(|error| {
-            OperationError::new(ErrorKind::Failed, format!("signals cannot be caught: {error}"))
-        })
-    };
-    let (mut terminate, mut interrupt) =
-        (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
-    let end = async {
-        match timeout {
-            Some(timeout) => tokio::time::sleep(timeout).await,
-            None => std::future::pending().await,
-        }
-    };
-    let drained = async {
-        match drain {
-            Some(repairer) => drained(repairer).await,
-            None => std::future::pending().await,
-        }
-    };
-    Ok(tokio::select! {
-        _ = terminate.recv() => End::Asked,
-        _ = interrupt.recv() => End::Asked,
-        () = end => End::Asked,
-        () = drained => End::Drained,
-    })
 }

@@ -45,18 +45,22 @@ pub(crate) struct MembershipWorker {
 /// How long a worker that broke off is left alone.
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
 
+/// Tells how far a worker is.
+type ProgressFn = Box<dyn Fn() -> String + Send + Sync>;
+
 /// A worker by name, as the supervisor sees it.
-#[derive(Debug)]
 pub(crate) struct Worker {
     name: &'static str,
+    progress: ProgressFn,
     state: Mutex<WorkerState>,
     restarts: AtomicU64,
 }
 
 impl Worker {
-    pub(crate) fn new(name: &'static str) -> Arc<Self> {
+    pub(crate) fn new(name: &'static str, progress: ProgressFn) -> Arc<Self> {
         Arc::new(Self {
             name,
+            progress,
             state: Mutex::new(WorkerState::Running),
             restarts: AtomicU64::new(0),
         })
@@ -68,6 +72,7 @@ impl Worker {
             name: self.name.to_owned(),
             state: *self.state.lock().unwrap_or_else(PoisonError::into_inner),
             restarts: self.restarts.load(Ordering::Relaxed),
+            progress: (self.progress)(),
         }
     }
 

@@ -8,6 +8,7 @@ use datamesh_client::PutOptions;
 use datamesh_core::message::Refusal;
 use datamesh_core::{NodeId, SegmentId};
 use datamesh_engine::repair::{RepairConfig, Repairer};
+use datamesh_testkit::fixtures;
 use datamesh_testkit::sim::{self, Lie, World};
 
 use crate::cluster::{Cluster, Node, Shape, files, single};
@@ -124,6 +125,8 @@ async fn heals(world: &World, cluster: &Cluster, segments: usize, patience: Dura
         assert!(world.elapsed() < end, "not whole after {patience:?}: {left:?}");
         tokio::time::sleep(Duration::from_secs(30)).await;
     }
+    // What is on a disk has yet to be read back and booked.
+    tokio::time::sleep(Duration::from_secs(30)).await;
 }
 
 #[test]
@@ -152,11 +155,12 @@ fn every_pair_of_holders_is_lost_for_good_and_then_another() {
         sim::run(100 + a * 10 + b, |world| async move {
             let shape = Shape { nodes: 8, ..Shape::default() };
             let cluster = Cluster::new(&world, &shape);
-            let files = files();
+            let mut files = single(5_000_000);
+            files.insert("another".parse().unwrap(), fixtures::noise(2, 70_000));
             cluster.put(&files).await;
             let _repairers = start_all(&world, &cluster, USUAL);
             let segments = census(&world, &cluster).len();
-            let holders = cluster.holders(files.keys().next_back().unwrap()).await;
+            let holders = cluster.holders(&"a file".parse().unwrap()).await;
             for lost in [holders[a as usize], holders[b as usize]] {
                 world.kill(lost);
             }
@@ -299,13 +303,18 @@ fn lies_of_a_holder_keep_nothing_from_being_repaired() {
     ];
     for (number, lie) in lies.into_iter().enumerate() {
         sim::run(40 + number as u64, |world| async move {
-            let cluster = Cluster::new(&world, &Shape { nodes: 9, ..Shape::default() });
+            let cluster = Cluster::new(&world, &Shape { nodes: 10, ..Shape::default() });
             let files = single(3_000_000);
             cluster.put(&files).await;
             let repairers = start_all(&world, &cluster, USUAL);
             tokio::time::sleep(HOUR).await;
             let holders = cluster.holders(files.keys().next().unwrap()).await;
             cluster.nodes[node_of(&cluster, holders[0])].liar.set(lie);
+            // Receipts are signed by those who get a shard.
+            let others = cluster.nodes.iter().filter(|node| !holders.contains(&node.id));
+            for node in others.take(3).filter(|_| lie == Lie::ForgeReceipt) {
+                node.liar.set(lie);
+            }
             world.kill(holders[1]);
             let segments = census(&world, &cluster).len();
             heals(&world, &cluster, segments, 24 * HOUR).await;
@@ -419,6 +428,8 @@ fn an_owed_shard_is_placed_without_grace() {
         world.kill(cluster.nodes[1].id);
         tokio::time::sleep(HOUR).await;
         let files = single(1_000_000);
+        // It heard of nobody for an hour.
+        cluster.client.engine().look_around().await;
         let report = cluster.put(&files).await;
         assert_eq!(report.stored[0].owed, 1, "{:?}", report.stopped);
         repairers.push(joins(&world, &mut cluster, "host-new").await);

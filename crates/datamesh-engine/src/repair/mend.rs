@@ -4,7 +4,7 @@
 //! Nothing here needs a key: whoever holds a shard can do it. A shard counts as placed when its new
 //! holder's receipt was checked and the holder has then proved cells that were chosen after it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,13 +107,45 @@ impl Engine {
         permit: Option<Permit>,
     ) -> Result<Mended, MendError> {
         let mut done = Mended { waiting: judgement.waiting.clone(), ..Mended::default() };
+        let unfit: BTreeSet<NodeId> = {
+            let view = self.view();
+            let nodes = view.members().map(|member| member.advert.node());
+            let holds = |node: &NodeId| claims.iter().any(|(_, holder)| holder == node);
+            // One that has a shard of it, or was caught without one it claimed to have, gets no
+            // other.
+            nodes
+                .filter(|node| holds(node) && !judgement.relaxed || self.is_doubtful(segment, node))
+                .collect()
+        };
+        let candidates: Vec<Candidate> = self.view().candidates(self.now());
+        let settled: Vec<NodeId> = judgement.settled.iter().map(|(_, node)| *node).collect();
+        let mut places = Places::new(
+            segment,
+            descriptor.scheme,
+            &candidates,
+            &settled,
+            &unfit,
+            judgement.relaxed.then_some(claims.as_slice()),
+        );
+        // Before anything is fetched: what has nowhere to go is not.
+        let mut drawn = VecDeque::new();
+        let (mut rebuild, mut copy) = (judgement.rebuild.clone(), judgement.copy.clone());
+        while drawn.len() < rebuild.len() + copy.len() {
+            let Some(node) = places.next() else { break };
+            drawn.push_back(node);
+        }
+        done.waiting.extend(rebuild.split_off(rebuild.len().min(drawn.len())));
+        copy.truncate(drawn.len() - rebuild.len());
+        if drawn.is_empty() {
+            return Ok(done);
+        }
         let permit = match permit {
             Some(permit) => permit,
             None => self.ask_permit(segment, claims).await.ok_or(MendError::NoPermit)?,
         };
-        let mut wanted = judgement.rebuild.clone();
+        let mut wanted = rebuild;
         let mut ready: Vec<(u8, Bytes)> = Vec::new();
-        for shard in &judgement.copy {
+        for shard in &copy {
             match self.fetch_copy(segment, *shard, claims, &mut done).await {
                 Some(cells) => ready.push((*shard, cells)),
                 // Whoever claims to hold it does not have it.
@@ -123,31 +155,11 @@ impl Engine {
         if !wanted.is_empty() {
             ready.extend(self.regenerate(segment, &wanted, &mut done).await?);
         }
-        let holders: BTreeSet<NodeId> = claims.iter().map(|(_, node)| *node).collect();
-        let candidates: Vec<Candidate> = {
-            let mut candidates = self.view().candidates(self.now());
-            for candidate in &mut candidates {
-                // One that has a shard of it, or was caught without one it claimed to have, gets no
-                // other.
-                let unfit = holders.contains(&candidate.node) && !judgement.relaxed
-                    || self.is_doubtful(segment, &candidate.node);
-                candidate.eligible &= !unfit;
-            }
-            candidates
-        };
-        let settled: Vec<NodeId> = judgement.settled.iter().map(|(_, node)| *node).collect();
-        let mut places = Places::new(
-            segment,
-            descriptor.scheme,
-            &candidates,
-            &settled,
-            judgement.relaxed.then_some(claims.as_slice()),
-        );
         let mut unplaced = None;
         for (shard, cells) in ready {
             let tried = done.faults.len();
             loop {
-                let Some(node) = places.next() else {
+                let Some(node) = drawn.pop_front().or_else(|| places.next()) else {
                     // Where nobody was tried there is no domain for it; else nobody took it.
                     match done.faults.len() > tried {
                         true => unplaced = Some(shard),

@@ -21,6 +21,8 @@ pub struct Checked {
     pub margin: i32,
     /// Shards that nobody who answers has.
     pub missing: Vec<u8>,
+    /// Shards that are there in the end.
+    pub present: Vec<u8>,
     /// Shards that were read whole and found to have their roots.
     pub verified: u64,
     /// Bytes read for that.
@@ -53,6 +55,7 @@ impl Engine {
             segment,
             margin: 0,
             missing: Vec::new(),
+            present: Vec::new(),
             verified: 0,
             verified_bytes: 0,
             faults: Vec::new(),
@@ -93,6 +96,8 @@ impl Engine {
         let judgement = judge(&facts, &Rules::NOW);
         checked.margin = judgement.margin;
         checked.missing.clone_from(&judgement.missing);
+        let there = (0..scheme.n() as u8).filter(|shard| !judgement.missing.contains(shard));
+        checked.present = there.collect();
         if judgement.margin > threshold {
             return Ok(checked);
         }
@@ -108,6 +113,7 @@ impl Engine {
             Action::Rebuild | Action::Copy => {
                 let claims = &surveyed.claims;
                 let done = self.carry_out(&segment, &descriptor, claims, &judgement, None).await?;
+                checked.present.extend(done.rebuilt.iter().map(|(shard, _)| *shard));
                 checked.mended = Some(done);
             }
         }

@@ -22,6 +22,9 @@ const AT_ONCE: usize = 4;
 /// Segments asked about in one question.
 const BATCH: usize = 1024;
 
+/// Shards that are struck from the list of owed ones at once.
+const SETTLE_BATCH: usize = 4096;
+
 /// Problems that are listed; all segments are counted by margin.
 const LISTED_MAX: usize = 1000;
 
@@ -118,6 +121,7 @@ impl HomeOperations {
         let mut rest = segments.iter().copied();
         let mut checks = FuturesUnordered::new();
         let mut faults = Vec::new();
+        let mut present = Vec::new();
         loop {
             while checks.len() < AT_ONCE {
                 let Some(segment) = rest.next() else { break };
@@ -140,6 +144,7 @@ impl HomeOperations {
             };
             *reply.margins.entry(checked.margin).or_default() += 1;
             reply.missing += checked.missing.len() as u64;
+            present.extend(checked.present.iter().map(|shard| (segment, *shard)));
             reply.verified += checked.verified;
             reply.verified_bytes += checked.verified_bytes;
             faults.extend(checked.faults);
@@ -157,6 +162,23 @@ impl HomeOperations {
         }
         faults.truncate(LISTED_MAX);
         reply.faults = convert::faults(faults);
+        self.settle(present).await;
+    }
+
+    /// Strikes shards that are there from the list of those that are owed.
+    async fn settle(&self, present: Vec<(SegmentId, u8)>) {
+        let Some(catalog) = self.shared.catalog.clone() else { return };
+        let settled = tokio::task::spawn_blocking(move || {
+            if catalog.totals()?.owed == 0 {
+                return Ok(());
+            }
+            present.chunks(SETTLE_BATCH).try_for_each(|batch| catalog.paid(batch))
+        });
+        match settled.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "shards that are there still count as owed"),
+            Err(_) => tracing::warn!("striking shards that are there broke off"),
+        }
     }
 
     pub(super) async fn do_distribution(
