@@ -48,7 +48,11 @@ const FENCES: &[(&str, &[&str], &str)] = &[
     ("libp2p*", &["datamesh-net"], "only net knows libp2p"),
     ("clap*", &["datamesh-cli", "datamesh-bench"], "only programs parse arguments"),
     ("aws-lc-rs", &["datamesh-crypto", "datamesh-net", "datamesh-bench"], "secrets live in crypto"),
-    ("datamesh-testkit", &["datamesh-bench", "datamesh-fuzz"], "the test kit is a dev-dependency only"),
+    (
+        "datamesh-testkit",
+        &["datamesh-bench", "datamesh-fuzz"],
+        "the test kit is a dev-dependency only",
+    ),
     ("datamesh-bench", &[], "measurements are no part of the product"),
     ("datamesh-fuzz", &[], "fuzzing is no part of the product"),
 ];

@@ -9,6 +9,7 @@ mod files;
 mod keys;
 mod mesh;
 mod operations;
+mod repair;
 mod state;
 
 pub use error::{ErrorKind, OperationError};
@@ -23,7 +24,11 @@ pub use mesh::{
     PeersRequest,
 };
 pub use operations::{Answer, Call, EventFn, Operations, OperationsExt, Progress};
+pub use repair::{
+    DistributionReply, DistributionRequest, DomainShards, DrainState, NodeShards, RepairReply,
+    RepairRequest, RepairState, SegmentProblem,
+};
 pub use state::{
-    CatalogStats, Finding, HealthReply, HealthRequest, MeshStats, Severity, StatsReply,
-    StatsRequest, StoreStats,
+    CatalogStats, Finding, HealthReply, HealthRequest, MeshStats, PeerCounts, Severity, StatsReply,
+    StatsRequest, StoreStats, WorkerInfo, WorkerState,
 };

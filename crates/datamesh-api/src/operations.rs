@@ -13,6 +13,7 @@ use crate::files::{
 };
 use crate::keys::{KeysReply, KeysRequest};
 use crate::mesh::{InviteReply, InviteRequest, JoinReply, JoinRequest, PeersReply, PeersRequest};
+use crate::repair::{DistributionReply, DistributionRequest, RepairReply, RepairRequest};
 use crate::state::{HealthReply, HealthRequest, StatsReply, StatsRequest};
 
 /// How far an operation is.
@@ -84,6 +85,10 @@ calls! {
     stats Stats(StatsRequest) -> StatsReply;
     /// Judges the state of things.
     health Health(HealthRequest) -> HealthReply;
+    /// Checks segments and mends those that need it.
+    repair Repair(RepairRequest) -> RepairReply;
+    /// Tells where shards are.
+    distribution Distribution(DistributionRequest) -> DistributionReply;
 }
 
 /// Everything that can be asked of a node or of a home without a running one.

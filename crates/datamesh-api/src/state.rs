@@ -1,7 +1,11 @@
 //! Requests about the state of things.
 
+use std::collections::BTreeMap;
+
 use datamesh_core::{AccountId, MeshId, NodeId, Scheme};
 use serde::{Deserialize, Serialize};
+
+use crate::repair::RepairState;
 
 /// Counts.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -77,6 +81,37 @@ pub struct StatsReply {
     pub store: Option<StoreStats>,
     /// The catalog; nothing without an account.
     pub catalog: Option<CatalogStats>,
+    /// Segments of which this node holds a shard, by margin; empty where no node runs.
+    pub margins: BTreeMap<i32, u64>,
+    /// The repair of this node; nothing where none runs.
+    pub repair: Option<RepairState>,
+    /// Background work of this node; empty where none runs.
+    pub workers: Vec<WorkerInfo>,
+}
+
+/// How a worker stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerState {
+    /// It works or waits for work.
+    Running,
+    /// It broke off and is begun again after a pause.
+    Pausing,
+    /// It has ended.
+    Ended,
+}
+
+/// A worker of a running node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// Its name.
+    pub name: String,
+    /// How it stands.
+    pub state: WorkerState,
+    /// How often it broke off.
+    pub restarts: u64,
+    /// How far it is.
+    pub progress: String,
 }
 
 /// Judge the state of things.
@@ -115,4 +150,19 @@ pub struct HealthReply {
     pub severity: Severity,
     /// What was looked at.
     pub findings: Vec<Finding>,
+    /// The nodes of the mesh, as seen from here.
+    pub peers: PeerCounts,
+    /// Segments of which this node holds a shard, by margin; empty where no node runs.
+    pub margins: BTreeMap<i32, u64>,
+    /// The repair of this node; nothing where none runs.
+    pub repair: Option<RepairState>,
+}
+
+/// Nodes, counted by how they stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerCounts {
+    /// All that are known.
+    pub known: u64,
+    /// Those that answer, the leaving ones included.
+    pub alive: u64,
 }

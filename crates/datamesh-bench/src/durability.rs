@@ -81,16 +81,14 @@ pub(crate) fn run(plan: &Plan) {
     let schemes = [Scheme::FOUR_TWO, Scheme::EIGHT_FOUR, Scheme::SIXTEEN_EIGHT];
     let mut rows = Vec::new();
     for scheme in schemes {
-        let design = nines(markov::yearly_loss(
-            scheme,
-            plan.node_losses,
-            YEAR_HOURS / DESIGN_REPAIR_HOURS,
-        ));
+        let design =
+            nines(markov::yearly_loss(scheme, plan.node_losses, YEAR_HOURS / DESIGN_REPAIR_HOURS));
         let spread = mesh::simulate(scheme, Spreading::Zones, &assumptions, plan.seed);
         let mut alone = assumptions;
         alone.zone_losses = 0.0;
         let independent = mesh::simulate(scheme, Spreading::Zones, &alone, plan.seed);
-        let repairs = if independent.mean_repair > 0.0 { 1.0 / independent.mean_repair } else { 0.0 };
+        let repairs =
+            if independent.mean_repair > 0.0 { 1.0 / independent.mean_repair } else { 0.0 };
         let chain = nines(markov::yearly_loss(scheme, plan.node_losses, repairs));
         let anywhere = mesh::simulate(scheme, Spreading::Anywhere, &assumptions, plan.seed);
         rows.push((scheme, design, chain, independent, spread, anywhere));

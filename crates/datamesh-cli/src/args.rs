@@ -5,7 +5,8 @@ use clap::{Parser, Subcommand};
 use crate::commands::configuration::{ConfigArgs, DoctorArgs};
 use crate::commands::demo::DemoArgs;
 use crate::commands::files::{GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, VersionsArgs};
-use crate::commands::network::{HealthArgs, PeersArgs, StatsArgs};
+use crate::commands::maintenance::RepairArgs;
+use crate::commands::network::{DistributionArgs, HealthArgs, PeersArgs, StatsArgs};
 use crate::commands::nodes::{InitArgs, InviteArgs, JoinArgs, RecoverArgs, ServiceArgs};
 use crate::commands::security::KeysArgs;
 use crate::context::{Context, GlobalArgs};
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     Peers(PeersArgs),
     Stats(StatsArgs),
     Health(HealthArgs),
+    Distribution(DistributionArgs),
+    Repair(RepairArgs),
     Config(ConfigArgs),
     Doctor(DoctorArgs),
     Demo(DemoArgs),
@@ -85,6 +88,8 @@ impl Command {
             Self::Peers(args) => args.run(context).await,
             Self::Stats(args) => args.run(context).await,
             Self::Health(args) => args.run(context).await,
+            Self::Distribution(args) => args.run(context).await,
+            Self::Repair(args) => args.run(context).await,
             Self::Config(args) => args.run(context),
             Self::Doctor(args) => args.run(context).await,
             Self::Demo(args) => args.run(context).await,

@@ -157,6 +157,37 @@ impl Client {
         Ok(Removed { paths, pending: self.publish().await?.pending })
     }
 
+    /// The segments of a version, its long manifest's included.
+    ///
+    /// # Errors
+    /// [`ClientError`] where the manifest cannot be read.
+    pub async fn segments(&self, put: &Put) -> Result<Vec<SegmentId>, ClientError> {
+        let mut segments = self.meta_segments(put)?;
+        if let Some(manifest) = self.manifest(put).await? {
+            segments.extend(manifest.slices.iter().map(|slice| slice.segment));
+        }
+        segments.sort_unstable();
+        segments.dedup();
+        Ok(segments)
+    }
+
+    /// The segments of the current versions of all files.
+    ///
+    /// # Errors
+    /// [`ClientError::NothingBelow`] where there are no files, and where a manifest cannot be read.
+    pub async fn all_segments(&self) -> Result<Vec<SegmentId>, ClientError> {
+        let mut below = Below::new(self, None);
+        let mut segments = std::collections::BTreeSet::new();
+        let mut page = below.page().await?;
+        while !page.is_empty() {
+            for put in &page {
+                segments.extend(self.segments(put).await?);
+            }
+            page = below.page().await?;
+        }
+        Ok(segments.into_iter().collect())
+    }
+
     /// Asks every member where the segments of a version are.
     ///
     /// # Errors

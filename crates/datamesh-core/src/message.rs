@@ -134,10 +134,6 @@ pub enum ReadSpan {
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made once per exchange and encoded at once; a box would cost more than the copy"
-)]
 pub enum Request {
     /// Introduces the asking side to the mesh; answered by [`Reply::Welcome`].
     Hello {
@@ -188,6 +184,24 @@ pub enum Request {
     },
     /// Asks which shards of each segment the node holds; answered by [`Reply::Holding`].
     Have(Vec<SegmentId>),
+    /// Asks for the permission that came with a segment's shards; answered by
+    /// [`Reply::Permitted`].
+    Permit {
+        /// The segment.
+        segment: SegmentId,
+    },
+    /// Stores a shard that a member has rebuilt or copied. As [`Request::Store`], but a grant that
+    /// has expired or is used up does not keep it out.
+    Restore {
+        /// What the shard belongs to.
+        descriptor: Descriptor,
+        /// Which shard it is.
+        shard: u8,
+        /// The permission for this segment.
+        ticket: StoreTicket,
+        /// The permission that the ticket rests on.
+        grant: Grant,
+    },
     /// Keeps the head of a log; answered by [`Reply::Done`] once it is synced, or by
     /// [`Reply::HeadKept`] where the node has another of that revision or a later one.
     PutHead(Head),
@@ -337,6 +351,13 @@ pub enum Reply {
     Described(Descriptor),
     /// To [`Request::Have`]: for each segment asked for, in order, a bit for each shard held.
     Holding(Vec<u32>),
+    /// To [`Request::Permit`].
+    Permitted {
+        /// The permission for the segment.
+        ticket: StoreTicket,
+        /// The permission that the ticket rests on.
+        grant: Grant,
+    },
     /// To [`Request::PutHead`]: the head that the node keeps instead.
     HeadKept(Head),
     /// To [`Request::Heads`]; the body has the heads one behind another, each after its length as a
@@ -432,6 +453,16 @@ impl Encode for Request {
             Self::Have(segments) => {
                 out.u8(8).list(segments);
             }
+            Self::Permit { segment } => {
+                out.u8(9).raw(&segment.0);
+            }
+            Self::Restore { descriptor, shard, ticket, grant } => {
+                out.u8(10);
+                descriptor.encode(out);
+                out.u8(*shard);
+                ticket.encode(out);
+                grant.encode(out);
+            }
             Self::PutHead(head) => {
                 out.u8(13);
                 head.encode(out);
@@ -477,6 +508,13 @@ impl Decode for Request {
             },
             7 => Self::Describe { segment: SegmentId::decode(from)? },
             8 => Self::Have(from.list("segments", SEGMENTS_MAX)?),
+            9 => Self::Permit { segment: SegmentId::decode(from)? },
+            10 => Self::Restore {
+                descriptor: Descriptor::decode(from)?,
+                shard: from.u8()?,
+                ticket: StoreTicket::decode(from)?,
+                grant: Grant::decode(from)?,
+            },
             13 => Self::PutHead(Head::decode(from)?),
             14 => Self::Heads {
                 account: PublicKey::decode(from)?,
@@ -525,6 +563,11 @@ impl Encode for Reply {
             Self::Holding(held) => {
                 out.u8(8).list(held);
             }
+            Self::Permitted { ticket, grant } => {
+                out.u8(9);
+                ticket.encode(out);
+                grant.encode(out);
+            }
             Self::HeadKept(head) => {
                 out.u8(13);
                 head.encode(out);
@@ -569,6 +612,9 @@ impl Decode for Reply {
             },
             7 => Self::Described(Descriptor::decode(from)?),
             8 => Self::Holding(from.list("holding", SEGMENTS_MAX)?),
+            9 => {
+                Self::Permitted { ticket: StoreTicket::decode(from)?, grant: Grant::decode(from)? }
+            }
             13 => Self::HeadKept(Head::decode(from)?),
             14 => Self::Heads { more: from.flag("more")? },
             255 => Self::Refused {

@@ -1,7 +1,7 @@
 //! What a node and a client share: the network, the view, the scores, and what is remembered of
 //! placements.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use datamesh_core::{
     Timestamp, Transport,
 };
 use futures::StreamExt;
+use tokio::time::Instant;
 
 use crate::ask::{AskError, ask};
 use crate::scores::{PeerScore, Scores};
@@ -25,6 +26,12 @@ const PLACEMENTS_MAX: usize = 16_384;
 
 /// Descriptors remembered in memory, at about 300 bytes each.
 const DESCRIPTORS_MAX: usize = 16_384;
+
+/// Segments that came lately and are remembered; a look at everything finds the others.
+const STORED_MAX: usize = 65_536;
+
+/// Segments of which false claims are remembered.
+const DOUBTS_MAX: usize = 16_384;
 
 /// What an engine is built from.
 pub struct EngineParts {
@@ -82,6 +89,10 @@ pub struct Engine {
     view: RwLock<View>,
     placements: Mutex<Remembered<Vec<(u8, NodeId)>>>,
     descriptors: Mutex<Remembered<Arc<Descriptor>>>,
+    /// Claims to hold a shard that reading proved false.
+    doubts: Mutex<Remembered<BTreeSet<(u8, NodeId)>>>,
+    /// Segments that came lately, and when.
+    stored: Mutex<VecDeque<(Instant, SegmentId)>>,
 }
 
 /// A member and what is known of it here.
@@ -111,6 +122,8 @@ impl Engine {
             view: RwLock::new(view),
             placements: Mutex::new(Remembered::new(PLACEMENTS_MAX)),
             descriptors: Mutex::new(Remembered::new(DESCRIPTORS_MAX)),
+            doubts: Mutex::new(Remembered::new(DOUBTS_MAX)),
+            stored: Mutex::default(),
         }
     }
 
@@ -210,6 +223,59 @@ impl Engine {
         } else {
             view.answered(node, now);
         }
+    }
+
+    fn doubts(&self) -> MutexGuard<'_, Remembered<BTreeSet<(u8, NodeId)>>> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node claims to hold a shard and was found not to: it is not believed again until it has
+    /// taken the shard anew. This is known here alone and told to nobody.
+    pub(crate) fn doubt(&self, segment: &SegmentId, claim: (u8, NodeId)) {
+        let mut doubts = self.doubts();
+        let mut claims = doubts.entries.get(segment).cloned().unwrap_or_default();
+        claims.insert(claim);
+        doubts.insert(*segment, claims);
+    }
+
+    /// A node took a shard and proved that it has it.
+    pub(crate) fn undoubt(&self, segment: &SegmentId, claim: (u8, NodeId)) {
+        if let Some(claims) = self.doubts().entries.get_mut(segment) {
+            claims.remove(&claim);
+        }
+    }
+
+    /// Whether a claim was found false.
+    pub(crate) fn is_doubted(&self, segment: &SegmentId, claim: (u8, NodeId)) -> bool {
+        self.doubts().entries.get(segment).is_some_and(|claims| claims.contains(&claim))
+    }
+
+    /// Whether any claim of a node about a segment was found false.
+    pub(crate) fn is_doubtful(&self, segment: &SegmentId, node: &NodeId) -> bool {
+        let doubts = self.doubts();
+        let claims = doubts.entries.get(segment);
+        claims.is_some_and(|claims| claims.iter().any(|(_, doubted)| doubted == node))
+    }
+
+    /// A shard of a segment was stored here just now.
+    pub(crate) fn note_stored(&self, segment: SegmentId) {
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        if stored.len() < STORED_MAX && stored.back().is_none_or(|(_, last)| *last != segment) {
+            stored.push_back((Instant::now(), segment));
+        }
+    }
+
+    /// Segments of which shards were stored here and that have been there for `age`, at most
+    /// `count` of them.
+    pub(crate) fn take_stored(&self, age: Duration, count: usize) -> Vec<SegmentId> {
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = stored.iter().take(count).take_while(|(at, _)| at.elapsed() >= age).count();
+        stored.drain(..old).map(|(_, segment)| segment).collect()
+    }
+
+    /// What is remembered across starts.
+    pub(crate) fn node_db(&self) -> Option<Arc<NodeDb>> {
+        self.node_db.clone()
     }
 
     fn placements(&self) -> MutexGuard<'_, Remembered<Vec<(u8, NodeId)>>> {

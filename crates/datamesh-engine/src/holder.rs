@@ -4,6 +4,7 @@
 //! signature, the descriptor's hash, the cells' root. What is acknowledged is synced.
 
 mod heads;
+mod restore;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,13 +18,11 @@ use datamesh_core::message::{
 use datamesh_core::seam::BODY_BYTES_MAX;
 use datamesh_core::{
     BoxFuture, Descriptor, Grant, GrantId, MeshId, Message, NodeCertificate, NodeId, Receipt,
-    Scheme, SegmentId, Service, Signer, StoreTicket, wire,
+    SegmentId, Service, Signer, StoreTicket, wire,
 };
 use datamesh_store::{ShardWrite, Store, StoreError};
 
 use crate::engine::Engine;
-use crate::placement::ranking;
-use crate::view::Standing;
 use crate::work::block;
 
 /// Grants whose signatures were checked and are remembered.
@@ -34,10 +33,6 @@ const WRITERS_MAX: usize = 1024;
 
 /// Peers that have introduced themselves and are remembered.
 const INTRODUCED_MAX: usize = 4096;
-
-/// The part of a grant's bytes by which a repair may pass them: one half, for meshes that lost a
-/// third of their nodes.
-const REPAIR_EXCESS: u64 = 2;
 
 /// Why an invite is not redeemed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +94,16 @@ impl<T: Ord + Copy> Recent<T> {
             self.known.remove(&oldest);
         }
     }
+}
+
+/// A shard on its way to the disk.
+struct Parts {
+    descriptor: Descriptor,
+    shard: u8,
+    ticket: StoreTicket,
+    grant: Grant,
+    /// Most bytes that this node may keep under the grant afterwards.
+    grant_bound: u64,
 }
 
 type Answer = Result<(Reply, Bytes), (Refusal, String)>;
@@ -177,7 +182,10 @@ impl Holder {
                 Ok((Reply::Done, Bytes::new()))
             }
             Request::Store { descriptor, shard, ticket, grant } => {
-                self.store(peer, descriptor, shard, ticket, grant, message.body).await
+                self.check_store(&descriptor, &ticket, &grant, message.body.len())?;
+                let grant_bound = grant.bytes_per_node;
+                let parts = Parts { descriptor, shard, ticket, grant, grant_bound };
+                self.store(peer, parts, message.body).await
             }
             Request::Read { segment, shard, span, describe } => {
                 self.read(segment, shard, span, describe).await
@@ -190,6 +198,13 @@ impl Holder {
             Request::Have(segments) => {
                 let held = segments.into_iter().map(|segment| self.store.held(segment)).collect();
                 Ok((Reply::Holding(held), Bytes::new()))
+            }
+            Request::Permit { segment } => self.permit(&peer, segment).await,
+            Request::Restore { descriptor, shard, ticket, grant } => {
+                let grant_bound =
+                    self.check_restore(&peer, &descriptor, &ticket, &grant, &message.body)?;
+                let parts = Parts { descriptor, shard, ticket, grant, grant_bound };
+                self.store(peer, parts, message.body).await
             }
             Request::PutHead(head) => self.put_head(peer, head).await,
             Request::Heads { account, after, known } => self.heads(account, after, known).await,
@@ -266,6 +281,14 @@ impl Holder {
         cells: usize,
     ) -> Result<(), (Refusal, String)> {
         self.check_grant(grant)?;
+        Self::check_fit(descriptor, ticket, cells)
+    }
+
+    fn check_fit(
+        descriptor: &Descriptor,
+        ticket: &StoreTicket,
+        cells: usize,
+    ) -> Result<(), (Refusal, String)> {
         let fits = ticket.segment == descriptor.id()
             && ticket.shard_length as usize == descriptor.shard_length()
             && cells == descriptor.shard_length();
@@ -275,16 +298,9 @@ impl Holder {
         Ok(())
     }
 
-    async fn store(
-        &self,
-        peer: NodeId,
-        descriptor: Descriptor,
-        shard: u8,
-        ticket: StoreTicket,
-        grant: Grant,
-        cells: Bytes,
-    ) -> Answer {
-        self.check_store(&descriptor, &ticket, &grant, cells.len())?;
+    /// Stores a shard whose permission was checked but for the ticket's signature.
+    async fn store(&self, peer: NodeId, parts: Parts, cells: Bytes) -> Answer {
+        let Parts { descriptor, shard, ticket, grant, grant_bound } = parts;
         let mesh = self.engine.mesh();
         if let Err(error) = ticket.verify(&grant.key, &mesh) {
             return refuse(Refusal::NotPermitted, error);
@@ -294,7 +310,6 @@ impl Holder {
         let lease_days = u64::from(self.engine.genesis().lease_days);
         let lease_expiry = if lease_days == 0 { 0 } else { now + lease_days * 24 * 3600 * 1000 };
         let (store, signer) = (Arc::clone(&self.store), Arc::clone(&self.signer));
-        let (engine, here) = (Arc::clone(&self.engine), self.certificate.claim.node);
         let stored = self
             .block(move || {
                 if let Err(error) = check_shard(&descriptor, usize::from(shard), &cells) {
@@ -303,33 +318,25 @@ impl Holder {
                 let sign = |sequence| {
                     Receipt::issue(&*signer, &mesh, segment, shard, sequence, lease_expiry)
                 };
-                let bound = grant.bytes_per_node;
-                let scheme = descriptor.scheme;
-                let write = ShardWrite {
-                    descriptor,
-                    shard,
-                    ticket,
-                    grant,
-                    grant_bound: bound,
-                    cells,
-                    stored_at: now,
-                    lease_epoch: 0,
-                    lease_expiry,
-                    sign_receipt: &sign,
-                };
-                let repair = || repair_bound(&engine, &here, &peer, &segment, scheme, bound);
-                let stored = match store.put_shard(write.clone()) {
-                    Err(StoreError::GrantUsedUp { grant, used, bound, needed }) => match repair() {
-                        Some(grant_bound) => store.put_shard(ShardWrite { grant_bound, ..write }),
-                        None => Err(StoreError::GrantUsedUp { grant, used, bound, needed }),
-                    },
-                    stored => stored,
-                };
-                stored.map_err(store_refusal)
+                store
+                    .put_shard(ShardWrite {
+                        descriptor,
+                        shard,
+                        ticket,
+                        grant,
+                        grant_bound,
+                        cells,
+                        stored_at: now,
+                        lease_epoch: 0,
+                        lease_expiry,
+                        sign_receipt: &sign,
+                    })
+                    .map_err(store_refusal)
             })
             .await?;
         let receipt = stored?;
         self.writers.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
+        self.engine.note_stored(segment);
         Ok((Reply::Stored(receipt), Bytes::new()))
     }
 
@@ -362,34 +369,6 @@ impl Holder {
     }
 }
 
-/// Most bytes that may be kept here under a grant whose own bound is reached; nothing where that
-/// bound is the last word. A member may pass it where this node is one of the segment's next
-/// holders, as a repair must not fail because its owner is at the limit.
-fn repair_bound(
-    engine: &Engine,
-    here: &NodeId,
-    peer: &NodeId,
-    segment: &SegmentId,
-    scheme: Scheme,
-    bound: u64,
-) -> Option<u64> {
-    let (view, now) = (engine.view(), engine.now());
-    let member = view.member(peer)?;
-    // Membership is a certificate that holds now, not one that held when the advert came.
-    let claim = &member.advert.certificate;
-    if view.standing(member, now) == Standing::Gone
-        || claim.verify(&view.genesis().authority, &view.mesh(), now).is_err()
-    {
-        return None;
-    }
-    let candidates = view.candidates(now);
-    drop(view);
-    let next = ranking(segment, &candidates).into_iter().take(2 * scheme.n());
-    next.map(|candidate| candidate.node)
-        .any(|node| node == *here)
-        .then(|| bound.saturating_add(bound / REPAIR_EXCESS))
-}
-
 fn refusal((refusal, detail): (Refusal, String)) -> Message {
     Message { head: Reply::Refused { refusal, detail }.to_head(), body: Bytes::new() }
 }
@@ -407,13 +386,15 @@ impl Service for Holder {
 
     /// Only a shard that its sender may store comes with a body, and only reads are answered with
     /// one.
-    fn admit(&self, _: NodeId, head: &Bytes, body: usize) -> Result<usize, Message> {
+    fn admit(&self, peer: NodeId, head: &Bytes, body: usize) -> Result<usize, Message> {
         let request = match wire::decode::<Request>(head) {
             Ok(request) => request,
             Err(error) => return Err(refusal((Refusal::Malformed, error.to_string()))),
         };
         if let Request::Store { descriptor, ticket, grant, .. } = &request {
             self.check_store(descriptor, ticket, grant, body).map_err(refusal)?;
+        } else if let Request::Restore { descriptor, ticket, .. } = &request {
+            self.admit_restore(&peer, descriptor, ticket, body).map_err(refusal)?;
         } else if body > 0 {
             let detail = "only a shard to store comes with a body".to_owned();
             return Err(refusal((Refusal::Malformed, detail)));

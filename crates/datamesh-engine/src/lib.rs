@@ -10,6 +10,7 @@ mod heads;
 mod holder;
 mod membership;
 pub mod placement;
+pub mod repair;
 mod scores;
 mod transfer;
 mod view;

@@ -165,7 +165,7 @@ impl Engine {
     }
 
     /// Shows a peer that this side knows the mesh.
-    async fn introduce(&self, peer: NodeId) -> Result<(), AskError> {
+    pub(crate) async fn introduce(&self, peer: NodeId) -> Result<(), AskError> {
         let request = Request::Hello { mesh: self.mesh() };
         match ask(&*self.transport, peer, &request, Bytes::new(), DEADLINE).await? {
             (Reply::Welcome { .. }, _) => Ok(()),

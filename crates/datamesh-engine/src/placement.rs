@@ -146,6 +146,16 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Takes a candidate's domain and levels, as its node holds a shard.
+    fn occupy(&mut self, candidate: &'a Candidate) {
+        self.domains.insert(&candidate.domain);
+        for (level, counts) in LEVELS.iter().zip(&mut self.levels) {
+            if let Some(value) = level(candidate) {
+                *counts.entry(value).or_default() += 1;
+            }
+        }
+    }
+
     /// Failure domains that could still get a shard, ignoring the higher levels.
     pub fn domains_eligible(&self) -> usize {
         self.ranked.iter().map(|candidate| &candidate.domain).collect::<BTreeSet<_>>().len()
@@ -166,12 +176,7 @@ impl<'a> Walk<'a> {
             if crowded {
                 continue;
             }
-            self.domains.insert(&candidate.domain);
-            for (level, counts) in LEVELS.iter().zip(&mut self.levels) {
-                if let Some(value) = level(candidate) {
-                    *counts.entry(value).or_default() += 1;
-                }
-            }
+            self.occupy(candidate);
             self.given += 1;
             return Some(candidate.node);
         }
@@ -201,6 +206,92 @@ impl<'a> Walk<'a> {
         // the nodes that it has already given, which the domain rule passes over.
         self.ranked.remove(place);
         self.next = 0;
+    }
+}
+
+/// Places for further shards of a segment that has holders, one after another.
+#[derive(Debug)]
+pub struct Places<'a> {
+    walk: Walk<'a>,
+    /// Where shards may share domains: shards of each domain and node, and who refused.
+    shared: Option<Shared<'a>>,
+    candidates: &'a [Candidate],
+}
+
+#[derive(Debug, Default)]
+struct Shared<'a> {
+    domains: BTreeMap<&'a Domain, usize>,
+    nodes: BTreeMap<NodeId, usize>,
+    failed: BTreeSet<NodeId>,
+}
+
+impl<'a> Places<'a> {
+    /// Places beside `settled`, whose failure domains are taken, and never at `unfit` nodes. With `sharing`, the shards that
+    /// members hold now, further ones go where there are the fewest once no domain is free.
+    pub fn new(
+        segment: &SegmentId,
+        scheme: Scheme,
+        candidates: &'a [Candidate],
+        settled: &[NodeId],
+        unfit: &BTreeSet<NodeId>,
+        sharing: Option<&[(u8, NodeId)]>,
+    ) -> Self {
+        let mut walk = Walk::new(segment, scheme, candidates, Spread::Strict);
+        let find = |node: &NodeId| candidates.iter().find(|candidate| candidate.node == *node);
+        for candidate in settled.iter().filter_map(find) {
+            walk.occupy(candidate);
+        }
+        // Only now: what the levels above allow depends on all that there are.
+        walk.ranked.retain(|candidate| !unfit.contains(&candidate.node));
+        let shared = sharing.map(|holders| {
+            let mut shared = Shared::default();
+            for candidate in holders.iter().filter_map(|(_, node)| find(node)) {
+                shared.count(candidate);
+            }
+            shared
+        });
+        Self { walk, shared, candidates }
+    }
+
+    /// The next place; nothing where there is none.
+    #[expect(clippy::should_implement_trait, reason = "places that fail change what comes next")]
+    pub fn next(&mut self) -> Option<NodeId> {
+        let find = |node: &NodeId| self.candidates.iter().find(|c| c.node == *node);
+        if let Some(node) = self.walk.next_holder() {
+            if let (Some(shared), Some(candidate)) = (&mut self.shared, find(&node)) {
+                shared.count(candidate);
+            }
+            return Some(node);
+        }
+        let shared = self.shared.as_mut()?;
+        let least = self
+            .walk
+            .ranked
+            .iter()
+            .enumerate()
+            .filter(|(_, candidate)| !shared.failed.contains(&candidate.node))
+            .min_by_key(|(rank, candidate)| {
+                let domain = shared.domains.get(&candidate.domain).copied().unwrap_or(0);
+                (domain, shared.nodes.get(&candidate.node).copied().unwrap_or(0), *rank)
+            })
+            .map(|(_, candidate)| *candidate)?;
+        shared.count(least);
+        Some(least.node)
+    }
+
+    /// A place failed and is not handed out again.
+    pub fn failed(&mut self, node: &NodeId) {
+        self.walk.failed(node);
+        if let Some(shared) = &mut self.shared {
+            shared.failed.insert(*node);
+        }
+    }
+}
+
+impl<'a> Shared<'a> {
+    fn count(&mut self, candidate: &'a Candidate) {
+        *self.domains.entry(&candidate.domain).or_default() += 1;
+        *self.nodes.entry(candidate.node).or_default() += 1;
     }
 }
 

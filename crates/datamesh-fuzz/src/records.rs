@@ -5,9 +5,7 @@ use datamesh_core::head::{Head, HeadBody, Page, PageIndex};
 use datamesh_core::lease::{Release, Renewal};
 use datamesh_core::message::{Reply, Request};
 use datamesh_core::wire::{Decode, Encode, decode};
-use datamesh_core::{
-    Advert, Descriptor, Genesis, Grant, NodeCertificate, Receipt, StoreTicket,
-};
+use datamesh_core::{Advert, Descriptor, Genesis, Grant, NodeCertificate, Receipt, StoreTicket};
 
 /// Reads one record; what can be read must be what is written again.
 fn one<T: Encode + Decode>(bytes: &[u8]) {

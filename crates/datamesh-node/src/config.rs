@@ -63,6 +63,13 @@ fn is_size(text: &str) -> Result<(), String> {
     }
 }
 
+fn is_rate(text: &str) -> Result<(), String> {
+    match parse_size(text)? {
+        0 => Err("nothing would ever be repaired".to_owned()),
+        _ => Ok(()),
+    }
+}
+
 fn is_listen(text: &str) -> Result<(), String> {
     addresses(text).try_for_each(|address| {
         datamesh_net::check_listen(address).map_err(|error| error.to_string())
@@ -86,7 +93,7 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     text.parse::<bytesize::ByteSize>().map(|size| size.as_u64())
 }
 
-const KEYS: [Key; 6] = [
+const KEYS: [Key; 9] = [
     Key {
         name: "membership.gossip_interval",
         default: "20s",
@@ -98,6 +105,24 @@ const KEYS: [Key; 6] = [
         default: "5m",
         about: "time without a word after which a member counts as silent",
         check: is_duration,
+    },
+    Key {
+        name: "repair.grace",
+        default: "4h",
+        about: "how long one silent holder of a segment is waited for before its shard is rebuilt",
+        check: is_duration,
+    },
+    Key {
+        name: "repair.interval",
+        default: "1h",
+        about: "time between looks at all segments that this node holds shards of",
+        check: is_interval,
+    },
+    Key {
+        name: "repair.rate",
+        default: "32MiB",
+        about: "bytes a second that repair may move; what has no margin left is outside of it",
+        check: is_rate,
     },
     Key {
         name: "service.domain",
@@ -130,6 +155,9 @@ const KEYS: [Key; 6] = [
 pub(crate) struct Config {
     pub(crate) gossip_interval: Duration,
     pub(crate) offline_after: Duration,
+    pub(crate) repair_grace: Duration,
+    pub(crate) repair_interval: Duration,
+    pub(crate) repair_rate: u64,
     pub(crate) domain: Option<Domain>,
     pub(crate) listen: Vec<String>,
     pub(crate) operator: Option<String>,
@@ -279,6 +307,9 @@ pub(crate) fn load(home: &Home) -> Result<Config, OperationError> {
     Ok(Config {
         gossip_interval: duration(take("membership.gossip_interval"))?,
         offline_after: duration(take("membership.offline_after"))?,
+        repair_grace: duration(take("repair.grace"))?,
+        repair_interval: duration(take("repair.interval"))?,
+        repair_rate: parse_size(&take("repair.rate")).map_err(usage)?,
         domain: match text(take("service.domain")) {
             Some(domain) => Some(domain.parse().map_err(usage)?),
             None => None,

@@ -1,5 +1,7 @@
 //! The daemon: the one place where a node is wired, started and stopped.
 
+mod end;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,14 +11,15 @@ use datamesh_core::message::NodeRequest;
 use datamesh_core::{
     Advert, Domain, Genesis, NodeCertificate, NodeId, Signature, Signer, Transport,
 };
+use datamesh_engine::repair::{RepairConfig, Repairer};
 use datamesh_engine::{Admissions, HeadMover, Holder};
 use datamesh_net::{Network, NetworkConfig, NetworkError};
 use datamesh_store::{Directory, Owner, Store, StoreConfig, StoreError, StoreId};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::end::{End, wait_for_end};
 use crate::account::{self, PasswordSource};
 use crate::catalog_worker;
 use crate::config::{self, Config};
@@ -25,7 +28,7 @@ use crate::local::LocalServer;
 use crate::mesh::{self, InviteLedger, LateService, Loopback};
 use crate::operations::{HomeOperations, NodeParts, Shared, engine_over};
 use crate::system::SystemEntropy;
-use crate::workers::{ADVERT_LIFETIME_MS, MembershipWorker, free_class};
+use crate::workers::{ADVERT_LIFETIME_MS, MembershipWorker, Worker, free_class};
 
 const LISTENING: &str = "node/listening";
 const STORE_ID: &str = "node/store.id";
@@ -54,6 +57,8 @@ pub struct ServiceOptions {
     pub password: Option<PasswordSource>,
     /// Ends by itself after this time.
     pub timeout: Option<Duration>,
+    /// Leaves: ends when every shard of it is held elsewhere.
+    pub drain: bool,
 }
 
 fn usage(message: impl ToString) -> OperationError {
@@ -352,7 +357,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         addresses: Vec::new(),
         capacity,
         free_class: free_class(usage.free, usage.capacity),
-        draining: false,
+        draining: options.drain,
         release: env!("CARGO_PKG_VERSION").to_owned(),
         sequence: 0,
         expiry: 0,
@@ -367,6 +372,24 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         db,
         advert: Mutex::new(advert),
         interval: config.gossip_interval,
+        draining: options.drain.into(),
+    });
+    let repairer = Arc::new(Repairer::new(
+        Arc::clone(&engine),
+        Arc::clone(&store),
+        RepairConfig {
+            offline_after: config.offline_after,
+            grace: config.repair_grace,
+            interval: config.repair_interval,
+            rate: config.repair_rate,
+        },
+    ));
+    let repair = Worker::new("repair", {
+        let repairer = Arc::clone(&repairer);
+        Box::new(move || {
+            let status = repairer.status();
+            format!("{} queued, {} active", status.queued, status.active)
+        })
     });
     let mut first: Vec<NodeId> = Vec::new();
     if let Some(ticket) = mesh::ticket(home)? {
@@ -393,7 +416,12 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         public,
         catalog,
         publication: Arc::default(),
-        node: Some(NodeParts { node, store }),
+        node: Some(NodeParts {
+            node,
+            store,
+            repairer: Arc::clone(&repairer),
+            workers: vec![Arc::clone(&repair)],
+        }),
         engine: OnceCell::new_with(Some(engine)),
         network: OnceCell::new_with(Some(network.clone())),
         invites,
@@ -406,6 +434,13 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
 
     tasks.spawn(server.run(stop.clone(), tasks.clone()));
     tasks.spawn(worker.run(stop.clone()));
+    tasks.spawn(repair.supervise(stop.clone(), {
+        let repairer = Arc::clone(&repairer);
+        move || {
+            let repairer = Arc::clone(&repairer);
+            async move { repairer.run().await }
+        }
+    }));
     tasks.spawn(catalog_worker::move_heads(mover, stop.clone()));
     if let Some(operations) = follower {
         tasks.spawn(catalog_worker::follow_catalog(operations, stop.clone()));
@@ -423,7 +458,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     home.write("status.json", &text)?;
     tracing::info!(node = %status.peer_id, listen = ?status.listen, "ready");
 
-    wait_for_end(options.timeout).await?;
+    let ended = wait_for_end(options.timeout, options.drain.then_some(&*repairer)).await?;
     tracing::info!("stopping");
     stop.cancel();
     tasks.close();
@@ -432,27 +467,12 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     }
     network.shutdown().await;
     drop(std::fs::remove_file(home.file("status.json")));
-    Ok(())
-}
-
-async fn wait_for_end(timeout: Option<Duration>) -> Result<(), OperationError> {
-    let caught = |kind| {
-        signal(kind).map_err(|error| {
-            OperationError::new(ErrorKind::Failed, format!("signals cannot be caught: {error}"))
-        })
-    };
-    let (mut terminate, mut interrupt) =
-        (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
-    let end = async {
-        match timeout {
-            Some(timeout) => tokio::time::sleep(timeout).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = end => {}
+    if options.drain && ended != End::Drained {
+        let left = repairer.status().drain.unwrap_or_default().left;
+        let message = format!("the node was stopped before it was drained; {left} shards are left");
+        return Err(OperationError::new(ErrorKind::Partial, message).hint(
+            "nothing was removed: start it again with --drain to go on, or without to stay",
+        ));
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ const STORAGE: &str = "4GiB";
 pub struct Mesh {
     program: PathBuf,
     storage: String,
+    settings: Vec<(String, String)>,
     nodes: Vec<Option<Child>>,
     /// After the nodes, so that they are dead when it goes.
     folder: tempfile::TempDir,
@@ -120,7 +121,13 @@ impl Mesh {
     pub fn inside(parent: &Path, program: impl Into<PathBuf>) -> Self {
         let folder = tempfile::Builder::new().prefix("datamesh-").tempdir_in(parent).unwrap();
         std::fs::write(folder.path().join("password"), PASSWORD).unwrap();
-        Self { program: program.into(), storage: STORAGE.to_owned(), nodes: Vec::new(), folder }
+        Self {
+            program: program.into(),
+            storage: STORAGE.to_owned(),
+            settings: Vec::new(),
+            nodes: Vec::new(),
+            folder,
+        }
     }
 
     /// Founds a mesh of `count` nodes, each in a failure domain of its own.
@@ -133,6 +140,12 @@ impl Mesh {
     /// What each node that is started from now on offers.
     pub fn offer(&mut self, storage: &str) {
         storage.clone_into(&mut self.storage);
+    }
+
+    /// Lets nodes that are started from now on have this setting.
+    pub fn set(&mut self, key: &str, value: &str) {
+        let name = format!("DATAMESH_{}", key.to_uppercase().replace('.', "_"));
+        self.settings.push((name, value.to_owned()));
     }
 
     /// Starts `count` nodes, each in a failure domain of its own, and waits until the first knows
@@ -237,6 +250,7 @@ impl Mesh {
         let home = format!("n{number}");
         let mut command = self.command(&home, &["service", "--listen", "/ip4/127.0.0.1/tcp/0"]);
         command.args(["--storage", &self.storage]).args(arguments);
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -304,13 +304,8 @@ mod tests {
     fn a_zone_takes_no_segment_that_is_spread_over_zones() {
         // Only zones die, each time repaired before the next: with at most m shards in one zone
         // nothing is lost, without the rule much is.
-        let zones = Assumptions {
-            zones: 5,
-            node_losses: 0.0,
-            zone_losses: 1.0,
-            notice: 1e-6,
-            ..given()
-        };
+        let zones =
+            Assumptions { zones: 5, node_losses: 0.0, zone_losses: 1.0, notice: 1e-6, ..given() };
         let spread = simulate(Scheme::FOUR_TWO, Spreading::Zones, &zones, 4);
         assert_eq!(spread.losses, 0);
         let anywhere = simulate(Scheme::FOUR_TWO, Spreading::Anywhere, &zones, 4);

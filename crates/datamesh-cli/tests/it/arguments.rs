@@ -9,7 +9,7 @@ use datamesh_testkit::processes::{Done, Mesh, PASSWORD};
 use crate::{PROGRAM, program};
 
 /// Every command and its other name.
-const COMMANDS: [(&str, Option<&str>); 18] = [
+const COMMANDS: [(&str, Option<&str>); 20] = [
     ("put", Some("upload")),
     ("get", Some("download")),
     ("list", Some("ls")),
@@ -25,6 +25,8 @@ const COMMANDS: [(&str, Option<&str>); 18] = [
     ("peers", None),
     ("stats", None),
     ("health", None),
+    ("distribution", None),
+    ("repair", None),
     ("config", None),
     ("doctor", None),
     ("demo", None),

@@ -10,6 +10,7 @@ mod bad_input;
 mod demo;
 mod losses;
 mod recover;
+mod repair;
 mod resumed_gets;
 mod resumption;
 mod rot;

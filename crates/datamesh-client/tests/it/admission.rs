@@ -14,7 +14,7 @@ use datamesh_crypto::{IssuingKey, SigningKey, authority};
 use datamesh_engine::{AskError, ask};
 use datamesh_testkit::{fixtures, sim};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Shape};
 
 /// A coded segment and its first shard.
 pub(crate) fn segment(cluster: &Cluster, seed: u64) -> (Descriptor, Bytes) {
@@ -229,5 +229,88 @@ fn adverts_of_nodes_that_are_not_admitted_change_no_view() {
         forged_signature.signature = Signature([7; 64]);
         assert!(!engine.learn_advert(forged_signature));
         assert_eq!(engine.peers().len(), 7);
+    });
+}
+
+/// Asks a node as `from` does.
+async fn ask_as(
+    from: &dyn datamesh_core::Transport,
+    node: NodeId,
+    request: &Request,
+    body: Bytes,
+) -> Result<Reply, Refusal> {
+    match ask(from, node, request, body, Duration::from_secs(5)).await {
+        Ok((reply, _)) => Ok(reply),
+        Err(AskError::Refused { refusal, .. }) => Err(refusal),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_shard_that_a_member_brings_back_needs_neither_time_nor_room_in_its_grant() {
+    sim::run(210, |world| async move {
+        let cluster = Cluster::new(&world, &Shape { nodes: 14, ..Shape::default() });
+        let mesh = cluster.genesis.mesh_id();
+        let (descriptor, cells) = segment(&cluster, 1);
+        let id = descriptor.id();
+        let length = descriptor.shard_length() as u32;
+        let ticket = cluster.keys.grant().store_ticket(&mesh, id, length);
+        // Too small for any shard, and long ended.
+        let spent = cluster.issuing.grant(cluster.keys.grant().public_key(), 1, 2, 1);
+        let restore = |grant: &Grant| Request::Restore {
+            descriptor: descriptor.clone(),
+            shard: 0,
+            ticket: ticket.clone(),
+            grant: grant.clone(),
+        };
+        let node = cluster.nodes[0].id;
+        let member = std::sync::Arc::clone(cluster.nodes[1].engine.transport());
+        let stranger = world.attach(NodeId([0xAA; 32]));
+
+        let got = ask_as(&*stranger, node, &restore(&spent), cells.clone()).await;
+        assert_eq!(got, Err(Refusal::NotAdmitted));
+        let store = Request::Store {
+            descriptor: descriptor.clone(),
+            shard: 0,
+            ticket: ticket.clone(),
+            grant: spent.clone(),
+        };
+        let got = ask_as(&*member, node, &store, cells.clone()).await;
+        assert_eq!(got, Err(Refusal::NotPermitted), "it is no new write's");
+        let mut forged = spent.clone();
+        forged.bytes_per_node += 1;
+        let got = ask_as(&*member, node, &restore(&forged), cells.clone()).await;
+        assert_eq!(got, Err(Refusal::NotPermitted));
+        let mut changed = cells.to_vec();
+        changed[17] ^= 1;
+        let got = ask_as(&*member, node, &restore(&spent), changed.into()).await;
+        assert_eq!(got, Err(Refusal::Mismatch));
+
+        // Nobody shows a permission that nobody has.
+        let permit = Request::Permit { segment: id };
+        assert_eq!(
+            ask_as(&*stranger, node, &permit, Bytes::new()).await,
+            Err(Refusal::NotAdmitted)
+        );
+        let hello = Request::Hello { mesh };
+        ask_as(&*stranger, node, &hello, Bytes::new()).await.unwrap();
+        assert_eq!(ask_as(&*stranger, node, &permit, Bytes::new()).await, Err(Refusal::NotFound));
+
+        let mut taken = 0;
+        for node in &cluster.nodes {
+            // The nodes' own transports answer themselves.
+            match ask_as(&*member, node.id, &restore(&spent), cells.clone()).await {
+                Ok(Reply::Stored(receipt)) => {
+                    receipt.verify(&mesh).unwrap();
+                    let shown = ask_as(&*member, node.id, &permit, Bytes::new()).await;
+                    let expected = (ticket.clone(), spent.clone());
+                    let Ok(Reply::Permitted { ticket, grant }) = shown else { panic!("{shown:?}") };
+                    assert_eq!((ticket, grant), expected);
+                    taken += 1;
+                }
+                refused => assert_eq!(refused, Err(Refusal::GrantUsedUp)),
+            }
+        }
+        assert_eq!(taken, 12, "beyond the grant only the first 2n of the ranking take it");
     });
 }

@@ -1,13 +1,15 @@
 //! A mesh of nodes with a client, all in one world.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use datamesh_catalog::{AccountDb, Owner};
 use datamesh_client::{Client, ClientParts, Packs, PutOptions, PutReport, Wanted};
 use datamesh_core::certificate::NodeClaim;
 use datamesh_core::{
-    Advert, Entropy, Genesis, Grant, LogId, MeshPath, NodeId, Service, Signature, Signer,
+    Advert, BoxFuture, Entropy, Genesis, Grant, LogId, MeshPath, Message, NodeId, Service,
+    Signature, Signer, Transport, TransportError,
 };
 use datamesh_crypto::{DeviceKeys, IssuingKey, SigningKey, Words, authority};
 use datamesh_engine::{Engine, EngineParts, Holder};
@@ -17,11 +19,16 @@ use datamesh_testkit::{FaultyDisk, fixtures};
 
 use crate::streams::{Collected, Files};
 
-/// A node's disk and the store on it.
+/// A node, its disk and the store on it.
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) liar: Arc<Liar>,
     pub(crate) store: Arc<Store>,
+    pub(crate) disk: FaultyDisk,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) signer: Arc<SigningKey>,
+    pub(crate) advert: Advert,
+    pub(crate) domain: String,
 }
 
 /// The mesh.
@@ -73,6 +80,106 @@ fn found(entropy: &dyn Entropy) -> Founding {
     Founding { genesis, issuing, grant, keys, words }
 }
 
+impl Node {
+    /// A node that answers, on a fresh disk.
+    pub(crate) fn new(
+        world: &World,
+        genesis: &Genesis,
+        issuing: &IssuingKey,
+        i: usize,
+        domain: &str,
+    ) -> Self {
+        let entropy = world.entropy(NodeId([0xC1; 32]));
+        let key = Arc::new(SigningKey::draw(&*entropy));
+        let id = key.node_id();
+        let claim = NodeClaim {
+            node: id,
+            operator: format!("op-{i}"),
+            domain: domain.parse().unwrap(),
+            capacity_cap: DISK_BYTES,
+            serial: 1,
+            expiry: 0,
+        };
+        let certificate = issuing.certify(claim);
+        let disk = FaultyDisk::new(world.seed() + i as u64, DISK_BYTES);
+        let config = StoreConfig { capacity: DISK_BYTES / 2, reserve_min: 0, pack_bytes: 64 << 20 };
+        let owner = StoreOwner { node: id, store: None };
+        let store = Store::open(disk.mount(), config, &owner, &*world.entropy(id)).unwrap();
+        let own = Arc::new(OnceLock::new());
+        let transport = Loopback { transport: world.attach(id), own: Arc::clone(&own) };
+        let engine = Arc::new(Engine::new(EngineParts {
+            transport: Arc::new(transport),
+            clock: world.clock(id),
+            entropy: world.entropy(id),
+            executor: world.executor(id),
+            node_db: None,
+            genesis: genesis.clone(),
+            offline_after_ms: 300_000,
+        }));
+        let advert = Advert {
+            certificate: certificate.clone(),
+            addresses: vec![world.address(id)],
+            capacity: DISK_BYTES / 2,
+            free_class: 16,
+            draining: false,
+            release: "test".into(),
+            sequence: 0,
+            expiry: 0,
+            signature: Signature([0; 64]),
+        };
+        let advert = engine.sign_advert(&*key, advert, 1 << 40);
+        let signer: Arc<dyn Signer> = Arc::clone(&key) as Arc<dyn Signer>;
+        let holder: Arc<dyn Service> = Arc::new(Holder::new(
+            Arc::clone(&engine),
+            Arc::clone(&store),
+            signer,
+            certificate,
+            None,
+        ));
+        let liar = Arc::new(Liar::new(holder, Lie::None, world.seed() + i as u64));
+        let service = Arc::clone(&liar) as Arc<dyn Service>;
+        drop(own.set(Arc::downgrade(&service)));
+        world.serve(id, service);
+        let domain = domain.to_owned();
+        Self { id, liar, store, disk, engine, signer: key, advert, domain }
+    }
+}
+
+/// A transport that answers calls to its own side by the node's service.
+struct Loopback {
+    transport: Arc<dyn Transport>,
+    own: Arc<OnceLock<Weak<dyn Service>>>,
+}
+
+impl Transport for Loopback {
+    fn local(&self) -> NodeId {
+        self.transport.local()
+    }
+
+    fn call(
+        &self,
+        peer: NodeId,
+        request: Message,
+        deadline: Duration,
+    ) -> BoxFuture<'_, Result<Message, TransportError>> {
+        if peer != self.local() {
+            return self.transport.call(peer, request, deadline);
+        }
+        Box::pin(async move {
+            let own = self.own.get().and_then(Weak::upgrade).ok_or(TransportError::Shutdown)?;
+            Ok(own.serve(peer, request).await)
+        })
+    }
+
+    fn learn(&self, peer: NodeId, addresses: &[String]) {
+        self.transport.learn(peer, addresses);
+    }
+
+    fn connected(&self) -> Vec<NodeId> {
+        self.transport.connected()
+    }
+}
+
 impl Cluster {
     pub(crate) fn seven(world: &World) -> Self {
         Self::new(world, &Shape::default())
@@ -88,56 +195,11 @@ impl Cluster {
         let mut adverts = Vec::new();
         let mut engines = Vec::new();
         for i in 0..shape.nodes {
-            let key = SigningKey::draw(&*entropy);
-            let id = key.node_id();
-            let claim = NodeClaim {
-                node: id,
-                operator: format!("op-{i}"),
-                domain: (shape.domain)(i).parse().unwrap(),
-                capacity_cap: DISK_BYTES,
-                serial: 1,
-                expiry: 0,
-            };
-            let certificate = issuing.certify(claim);
-            let disk = FaultyDisk::new(world.seed() + i as u64, DISK_BYTES);
-            let config =
-                StoreConfig { capacity: DISK_BYTES / 2, reserve_min: 0, pack_bytes: 64 << 20 };
-            let owner = StoreOwner { node: id, store: None };
-            let store = Store::open(disk.mount(), config, &owner, &*world.entropy(id)).unwrap();
-            let transport = world.attach(id);
-            let engine = Arc::new(Engine::new(EngineParts {
-                transport,
-                clock: world.clock(id),
-                entropy: world.entropy(id),
-                executor: world.executor(id),
-                node_db: None,
-                genesis: genesis.clone(),
-                offline_after_ms: 300_000,
-            }));
-            let advert = Advert {
-                certificate: certificate.clone(),
-                addresses: vec![world.address(id)],
-                capacity: DISK_BYTES / 2,
-                free_class: 16,
-                draining: false,
-                release: "test".into(),
-                sequence: 0,
-                expiry: 0,
-                signature: Signature([0; 64]),
-            };
-            adverts.push(engine.sign_advert(&key, advert, 1 << 40));
-            let signer: Arc<dyn Signer> = Arc::new(key);
-            let holder: Arc<dyn Service> = Arc::new(Holder::new(
-                Arc::clone(&engine),
-                Arc::clone(&store),
-                signer,
-                certificate,
-                None,
-            ));
-            let liar = Arc::new(Liar::new(holder, Lie::None, world.seed() + i as u64));
-            world.serve(id, Arc::clone(&liar) as Arc<dyn Service>);
-            engines.push(engine);
-            nodes.push(Node { id, liar, store });
+            let domain = (shape.domain)(i);
+            let node = Node::new(world, &genesis, &issuing, i, &domain);
+            adverts.push(node.advert.clone());
+            engines.push(Arc::clone(&node.engine));
+            nodes.push(node);
         }
         let engine = Arc::new(Engine::new(EngineParts {
             transport: world.attach(client_id),

@@ -9,7 +9,7 @@ use datamesh_testkit::sim;
 use crate::admission::segment;
 use crate::cluster::{Cluster, Shape};
 
-/// Hands the first shard of a segment to a node as `peer`.
+/// Hands the first shard of a segment to a node as `peer`; members bring it back.
 async fn deliver(
     cluster: &Cluster,
     to: usize,
@@ -21,7 +21,11 @@ async fn deliver(
     let mesh = cluster.genesis.mesh_id();
     let ticket = cluster.keys.grant().store_ticket(&mesh, descriptor.id(), length);
     let (descriptor, grant) = (descriptor.clone(), grant.clone());
-    let head = Request::Store { descriptor, shard: 0, ticket, grant }.to_head();
+    let head = if cluster.nodes.iter().any(|node| node.id == peer) {
+        Request::Restore { descriptor, shard: 0, ticket, grant }.to_head()
+    } else {
+        Request::Store { descriptor, shard: 0, ticket, grant }.to_head()
+    };
     let reply = cluster.nodes[to].liar.serve(peer, Message { head, body: cells.clone() }).await;
     match wire::decode::<Reply>(&reply.head).unwrap() {
         Reply::Stored(_) => Ok(()),

@@ -10,5 +10,6 @@ mod liars;
 mod limits;
 mod losses;
 mod packs;
+mod repair;
 mod resumption;
 mod streams;

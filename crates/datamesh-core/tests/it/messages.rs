@@ -47,7 +47,7 @@ fn requests() -> Vec<(&'static str, Request)> {
         (
             "store",
             Request::Store {
-                descriptor,
+                descriptor: descriptor.clone(),
                 shard: 5,
                 ticket: store_ticket(),
                 grant: grant(issuer(), 0),
@@ -60,6 +60,16 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("read-cells", Request::Read { segment: SEGMENT, shard: 5, span: cells, describe: false }),
         ("describe", Request::Describe { segment: SEGMENT }),
         ("have", Request::Have(vec![SEGMENT, SegmentId([0xAC; 32])])),
+        ("permit", Request::Permit { segment: SEGMENT }),
+        (
+            "restore",
+            Request::Restore {
+                descriptor,
+                shard: 5,
+                ticket: store_ticket(),
+                grant: grant(issuer(), 0),
+            },
+        ),
         ("put-head", Request::PutHead(head())),
         (
             "heads",
@@ -104,6 +114,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
         ),
         ("described", Reply::Described(descriptor)),
         ("holding", Reply::Holding(vec![0b10_0001, 0])),
+        ("permitted", Reply::Permitted { ticket: store_ticket(), grant: grant(issuer(), 0) }),
         ("head-kept", Reply::HeadKept(head())),
         ("heads", Reply::Heads { more: true }),
         ("refused", Reply::Refused { refusal: Refusal::GrantUsedUp, detail: "no room".into() }),

@@ -6,6 +6,7 @@ mod urgency;
 mod write;
 
 use datamesh_core::NodeId;
+use datamesh_core::message::Refusal;
 
 pub use read::{ReadError, SegmentBytes};
 pub use urgency::Urgency;
@@ -63,6 +64,19 @@ impl FaultKind {
         }
     }
 
+    /// The peer does not have the shard that it claimed to hold.
+    pub(crate) fn is_lack(&self) -> bool {
+        match self {
+            Self::Ask(AskError::Refused { refusal, .. }) => {
+                matches!(refusal, Refusal::NotFound | Refusal::Damaged)
+            }
+            Self::Ask(_) => false,
+            Self::WrongBytes | Self::WrongProof | Self::WrongDescriptor | Self::WrongReceipt => {
+                true
+            }
+        }
+    }
+
     fn is_absence(&self) -> bool {
         matches!(self, Self::Ask(error) if error.is_absence())
     }
@@ -70,7 +84,7 @@ impl FaultKind {
 
 impl crate::Engine {
     /// Books a fault: for the peer's score, and for the view where the peer is absent.
-    fn note_fault(&self, fault: &Fault) {
+    pub(crate) fn note_fault(&self, fault: &Fault) {
         tracing::debug!(%fault, "a peer failed in a transfer");
         self.scores.failed(&fault.node, fault.kind.is_false());
         if fault.kind.is_absence() {

@@ -113,7 +113,7 @@ fn fault_text(faults: &[Fault]) -> String {
 }
 
 /// A checked shard and the descriptor that it was checked against.
-type Fetched = Result<(Bytes, Arc<Descriptor>), FaultKind>;
+pub(crate) type Fetched = Result<(Bytes, Arc<Descriptor>), FaultKind>;
 
 impl Engine {
     /// Reads a segment whole. `urgent` tells whether somebody waits for it now: only then are slow
@@ -251,7 +251,7 @@ impl Engine {
     }
 
     /// Fetches one whole shard and checks it.
-    async fn fetch_shard(
+    pub(crate) async fn fetch_shard(
         &self,
         segment: SegmentId,
         shard: u8,
@@ -280,7 +280,7 @@ impl Engine {
         (shard, node, result)
     }
 
-    async fn read_span(
+    pub(crate) async fn read_span(
         &self,
         segment: SegmentId,
         shard: u8,
@@ -332,7 +332,7 @@ impl Engine {
     }
 
     /// The descriptor of a segment, remembered or from a holder.
-    async fn describe(
+    pub(crate) async fn describe(
         &self,
         segment: &SegmentId,
         faults: &mut Vec<Fault>,

@@ -33,7 +33,10 @@ impl Operation {
     fn needs_keys(&self) -> bool {
         match self {
             Self::Put(_) | Self::Get(_) => true,
-            Self::Call(call) => matches!(call, Call::Info(_) | Call::Remove(_)),
+            Self::Call(Call::Repair(request)) => request.name.is_some() || request.auto,
+            Self::Call(call) => {
+                matches!(call, Call::Info(_) | Call::Remove(_) | Call::Distribution(_))
+            }
         }
     }
 }

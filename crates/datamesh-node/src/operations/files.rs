@@ -9,9 +9,9 @@ use datamesh_api::{
 };
 use datamesh_catalog::{AccountDb, CatalogError, Cursor, ListQuery, Listed, Summary, Version};
 use datamesh_client::{ClientError, GetItem, ProgressFn, PutOptions, Removed, Wanted};
-use datamesh_core::MeshPath;
 use datamesh_core::catalog::EntryKind;
 use datamesh_core::stream::{Sink, Source};
+use datamesh_core::{MeshPath, SegmentId};
 
 use super::HomeOperations;
 use crate::account::catalog_error;
@@ -232,13 +232,21 @@ impl HomeOperations {
                     .collect(),
             })
             .collect();
-        let ids: Vec<_> = segments.iter().map(|segment| segment.segment).collect();
+        // Holders may have placed what the put owed, and told nobody.
+        let lacks = |owed: &datamesh_catalog::Owed, segments: &[(SegmentId, Vec<u8>)]| {
+            let place = segments.iter().find(|(segment, _)| *segment == owed.segment);
+            place.is_some_and(|(_, held)| !held.contains(&owed.shard))
+        };
+        let held: Vec<(SegmentId, Vec<u8>)> = segments
+            .iter()
+            .map(|s| (s.segment, s.shards.iter().map(|shard| shard.shard).collect()))
+            .collect();
         let owed = blocking(self.whole_catalog().await?, move |catalog| {
             let mut count = 0;
             let mut after = None;
             loop {
                 let page = catalog.owed(after, 4096)?;
-                count += page.iter().filter(|owed| ids.contains(&owed.segment)).count();
+                count += page.iter().filter(|owed| lacks(owed, &held)).count();
                 after = match page.last() {
                     Some(last) => Some((last.segment, last.shard)),
                     None => return Ok(count),

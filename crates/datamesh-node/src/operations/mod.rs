@@ -3,6 +3,7 @@
 mod files;
 mod keys;
 mod membership;
+mod repair;
 mod state;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use datamesh_client::{Client, ClientParts, Packs, Publication};
 use datamesh_core::stream::{Sink, Source};
 use datamesh_core::{BoxFuture, Genesis, NodeId, Transport};
 use datamesh_crypto::DeviceKeys;
+use datamesh_engine::repair::Repairer;
 use datamesh_engine::{Engine, EngineParts};
 use datamesh_net::Network;
 use datamesh_store::Store;
@@ -24,12 +26,15 @@ use crate::account::{self, PasswordSource, PublicAccount};
 use crate::home::{Home, HomeLock};
 use crate::mesh::InviteLedger;
 use crate::system::{SystemClock, SystemEntropy, TokioExecutor};
+use crate::workers::Worker;
 use crate::{config, mesh};
 
 /// What a running service has and a single command lacks.
 pub(crate) struct NodeParts {
     pub(crate) node: NodeId,
     pub(crate) store: Arc<Store>,
+    pub(crate) repairer: Arc<Repairer>,
+    pub(crate) workers: Vec<Arc<Worker>>,
 }
 
 /// What all operations of one process share.
@@ -202,6 +207,10 @@ impl Operations for HomeOperations {
                 Call::Join(request) => Answer::Join(self.do_join(request).await?),
                 Call::Stats(_) => Answer::Stats(self.do_stats().await?),
                 Call::Health(_) => Answer::Health(self.do_health().await?),
+                Call::Repair(request) => Answer::Repair(self.do_repair(request).await?),
+                Call::Distribution(request) => {
+                    Answer::Distribution(self.do_distribution(request).await?)
+                }
             })
         })
     }

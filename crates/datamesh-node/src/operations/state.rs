@@ -1,15 +1,17 @@
 //! Operations that tell how things are.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datamesh_api::{
-    CatalogStats, ErrorKind, Finding, HealthReply, MeshStats, OperationError, Severity, StatsReply,
-    StoreStats,
+    CatalogStats, ErrorKind, Finding, HealthReply, MeshStats, OperationError, PeerCounts,
+    RepairState, Severity, StatsReply, StoreStats,
 };
 use datamesh_core::Scheme;
 use datamesh_engine::Standing;
 
 use super::HomeOperations;
+use super::repair::repair_state;
 use crate::account::catalog_error;
 use crate::mesh;
 
@@ -19,6 +21,33 @@ fn on_this_machine(address: &str) -> bool {
 
 fn finding(subject: &str, severity: Severity, message: String) -> Finding {
     Finding { subject: subject.to_owned(), severity, message, hint: None }
+}
+
+/// How the segments of which this node holds shards are.
+fn repair_finding(repair: &RepairState, margins: &BTreeMap<i32, u64>) -> Finding {
+    let unreadable: u64 = margins.range(..0).map(|(_, count)| count).sum();
+    let bare = margins.get(&0).copied().unwrap_or(0);
+    let known: u64 = margins.values().sum();
+    let (severity, message) = if repair.looked.is_none() {
+        (Severity::Ok, "the segments have not been looked at yet".to_owned())
+    } else if unreadable > 0 {
+        let text = "segments have fewer shards than reading needs: holders are away, or their put \
+                    was never finished";
+        (Severity::Warning, format!("{unreadable} of {known} {text}"))
+    } else if bare > 0 {
+        (Severity::Warning, format!("{bare} of {known} segments have no margin left"))
+    } else if repair.dead_letter > 0 {
+        (Severity::Warning, format!("{} segments cannot be mended", repair.dead_letter))
+    } else if repair.waiting > 0 {
+        (Severity::Warning, format!("{} segments wait for failure domains", repair.waiting))
+    } else if repair.queued + repair.active + repair.later > 0 {
+        let open = repair.queued + repair.active + repair.later;
+        (Severity::Warning, format!("{open} of {known} segments lack a shard"))
+    } else {
+        (Severity::Ok, format!("{known} segments are whole"))
+    };
+    let hint = (severity != Severity::Ok).then(|| "datamesh repair tells more".to_owned());
+    Finding { hint, ..finding("repair", severity, message) }
 }
 
 impl HomeOperations {
@@ -89,7 +118,17 @@ impl HomeOperations {
             }
             _ => None,
         };
-        Ok(StatsReply { mesh, store, catalog })
+        let status = self.shared.node.as_ref().map(|node| node.repairer.status());
+        let workers = self.shared.node.iter().flat_map(|node| &node.workers);
+        let workers = workers.map(|worker| worker.info()).collect();
+        Ok(StatsReply {
+            mesh,
+            store,
+            catalog,
+            margins: status.as_ref().map(|status| status.margins.clone()).unwrap_or_default(),
+            repair: status.map(repair_state),
+            workers,
+        })
     }
 
     pub(super) async fn do_health(&self) -> Result<HealthReply, OperationError> {
@@ -153,7 +192,14 @@ impl HomeOperations {
             };
             findings.push(finding("catalog", severity, message));
         }
+        if let Some(repair) = &stats.repair {
+            findings.push(repair_finding(repair, &stats.margins));
+        }
         let severity = findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Ok);
-        Ok(HealthReply { severity, findings })
+        let peers = stats.mesh.as_ref().map_or_else(PeerCounts::default, |mesh| PeerCounts {
+            known: mesh.nodes as u64,
+            alive: mesh.nodes_alive as u64,
+        });
+        Ok(HealthReply { severity, findings, peers, margins: stats.margins, repair: stats.repair })
     }
 }

@@ -1,9 +1,11 @@
 //! Commands about the mesh and its state.
 
+mod distribution;
 mod health;
 mod peers;
 mod stats;
 
+pub(crate) use distribution::DistributionArgs;
 pub(crate) use health::HealthArgs;
 pub(crate) use peers::PeersArgs;
 pub(crate) use stats::StatsArgs;

@@ -3,6 +3,7 @@
 use datamesh_api::{CatalogStats, MeshStats, OperationsExt, StatsRequest, StoreStats};
 use datamesh_core::Scheme;
 
+use crate::commands::maintenance::worker;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 use crate::output::{Table, plural, size};
@@ -30,6 +31,16 @@ impl StatsArgs {
         }
         if let Some(stats) = &reply.catalog {
             catalog(&mut table, stats);
+        }
+        for (margin, count) in &reply.margins {
+            table.pair(&format!("segments, margin {margin}"), count);
+        }
+        if let Some(state) = &reply.repair {
+            worker(&mut table, state);
+        }
+        for worker in reply.workers.iter().filter(|worker| worker.restarts > 0) {
+            let restarts = plural(worker.restarts, "time");
+            table.pair(&format!("worker {}", worker.name), format!("broke off {restarts}"));
         }
         output.table(&table)?;
         if let Some(stats) = &reply.mesh {

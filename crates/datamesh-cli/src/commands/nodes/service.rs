@@ -42,6 +42,11 @@ pub(crate) struct ServiceArgs {
     /// Stop after this time
     #[arg(long, value_name = "TIME", value_parser = duration)]
     timeout: Option<Duration>,
+
+    /// Leave the mesh: take nothing new, copy every shard to other nodes, and end when each of them
+    /// has proved what it holds. Nothing is removed here
+    #[arg(long)]
+    drain: bool,
 }
 
 impl ServiceArgs {
@@ -53,6 +58,7 @@ impl ServiceArgs {
             operator: self.operator,
             password: context.password.source_if_any(),
             timeout: self.timeout,
+            drain: self.drain,
         };
         datamesh_node::run_service(&context.home, options).await?;
         Ok(Outcome::Done)

@@ -1,0 +1,145 @@
+//! Real processes that heal a mesh while nobody with a key is there.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use datamesh_testkit::fixtures::noise;
+use datamesh_testkit::processes::{Done, Mesh};
+
+use crate::PROGRAM;
+
+/// How long a busy machine may take to heal.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A mesh whose nodes miss each other within seconds, and a home with an account alone.
+fn mesh(count: usize) -> Mesh {
+    let mut mesh = Mesh::empty(PROGRAM);
+    for (key, value) in [
+        ("membership.gossip_interval", "200ms"),
+        ("membership.offline_after", "2s"),
+        ("repair.grace", "3s"),
+        ("repair.interval", "1s"),
+    ] {
+        mesh.set(key, value);
+    }
+    mesh.found(count);
+    mesh.client("client");
+    mesh
+}
+
+fn put(mesh: &Mesh, name: &str, bytes: &[u8]) {
+    let done = mesh.pipe("client", &["put", "--json", "--", "-", name], bytes).ok();
+    assert_eq!(done.json()["stored"][0]["margin"], 2, "{}", done.out);
+}
+
+/// Waits until holders say that every segment of every file has all of its shards. Nobody repairs
+/// because of the question.
+#[track_caller]
+fn heals(mesh: &Mesh) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let found = mesh.run("client", &["distribution", "--json"]).ok().json();
+        let segments = found["segments"].as_u64().unwrap();
+        if found["margins"]["2"] == segments {
+            return;
+        }
+        assert!(Instant::now() < end, "not whole: {found}");
+    }
+}
+
+/// Waits until a node has looked at its segments after it healed.
+#[track_caller]
+fn tells_that_all_is_well(mesh: &Mesh, node: usize) -> serde_json::Value {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let health = mesh.run(&format!("n{node}"), &["health", "--format", "json"]).json();
+        let repair = &health["repair"];
+        let margins = health["margins"].as_object().unwrap();
+        let idle = ["queued", "active", "bytes_left", "dead_letter", "waiting"];
+        if margins.keys().all(|margin| margin == "2")
+            && !margins.is_empty()
+            && idle.iter().all(|field| repair[field] == 0)
+        {
+            return health;
+        }
+        assert!(Instant::now() < end, "{health}");
+    }
+}
+
+#[test]
+fn two_holders_are_lost_for_good_and_later_two_others() {
+    let mut mesh = mesh(8);
+    let (large, small) = (noise(1, 9_000_000), noise(2, 300_000));
+    put(&mesh, "large", &large);
+    put(&mesh, "small", &small);
+    let holders = mesh.holders_of("client", "large", 0);
+    // The founder keeps the delegate's key; the homes of the others have no key of any account.
+    let lost: Vec<usize> = holders.into_iter().filter(|node| *node != 0).take(2).collect();
+    for node in &lost {
+        mesh.kill(*node);
+    }
+    heals(&mesh);
+    let alive: Vec<usize> = (1..8).filter(|node| !lost.contains(node)).collect();
+    let health = tells_that_all_is_well(&mesh, alive[0]);
+    assert!(health["peers"]["known"].as_u64().unwrap() >= 6, "{health}");
+    let moved = |node: &usize| {
+        let told = mesh.run(&format!("n{node}"), &["repair", "--json"]).ok().json();
+        told["worker"]["shards_placed"].as_u64().unwrap()
+    };
+    let placed: u64 = alive.iter().map(moved).sum::<u64>() + moved(&0);
+    assert!(placed > 0, "nobody repaired anything");
+    for node in &alive[..2] {
+        mesh.kill(*node);
+    }
+    assert!(mesh.bytes("client", &["get", "--", "large", "-"]) == large);
+    assert!(mesh.bytes("client", &["get", "--", "small", "-"]) == small);
+}
+
+#[test]
+fn a_node_that_leaves_hands_its_shards_over_and_removes_nothing() {
+    let mut mesh = mesh(8);
+    let bytes = noise(3, 9_000_000);
+    put(&mesh, "file", &bytes);
+    let leaving = mesh.holders_of("client", "file", 0).into_iter().find(|n| *n != 0).unwrap();
+    let before = mesh.packed(leaving);
+    mesh.kill(leaving);
+    let mut command = mesh.service(leaving, &["--drain", "--timeout", "120s"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let ended = Done::from(child.wait_with_output().unwrap());
+    assert!(ended.err.contains("draining"), "{}", ended.err);
+    ended.ok();
+    assert!(mesh.packed(leaving) >= before);
+    heals(&mesh);
+    let mut others = (1..8).filter(|node| *node != leaving);
+    for node in [others.next().unwrap(), others.next().unwrap()] {
+        mesh.kill(node);
+    }
+    assert!(mesh.bytes("client", &["get", "--", "file", "-"]) == bytes);
+}
+
+#[test]
+fn the_owner_mends_a_file_without_a_node_of_its_own() {
+    let mut mesh = Mesh::of(PROGRAM, 7);
+    mesh.client("client");
+    let bytes = noise(4, 1_000_000);
+    put(&mesh, "file", &bytes);
+    let lost = mesh.holders_of("client", "file", 0).into_iter().find(|n| *n != 0).unwrap();
+    mesh.kill(lost);
+    // Only what cannot lose another shard: nothing.
+    let repair = ["repair", "--json", "--threshold", "0", "--", "file"];
+    let found = mesh.run("client", &repair).ok().json();
+    assert_eq!((&found["margins"]["1"], &found["rebuilt"]), (&1.into(), &0.into()), "{found}");
+    let found = mesh.run("client", &["repair", "--json", "--", "file"]).ok().json();
+    assert_eq!((&found["missing"], &found["rebuilt"]), (&1.into(), &1.into()), "{found}");
+    let found = mesh.run("client", &["repair", "--json", "--verify-all", "--", "file"]).ok().json();
+    assert_eq!((&found["margins"]["2"], &found["verified"]), (&1.into(), &6.into()), "{found}");
+    assert!(found["verified_bytes"].as_u64().unwrap() >= 6 * 250_000, "{found}");
+    // The one that was lost comes back: a copy too many does no harm.
+    mesh.start(lost, &[]);
+    for node in (1..7).filter(|node| *node != lost).take(2) {
+        mesh.kill(node);
+    }
+    assert!(mesh.bytes("client", &["get", "--", "file", "-"]) == bytes);
+    let refused = mesh.run("client", &["repair"]).code(2);
+    assert!(refused.err.contains("no node runs"), "{}", refused.err);
+}

@@ -1,0 +1,88 @@
+//! What repair asks of a holder: the permission that came with its shards, and room for a shard that
+//! a member rebuilt.
+//!
+//! A repair brings back what was permitted once, so neither the grant's end nor its bound keep it
+//! out. That must not be a way around both: only members may do it, and beyond the grant's bound only
+//! a node high enough in the segment's ranking to be given a shard of it takes one, up to half as much
+//! again (`docs/decisions/0005-over-the-limit-repair.md`).
+
+use bytes::Bytes;
+use datamesh_core::message::{Refusal, Reply};
+use datamesh_core::{Descriptor, Grant, NodeId, SegmentId, StoreTicket};
+
+use super::{Answer, Holder, refuse};
+use crate::placement::ranking;
+use crate::repair::permit_of;
+use crate::view::Standing;
+
+/// The part of a grant's bytes by which a repair may pass them: one half, for meshes that lost a
+/// third of their nodes.
+const REPAIR_EXCESS: u64 = 2;
+
+impl Holder {
+    /// Shows the permission for a segment to who knows the mesh.
+    pub(super) async fn permit(&self, peer: &NodeId, segment: SegmentId) -> Answer {
+        if !self.may_see_members(peer) {
+            return refuse(Refusal::NotAdmitted, "say hello first");
+        }
+        let store = std::sync::Arc::clone(&self.store);
+        match self.block(move || permit_of(&store, segment)).await? {
+            Some(permit) => {
+                let (ticket, grant) = (permit.ticket, permit.grant);
+                Ok((Reply::Permitted { ticket, grant }, Bytes::new()))
+            }
+            None => refuse(Refusal::NotFound, ""),
+        }
+    }
+
+    /// What can be said before the body is read.
+    pub(super) fn admit_restore(
+        &self,
+        peer: &NodeId,
+        descriptor: &Descriptor,
+        ticket: &StoreTicket,
+        cells: usize,
+    ) -> Result<(), (Refusal, String)> {
+        if !self.is_member_now(peer) {
+            return refuse(Refusal::NotAdmitted, "only members bring back shards");
+        }
+        Self::check_fit(descriptor, ticket, cells)
+    }
+
+    /// Whether a peer is a member that is not gone, by a certificate that holds now and not one that
+    /// held when its advert came.
+    fn is_member_now(&self, peer: &NodeId) -> bool {
+        let (view, now) = (self.engine.view(), self.engine.now());
+        view.member(peer).is_some_and(|member| {
+            let certificate = &member.advert.certificate;
+            view.standing(member, now) != Standing::Gone
+                && certificate.verify(&view.genesis().authority, &view.mesh(), now).is_ok()
+        })
+    }
+
+    /// Checks a shard that a member brings back, and says how many bytes this node may keep under its
+    /// grant with it.
+    pub(super) fn check_restore(
+        &self,
+        peer: &NodeId,
+        descriptor: &Descriptor,
+        ticket: &StoreTicket,
+        grant: &Grant,
+        cells: &Bytes,
+    ) -> Result<u64, (Refusal, String)> {
+        self.admit_restore(peer, descriptor, ticket, cells.len())?;
+        let genesis = self.engine.genesis();
+        // At the beginning of time nothing has expired: what counts is that it was permitted.
+        if let Err(error) = grant.verify(&genesis.authority, &self.engine.mesh(), 0) {
+            return refuse(Refusal::NotPermitted, error);
+        }
+        let candidates = self.engine.view().candidates(self.engine.now());
+        let own = self.engine.transport().local();
+        let first = ranking(&ticket.segment, &candidates)
+            .iter()
+            .take(2 * descriptor.scheme.n())
+            .any(|candidate| candidate.node == own);
+        let bound = grant.bytes_per_node;
+        Ok(if first { bound.saturating_add(bound / REPAIR_EXCESS) } else { bound })
+    }
+}

@@ -1,0 +1,72 @@
+//! Why and when a service ends.
+
+use std::time::Duration;
+
+use datamesh_api::{ErrorKind, OperationError};
+use datamesh_engine::repair::Repairer;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How often a node that leaves looks how far it is.
+const DRAIN_TICK: Duration = Duration::from_millis(500);
+
+/// Why a service ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It was told to, or its time is over.
+    Asked,
+    /// It was to leave, and all of its shards are held elsewhere.
+    Drained,
+}
+
+/// Waits until every shard is held elsewhere, and tells now and then how far it is.
+async fn drained(repairer: &Repairer) {
+    let mut told = None;
+    loop {
+        tokio::time::sleep(DRAIN_TICK).await;
+        let status = repairer.status();
+        let Some(drain) = status.drain else { continue };
+        if told != Some(drain) {
+            tracing::info!(
+                shards = drain.shards,
+                left = drain.left,
+                waiting_for_domains = status.waiting,
+                "draining"
+            );
+            told = Some(drain);
+        }
+        if drain.finished {
+            return;
+        }
+    }
+}
+
+pub(super) async fn wait_for_end(
+    timeout: Option<Duration>,
+    drain: Option<&Repairer>,
+) -> Result<End, OperationError> {
+    let caught = |kind| {
+        signal(kind).map_err(|error| {
+            OperationError::new(ErrorKind::Failed, format!("signals cannot be caught: {error}"))
+        })
+    };
+    let (mut terminate, mut interrupt) =
+        (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
+    let end = async {
+        match timeout {
+            Some(timeout) => tokio::time::sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    let drained = async {
+        match drain {
+            Some(repairer) => drained(repairer).await,
+            None => std::future::pending().await,
+        }
+    };
+    Ok(tokio::select! {
+        _ = terminate.recv() => End::Asked,
+        _ = interrupt.recv() => End::Asked,
+        () = end => End::Asked,
+        () = drained => End::Drained,
+    })
+}
