@@ -51,6 +51,11 @@ impl Pace {
         true
     }
 
+    /// How long until work that is not urgent may begin.
+    pub(super) fn wait(&self) -> Duration {
+        self.state().free.saturating_duration_since(Instant::now())
+    }
+
     /// So many bytes were moved.
     pub(super) fn moved(&self, bytes: u64) {
         let mut state = self.state();
