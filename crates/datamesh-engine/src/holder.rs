@@ -17,7 +17,7 @@ use datamesh_core::{
     BoxFuture, Descriptor, Grant, GrantId, Message, NodeCertificate, NodeId, Receipt, SegmentId,
     Service, Signer, StoreTicket, wire,
 };
-use datamesh_store::{Limits, Store, StoreError};
+use datamesh_store::{Store, StoreError};
 
 use crate::engine::Engine;
 use crate::work::block;
@@ -90,15 +90,6 @@ impl<T: Ord + Copy> Recent<T> {
             self.known.remove(&oldest);
         }
     }
-}
-
-/// A shard on its way to the disk.
-struct Parts {
-    descriptor: Descriptor,
-    shard: u8,
-    ticket: StoreTicket,
-    grant: Grant,
-    limits: Limits,
 }
 
 type Answer = Result<(Reply, Bytes), (Refusal, String)>;
@@ -177,9 +168,7 @@ impl Holder {
             }
             Request::Store { descriptor, shard, ticket, grant } => {
                 self.check_store(&descriptor, &ticket, &grant, message.body.len())?;
-                let limits = Limits::Grant;
-                let parts = Parts { descriptor, shard, ticket, grant, limits };
-                self.store(peer, parts, message.body).await
+                self.store(peer, descriptor, shard, ticket, grant, message.body).await
             }
             Request::Read { segment, shard, span, describe } => {
                 self.read(segment, shard, span, describe).await
@@ -195,10 +184,8 @@ impl Holder {
             }
             Request::Permit { segment } => self.permit(&peer, segment).await,
             Request::Restore { descriptor, shard, ticket, grant } => {
-                let limits =
-                    self.check_restore(&peer, &descriptor, &ticket, &grant, &message.body)?;
-                let parts = Parts { descriptor, shard, ticket, grant, limits };
-                self.store(peer, parts, message.body).await
+                self.check_restore(&peer, &descriptor, &ticket, &grant, message.body.len())?;
+                self.store(peer, descriptor, shard, ticket, grant, message.body).await
             }
         }
     }
@@ -290,8 +277,15 @@ impl Holder {
     }
 
     /// Stores a shard whose permission was checked but for the ticket's signature.
-    async fn store(&self, peer: NodeId, parts: Parts, cells: Bytes) -> Answer {
-        let Parts { descriptor, shard, ticket, grant, limits } = parts;
+    async fn store(
+        &self,
+        peer: NodeId,
+        descriptor: Descriptor,
+        shard: u8,
+        ticket: StoreTicket,
+        grant: Grant,
+        cells: Bytes,
+    ) -> Answer {
         let mesh = self.engine.mesh();
         if let Err(error) = ticket.verify(&grant.key, &mesh) {
             return refuse(Refusal::NotPermitted, error);
@@ -319,7 +313,6 @@ impl Holder {
                         stored_at: now,
                         lease_epoch: 0,
                         lease_expiry,
-                        limits,
                         sign_receipt: &sign,
                     })
                     .map_err(store_refusal)

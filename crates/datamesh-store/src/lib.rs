@@ -28,6 +28,6 @@ pub use identity::{IDENTITY_FILE, Owner, StoreId};
 pub use index::{LeaseState, ShardState};
 pub use pack::{name_of, number_of};
 pub use store::{
-    GrantUsage, LOCK_FILE, Limits, PAGE_MAX, ScrubCursor, ScrubReport, ShardWrite, Store,
-    StoredShard, Usage,
+    GrantUsage, LOCK_FILE, PAGE_MAX, ScrubCursor, ScrubReport, ShardWrite, Store, StoredShard,
+    Usage,
 };

@@ -68,7 +68,6 @@ fn put(store: &Store, cells: &Bytes, number: u64) -> SegmentId {
             stored_at: 0,
             lease_epoch: 0,
             lease_expiry: 0,
-            limits: datamesh_store::Limits::Grant,
             sign_receipt: &sign,
         })
         .unwrap();

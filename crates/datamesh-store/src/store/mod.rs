@@ -32,7 +32,7 @@ use crate::pack::name_of;
 use crate::record::{Draft, RecordKey};
 use crate::writer::{PackWriter, Written};
 
-pub use put::{Limits, ShardWrite};
+pub use put::ShardWrite;
 pub use read::{PAGE_MAX, StoredShard};
 pub use scrub::{ScrubCursor, ScrubReport};
 pub use usage::{GrantUsage, Usage};

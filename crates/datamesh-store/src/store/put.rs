@@ -13,16 +13,6 @@ use crate::error::StoreError;
 use crate::index::ShardState;
 use crate::record::{Kind, ShardMeta};
 
-/// What may keep a shard out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Limits {
-    /// The grant's bytes on this node, and the store's space.
-    #[default]
-    Grant,
-    /// The store's space alone: a shard that was permitted once is brought back.
-    Space,
-}
-
 /// A shard to store. The caller has verified the cells' root, the ticket and the grant; the store
 /// checks only that the parts belong together.
 #[derive(Clone)]
@@ -43,8 +33,6 @@ pub struct ShardWrite<'a> {
     pub lease_epoch: u64,
     /// When that lease ends; 0 where leases do not.
     pub lease_expiry: Timestamp,
-    /// What may keep it out.
-    pub limits: Limits,
     /// Signs the receipt with the sequence that the store gives it. The receipt is stored beside
     /// the shard and leaves the store only once both are synced.
     pub sign_receipt: &'a dyn Fn(u64) -> Receipt,
@@ -153,9 +141,7 @@ impl Store {
         let used = index.grant(&claim.grant).map_or(0, |grant| grant.used);
         let used = used + queue.claimed(&claim.grant);
         claim.bytes = (write.cells.len() as u64).saturating_sub(replaced);
-        if write.limits == Limits::Grant
-            && used.saturating_add(claim.bytes) > write.grant.bytes_per_node
-        {
+        if used.saturating_add(claim.bytes) > write.grant.bytes_per_node {
             return Err(StoreError::GrantUsedUp {
                 grant: claim.grant,
                 used,

@@ -284,7 +284,6 @@ fn a_panic_while_signing_leaves_no_claim_behind() {
             stored_at: 0,
             lease_epoch: 0,
             lease_expiry: 0,
-            limits: datamesh_store::Limits::Grant,
             sign_receipt: &|_| panic!("no key"),
         })
     }));

@@ -89,7 +89,6 @@ pub(crate) fn put_under(
         stored_at: 1_000,
         lease_epoch: 0,
         lease_expiry: 0,
-        limits: datamesh_store::Limits::Grant,
         sign_receipt: &|sequence| receipt(id, shard, sequence),
     })
 }
