@@ -68,7 +68,7 @@ pub struct RepairConfig {
     pub grace: Duration,
     /// `repair.interval`: time between looks at all segments.
     pub interval: Duration,
-    /// `repair.rate`: bytes a second, fetched and sent.
+    /// `repair.rate`: bytes a second, fetched and sent; with 0 only what is urgent is mended.
     pub rate: u64,
 }
 
