@@ -190,8 +190,8 @@ pub enum Request {
         /// The segment.
         segment: SegmentId,
     },
-    /// Stores a shard that a member has rebuilt or copied. As [`Request::Store`], but a grant that
-    /// has expired or is used up does not keep it out.
+    /// Stores a shard that a member has rebuilt or copied. As [`Request::Store`], but the end of the
+    /// grant does not keep it out.
     Restore {
         /// What the shard belongs to.
         descriptor: Descriptor,

@@ -64,10 +64,7 @@ fn is_size(text: &str) -> Result<(), String> {
 }
 
 fn is_rate(text: &str) -> Result<(), String> {
-    match parse_size(text)? {
-        0 => Err("nothing would ever be repaired".to_owned()),
-        _ => Ok(()),
-    }
+    parse_size(text).map(drop)
 }
 
 fn is_listen(text: &str) -> Result<(), String> {
@@ -121,7 +118,7 @@ const KEYS: [Key; 9] = [
     Key {
         name: "repair.rate",
         default: "32MiB",
-        about: "bytes a second that repair may move; what has no margin left is outside of it",
+        about: "bytes a second that repair may move; 0 for only what has no margin left",
         check: is_rate,
     },
     Key {

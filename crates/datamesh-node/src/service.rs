@@ -39,6 +39,12 @@ const FIRST_PEERS: usize = 8;
 /// How long a starting node waits for its introduction to the members that it knows.
 const INTRODUCTION_PATIENCE: Duration = Duration::from_secs(3);
 
+/// Exchanges of adverts in the time after which a member counts as silent.
+const GOSSIPS_MIN: u32 = 10;
+
+/// Least time between exchanges of adverts.
+const GOSSIP_MIN: Duration = Duration::from_millis(100);
+
 /// How long commands and workers may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -371,7 +377,8 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         signer,
         db,
         advert: Mutex::new(advert),
-        interval: config.gossip_interval,
+        // Who is heard of more seldom than it is missed would be missed all the time.
+        interval: config.gossip_interval.min(config.offline_after / GOSSIPS_MIN).max(GOSSIP_MIN),
         draining: options.drain.into(),
     });
     let repairer = Arc::new(Repairer::new(

@@ -14,14 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A mesh whose nodes miss each other within seconds, and a home with an account alone.
 fn mesh(count: usize) -> Mesh {
     let mut mesh = Mesh::empty(PROGRAM);
-    for (key, value) in [
-        ("membership.gossip_interval", "200ms"),
-        ("membership.offline_after", "2s"),
-        ("repair.grace", "3s"),
-        ("repair.interval", "1s"),
-    ] {
-        mesh.set(key, value);
-    }
+    mesh.set("membership.offline_after", "2s");
+    mesh.set("repair.grace", "3s");
     mesh.found(count);
     mesh.client("client");
     mesh

@@ -12,7 +12,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Movements remembered within the window.
 const RECENT_MAX: usize = 4096;
 
-/// A budget of bytes a second. What is urgent is outside of it.
+/// A budget of bytes a second, 0 for none at all. What is urgent is outside of it.
 #[derive(Debug)]
 pub(super) struct Pace {
     rate: u64,
@@ -29,7 +29,7 @@ struct State {
 impl Pace {
     pub(super) fn new(rate: u64) -> Self {
         let state = State { free: Instant::now(), recent: VecDeque::new() };
-        Self { rate: rate.max(1), state: Mutex::new(state) }
+        Self { rate, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -42,13 +42,21 @@ impl Pace {
         if urgent {
             return true;
         }
-        if state.free > now {
+        if self.rate == 0 || state.free > now {
             return false;
         }
         // In microseconds, so that small work at a high rate costs something.
         let cost = u128::from(bytes) * 1_000_000 / u128::from(self.rate);
         state.free = now + Duration::from_micros(u64::try_from(cost).unwrap_or(u64::MAX / 4));
         true
+    }
+
+    /// How long until work that is not urgent may begin.
+    pub(super) fn wait(&self) -> Duration {
+        if self.rate == 0 {
+            return Duration::MAX;
+        }
+        self.state().free.saturating_duration_since(Instant::now())
     }
 
     /// So many bytes were moved.
@@ -65,5 +73,28 @@ impl Pace {
         let (state, now) = (self.state(), Instant::now());
         let recent = state.recent.iter().filter(|(at, _)| now - *at <= WINDOW);
         recent.map(|(_, bytes)| *bytes as f64).sum::<f64>() / WINDOW.as_secs_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_waits_for_its_budget_and_what_is_urgent_does_not() {
+        let pace = Pace::new(1000);
+        assert!(pace.admits(5000, false));
+        assert!(!pace.admits(1, false));
+        assert_eq!(pace.wait(), Duration::from_secs(5));
+        assert!(pace.admits(1 << 40, true));
+        assert_eq!(pace.wait(), Duration::from_secs(5), "what is urgent costs nothing");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert!(pace.admits(1, false));
+        pace.moved(600);
+        assert!((pace.measured() - 10.0).abs() < 1e-9);
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert!(pace.measured().abs() < 1e-9);
+        let none = Pace::new(0);
+        assert!(!none.admits(1, false) && none.admits(1, true));
     }
 }

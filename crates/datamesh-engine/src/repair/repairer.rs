@@ -68,19 +68,21 @@ pub struct RepairConfig {
     pub grace: Duration,
     /// `repair.interval`: time between looks at all segments.
     pub interval: Duration,
-    /// `repair.rate`: bytes a second, fetched and sent.
+    /// `repair.rate`: bytes a second, fetched and sent; with 0 only what is urgent is mended.
     pub rate: u64,
 }
 
 impl RepairConfig {
     /// How soon one look may follow another.
     fn look_gap(&self) -> Duration {
-        (self.interval / 20).clamp(Duration::from_millis(100), Duration::from_secs(60))
+        let gap = (self.interval / 20).min(self.offline_after / 5);
+        gap.clamp(Duration::from_millis(100), Duration::from_secs(60))
     }
 
-    /// How long each holder leaves it to the one before.
-    fn takeover(&self) -> Duration {
-        (self.offline_after * 2).max(Duration::from_secs(1))
+    /// How long each holder leaves it to the one before; where none may be lost any more, less.
+    fn takeover(&self, urgent: bool) -> Duration {
+        let patience = if urgent { self.offline_after / 2 } else { self.offline_after * 2 };
+        patience.max(Duration::from_secs(1))
     }
 
     fn settle(&self) -> Duration {
@@ -194,7 +196,7 @@ impl Repairer {
         // What is remembered of members may be old: who is there is asked before who is missed.
         self.engine.look_around().await;
         let tick =
-            (self.config.interval / 10).clamp(Duration::from_millis(50), Duration::from_secs(1));
+            (self.config.look_gap() / 4).clamp(Duration::from_millis(50), Duration::from_secs(5));
         let mut jobs = FuturesUnordered::new();
         let mut looked = Instant::now();
         let mut look_at = looked;
@@ -219,10 +221,12 @@ impl Repairer {
                 let Some(segment) = self.take_case() else { break };
                 jobs.push(self.work(segment));
             }
+            let room = !due && jobs.len() < AT_ONCE;
+            let nap = if room { tick.min(self.until_budget()) } else { tick };
             tokio::select! {
                 biased;
                 Some(worked) = jobs.next(), if !jobs.is_empty() => self.finish(worked),
-                () = sleep(tick) => {}
+                () = sleep(nap) => {}
             }
         }
     }
@@ -304,6 +308,15 @@ impl Repairer {
         state.queue.remove(&key);
         state.active.insert(key.1, case.bytes);
         Some(key.1)
+    }
+
+    /// How long until the budget admits the next segment, if one waits.
+    fn until_budget(&self) -> Duration {
+        let wanted = self.state().queue.first_key_value().map(|(_, case)| case.urgent);
+        match wanted {
+            Some(false) => self.pace.wait().max(Duration::from_millis(1)),
+            _ => Duration::MAX,
+        }
     }
 
     /// Mends one segment, if it still needs it: everybody is asked again, the silent ones too.

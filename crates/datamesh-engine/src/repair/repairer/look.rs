@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datamesh_core::{Descriptor, Domain, Hash, NodeId, Scheme, SegmentId, seam};
+use datamesh_store::ShardState;
 use tokio::time::Instant;
 
 use super::{Case, Failed, LISTED_MAX, PAGE, Repairer, Shape, TRIES_MAX};
@@ -245,7 +246,10 @@ impl Repairer {
             for shard in (0..scheme.n() as u8).filter(|shard| !accounted.contains(shard)) {
                 let since = state.unseen.get(&(segment, shard)).copied().unwrap_or(now);
                 kept.push(((segment, shard), since));
-                unseen.insert(shard, millis(now - since));
+                // What is damaged here is not on its way from anybody.
+                let damaged = self.store.shard_state(segment, shard) == Some(ShardState::Damaged);
+                let certain = if damaged { terms.rules.settle_ms } else { 0 };
+                unseen.insert(shard, millis(now - since).max(certain));
             }
         }
         if let Some(tally) = tally
@@ -330,7 +334,8 @@ impl Repairer {
             tally.status.later += 1;
             return;
         };
-        let begins = failed.unwrap_or(now).max(since + self.config.takeover() * turn);
+        let begins =
+            failed.unwrap_or(now).max(since + self.config.takeover(judgement.urgent) * turn);
         if begins > now {
             tally.status.later += 1;
             tally.again(millis(begins - now) + 1);
@@ -356,14 +361,17 @@ impl Repairer {
         epoch: u64,
     ) -> Option<u32> {
         let mine = |holding: &&Holding| holding.node == self.node;
+        let leaves = |holding: &&Holding| {
+            holding.presence == Presence::Leaving && judgement.copy.contains(&holding.shard)
+        };
+        let copies = judgement.rebuild.is_empty();
         // Who leaves has the bytes, and who finds its own shard damaged knows it first.
-        let leaves = judgement.rebuild.is_empty()
-            && holdings.iter().filter(mine).any(|own| {
-                own.presence == Presence::Leaving && judgement.copy.contains(&own.shard)
-            });
-        if leaves || !holdings.iter().any(|holding| mine(&holding)) {
+        if copies && holdings.iter().filter(mine).any(|own| leaves(&own))
+            || !holdings.iter().any(|holding| mine(&holding))
+        {
             return Some(0);
         }
+        let after_leaver = u32::from(copies && holdings.iter().any(|other| leaves(&other)));
         let mut actors: Vec<NodeId> = holdings
             .iter()
             .filter(|holding| !matches!(holding.presence, Presence::Away(_)))
@@ -377,6 +385,7 @@ impl Repairer {
             Hash::derive(ACTOR_CONTEXT, &bytes)
         });
         actors.dedup();
-        actors.iter().position(|node| *node == self.node).map(|place| place as u32)
+        let place = actors.iter().position(|node| *node == self.node)?;
+        Some(place as u32 + after_leaver)
     }
 }
