@@ -23,6 +23,8 @@ const COMMANDS: [(&str, Option<&str>); 16] = [
     ("peers", None),
     ("stats", None),
     ("health", None),
+    ("distribution", None),
+    ("repair", None),
     ("config", None),
     ("doctor", None),
     ("demo", None),
