@@ -257,7 +257,7 @@ fn in_a_storm_only_what_has_no_margin_is_repaired() {
 
 #[test]
 fn another_takes_over_when_the_one_that_acts_dies() {
-    for seed in 30..34 {
+    for seed in 30..32 {
         sim::run(seed, |world| async move {
             let cluster = Cluster::new(&world, &Shape { nodes: 8, ..Shape::default() });
             let files = single(3_000_000);
@@ -276,7 +276,7 @@ fn another_takes_over_when_the_one_that_acts_dies() {
                     break node.id;
                 }
                 assert!(world.elapsed() < 12 * HOUR, "nobody acts");
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             };
             world.kill(acting);
             heals(&world, &cluster, segments, 12 * HOUR).await;
