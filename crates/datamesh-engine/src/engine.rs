@@ -16,6 +16,7 @@ use datamesh_core::{
 use futures::StreamExt;
 
 use crate::ask::{AskError, ask};
+use crate::report::Reports;
 use crate::scores::{PeerScore, Scores};
 use crate::view::{Member, Standing, View};
 use crate::work::block;
@@ -77,7 +78,8 @@ pub struct Engine {
     pub(crate) executor: Arc<dyn Executor>,
     pub(crate) scores: Scores,
     pub(crate) pool: Pool,
-    node_db: Option<Arc<NodeDb>>,
+    pub(crate) node_db: Option<Arc<NodeDb>>,
+    pub(crate) reports: Arc<Mutex<Reports>>,
     mesh: MeshId,
     view: RwLock<View>,
     placements: Mutex<Remembered<Vec<(u8, NodeId)>>>,
@@ -107,6 +109,7 @@ impl Engine {
             scores: Scores::default(),
             pool: Pool::new(8),
             node_db: parts.node_db,
+            reports: Arc::default(),
             mesh: view.mesh(),
             view: RwLock::new(view),
             placements: Mutex::new(Remembered::new(PLACEMENTS_MAX)),

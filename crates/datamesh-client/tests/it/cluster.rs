@@ -22,6 +22,8 @@ pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) liar: Arc<Liar>,
     pub(crate) store: Arc<Store>,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) disk: FaultyDisk,
 }
 
 /// The mesh.
@@ -45,11 +47,13 @@ pub(crate) struct Shape {
     pub(crate) nodes: usize,
     /// The failure domain of node i.
     pub(crate) domain: fn(usize) -> String,
+    /// Bytes of a pack of each store.
+    pub(crate) pack_bytes: u64,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { nodes: 7, domain: |i| format!("host-{i}") }
+        Self { nodes: 7, domain: |i| format!("host-{i}"), pack_bytes: 64 << 20 }
     }
 }
 
@@ -100,8 +104,8 @@ impl Cluster {
             };
             let certificate = issuing.certify(claim);
             let disk = FaultyDisk::new(world.seed() + i as u64, DISK_BYTES);
-            let config =
-                StoreConfig { capacity: DISK_BYTES / 2, reserve_min: 0, pack_bytes: 64 << 20 };
+            let pack_bytes = shape.pack_bytes;
+            let config = StoreConfig { capacity: DISK_BYTES / 2, reserve_min: 0, pack_bytes };
             let owner = StoreOwner { node: id, store: None };
             let store = Store::open(disk.mount(), config, &owner, &*world.entropy(id)).unwrap();
             let transport = world.attach(id);
@@ -136,8 +140,8 @@ impl Cluster {
             ));
             let liar = Arc::new(Liar::new(holder, Lie::None, world.seed() + i as u64));
             world.serve(id, Arc::clone(&liar) as Arc<dyn Service>);
-            engines.push(engine);
-            nodes.push(Node { id, liar, store });
+            engines.push(Arc::clone(&engine));
+            nodes.push(Node { id, liar, store, engine, disk });
         }
         let engine = Arc::new(Engine::new(EngineParts {
             transport: world.attach(client_id),

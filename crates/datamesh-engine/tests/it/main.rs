@@ -1,4 +1,5 @@
 //! The integration tests of the engine's pure parts. Transfers are tested in the simulated mesh of
 //! the client.
 
+mod audit;
 mod placement;
