@@ -27,4 +27,4 @@ pub use journal::{
     Journal, Orphan, SEALED_BYTES_MAX, SENT_MAX, SLICES_MAX, SOURCE_BYTES_MAX, SegmentWritten,
     SliceDone, Source, TRANSFERS_MAX, Transfer,
 };
-pub use node::{Counter, NodeDb, NodeLimits};
+pub use node::{Counter, DamagedCopy, NodeDb, NodeLimits, PeerAudit};

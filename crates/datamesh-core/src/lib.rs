@@ -6,6 +6,7 @@
 //! clock or holds a secret.
 
 pub mod advert;
+pub mod audit;
 pub mod catalog;
 pub mod certificate;
 pub mod descriptor;

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::advert::Advert;
+use crate::audit::{CHALLENGES_MAX, Challenge, Proved};
 use crate::certificate::{NodeCertificate, OPERATOR_BYTES_MAX};
 use crate::descriptor::Descriptor;
 use crate::domain::Domain;
@@ -16,7 +17,7 @@ use crate::id::{Hash, LogId, MeshId, NodeId, SegmentId};
 use crate::receipt::Receipt;
 use crate::record;
 use crate::seam::Timestamp;
-use crate::signature::PublicKey;
+use crate::signature::{PublicKey, Signature};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 
 /// Most entries of an advert digest in one request.
@@ -215,6 +216,21 @@ pub enum Request {
         /// Heads that the asking side has: only newer ones come, at most [`HEADS_KNOWN_MAX`].
         known: Vec<KnownHead>,
     },
+    /// Asks for cells with proofs, at most [`CHALLENGES_MAX`]; answered by [`Reply::Audited`].
+    Audit {
+        /// Drawn for this request alone.
+        nonce: [u8; 32],
+        /// What is asked for.
+        challenges: Vec<Challenge>,
+    },
+    /// Tells a holder that a reader found a shard's bytes to be wrong; answered by
+    /// [`Reply::Examined`].
+    Report {
+        /// The segment.
+        segment: SegmentId,
+        /// Which shard.
+        shard: u8,
+    },
 }
 
 /// Why a node does not do what it was asked. Numbers are part of the protocol.
@@ -366,6 +382,18 @@ pub enum Reply {
         /// There are more behind the last one.
         more: bool,
     },
+    /// To [`Request::Audit`]; the body has the cells, one behind another.
+    Audited {
+        /// For each challenge, in order.
+        answers: Vec<Proved>,
+        /// The node's, over nonce, challenges, answers and body ([`crate::audit`]).
+        signature: Signature,
+    },
+    /// To [`Request::Report`]: the node has looked for itself.
+    Examined {
+        /// The shard is damaged, and no longer held.
+        damaged: bool,
+    },
     /// The request was not done.
     Refused {
         /// Why.
@@ -470,6 +498,12 @@ impl Encode for Request {
             Self::Heads { account, after, known } => {
                 out.u8(14).raw(&account.0).raw(&after.0).list(known);
             }
+            Self::Audit { nonce, challenges } => {
+                out.u8(21).raw(nonce).list(challenges);
+            }
+            Self::Report { segment, shard } => {
+                out.u8(22).raw(&segment.0).u8(*shard);
+            }
         }
     }
 }
@@ -521,6 +555,11 @@ impl Decode for Request {
                 after: LogId::decode(from)?,
                 known: from.list("known heads", HEADS_KNOWN_MAX)?,
             },
+            21 => Self::Audit {
+                nonce: from.array()?,
+                challenges: from.list("challenges", CHALLENGES_MAX)?,
+            },
+            22 => Self::Report { segment: SegmentId::decode(from)?, shard: from.u8()? },
             _ => return Err(WireError::Invalid { field: "request" }),
         })
     }
@@ -575,6 +614,13 @@ impl Encode for Reply {
             Self::Heads { more } => {
                 out.u8(14).flag(*more);
             }
+            Self::Audited { answers, signature } => {
+                out.u8(21).list(answers);
+                signature.encode(out);
+            }
+            Self::Examined { damaged } => {
+                out.u8(22).flag(*damaged);
+            }
             Self::Refused { refusal, detail } => {
                 let mut end = detail.len().min(DETAIL_BYTES_MAX);
                 while !detail.is_char_boundary(end) {
@@ -617,6 +663,11 @@ impl Decode for Reply {
             }
             13 => Self::HeadKept(Head::decode(from)?),
             14 => Self::Heads { more: from.flag("more")? },
+            21 => Self::Audited {
+                answers: from.list("answers", CHALLENGES_MAX)?,
+                signature: Signature::decode(from)?,
+            },
+            22 => Self::Examined { damaged: from.flag("damaged")? },
             255 => Self::Refused {
                 refusal: Refusal::from_number(from.u8()?)?,
                 detail: from.text("detail", DETAIL_BYTES_MAX)?,

@@ -39,6 +39,8 @@ pub enum Context {
     Operation,
     /// The head of a log.
     Head,
+    /// A holder's answers to an [audit](crate::audit).
+    Audit,
 }
 
 impl Context {
@@ -57,6 +59,7 @@ impl Context {
             Self::LogCertificate => "log-certificate",
             Self::Operation => "operation",
             Self::Head => "head",
+            Self::Audit => "audit",
         }
     }
 }

@@ -17,6 +17,7 @@ use futures::StreamExt;
 use tokio::time::Instant;
 
 use crate::ask::{AskError, ask};
+use crate::report::Reports;
 use crate::scores::{PeerScore, Scores};
 use crate::view::{Member, Standing, View};
 use crate::work::block;
@@ -84,7 +85,8 @@ pub struct Engine {
     pub(crate) executor: Arc<dyn Executor>,
     pub(crate) scores: Scores,
     pub(crate) pool: Pool,
-    node_db: Option<Arc<NodeDb>>,
+    pub(crate) node_db: Option<Arc<NodeDb>>,
+    pub(crate) reports: Arc<Mutex<Reports>>,
     mesh: MeshId,
     view: RwLock<View>,
     placements: Mutex<Remembered<Vec<(u8, NodeId)>>>,
@@ -118,6 +120,7 @@ impl Engine {
             scores: Scores::default(),
             pool: Pool::new(8),
             node_db: parts.node_db,
+            reports: Arc::default(),
             mesh: view.mesh(),
             view: RwLock::new(view),
             placements: Mutex::new(Remembered::new(PLACEMENTS_MAX)),

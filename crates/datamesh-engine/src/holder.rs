@@ -3,6 +3,7 @@
 //! Every claim in a request is checked here: the grant's chain up to the authority, the ticket's
 //! signature, the descriptor's hash, the cells' root. What is acknowledged is synced.
 
+mod audit;
 mod heads;
 mod restore;
 
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use datamesh_codec::{check_shard, proof};
+use datamesh_core::audit::CELLS_BYTES_MAX;
 use datamesh_core::certificate::Issuer;
 use datamesh_core::message::{
     ADVERTS_MAX, HEADS_BODY_BYTES_MAX, ReadSpan, Redeem, Refusal, Reply, Request, WANTED_MAX,
@@ -69,6 +71,7 @@ pub struct Holder {
     /// Peers that know the mesh's id.
     introduced: Mutex<Recent<NodeId>>,
     strangers: Mutex<heads::StrangersSlots>,
+    looking: audit::Looking,
 }
 
 /// The newest of many, up to a bound.
@@ -150,6 +153,7 @@ impl Holder {
             writers: Recent::new(WRITERS_MAX),
             introduced: Recent::new(INTRODUCED_MAX),
             strangers: Mutex::default(),
+            looking: audit::Looking::default(),
         }
     }
 
@@ -208,6 +212,8 @@ impl Holder {
             }
             Request::PutHead(head) => self.put_head(peer, head).await,
             Request::Heads { account, after, known } => self.heads(account, after, known).await,
+            Request::Audit { nonce, challenges } => self.audit(peer, nonce, challenges).await,
+            Request::Report { segment, shard } => self.examine(peer, segment, shard).await,
         }
     }
 
@@ -402,6 +408,7 @@ impl Service for Holder {
         Ok(match request {
             Request::Read { .. } => BODY_BYTES_MAX,
             Request::Heads { .. } => HEADS_BODY_BYTES_MAX,
+            Request::Audit { .. } => CELLS_BYTES_MAX,
             _ => 0,
         })
     }

@@ -4,20 +4,25 @@
 //! [`Engine`] is what both a node and a client have; [`Holder`] is a node's answer to its peers.
 
 mod ask;
+pub mod audit;
 mod engine;
+mod findings;
 mod head_mover;
 mod heads;
 mod holder;
 mod membership;
 pub mod placement;
 pub mod repair;
+mod report;
 mod scores;
+pub mod scrub;
 mod transfer;
 mod view;
 mod work;
 
 pub use ask::{AskError, ask};
 pub use engine::{Engine, EngineParts, PeerView};
+pub use findings::{Finding, Findings};
 pub use head_mover::HeadMover;
 pub use heads::{HeadPublished, HeadsRead, quorum};
 pub use holder::{Admissions, Holder, RedeemError, Redeemed};

@@ -303,12 +303,18 @@ impl Index {
         number
     }
 
-    /// Remembers that a copy is damaged, unless another has taken its place meanwhile.
-    pub(crate) fn mark_damaged(&mut self, segment: SegmentId, shard: u8, place: Place) {
+    /// Remembers that a copy is damaged, unless another has taken its place meanwhile. Returns its
+    /// sequence if that was not known.
+    pub(crate) fn mark_damaged(
+        &mut self,
+        segment: SegmentId,
+        shard: u8,
+        place: Place,
+    ) -> Option<u64> {
         let copy = self.shards.get_mut(&(segment, shard)).and_then(|entry| entry.copy.as_mut());
-        if let Some(copy) = copy.filter(|copy| copy.record.place == place) {
-            copy.damaged = true;
-        }
+        let copy = copy.filter(|copy| copy.record.place == place && !copy.damaged)?;
+        copy.damaged = true;
+        Some(copy.record.sequence)
     }
 
     /// Forgets a receipt whose record is damaged, so that another is made when it is needed.

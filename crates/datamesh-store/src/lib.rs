@@ -28,6 +28,6 @@ pub use identity::{IDENTITY_FILE, Owner, StoreId};
 pub use index::{LeaseState, ShardState, Slot};
 pub use pack::{name_of, number_of};
 pub use store::{
-    GrantUsage, HEADS_MAX, HeadWrite, LOCK_FILE, PAGE_MAX, ScrubCursor, ScrubReport, ShardWrite,
-    Store, StoredShard, Usage,
+    DamagedShard, FoundDamaged, GrantUsage, HEADS_MAX, HeadWrite, LOCK_FILE, PAGE_MAX, ScrubCursor,
+    ScrubReport, ShardWrite, Store, StoredShard, Usage,
 };

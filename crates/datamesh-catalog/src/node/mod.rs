@@ -1,6 +1,7 @@
-//! What a node remembers of its mesh: adverts, receipts, grants and a few settings.
+//! What a node remembers of its mesh: adverts, receipts, grants, audits, its damaged shards, and a
+//! few settings.
 //!
-//! Everything here is signed by somebody and can be asked for again, so a damaged database is put
+//! Everything here is signed by somebody and can be asked for again, or be found again, so a damaged database is put
 //! aside and begun anew, and a damaged row counts as absent. Nothing is synced before it is
 //! acknowledged. Every table is bounded, as strangers choose what comes.
 
@@ -15,17 +16,21 @@ use crate::error::{CatalogError, Damage, During, Result};
 use crate::sum::Sum;
 
 mod advert;
+mod audit;
+mod damaged;
 mod grant;
 mod receipt;
 mod setting;
 
+pub use audit::PeerAudit;
+pub use damaged::DamagedCopy;
 pub use setting::Counter;
 
 const SCHEMA: Schema = Schema {
     name: "the database of a node",
     // "DMno"
     application_id: 0x444d_6e6f,
-    steps: &[include_str!("../../sql/node/0001.sql")],
+    steps: &[include_str!("../../sql/node/0001.sql"), include_str!("../../sql/node/0002.sql")],
     synced: false,
 };
 
@@ -43,12 +48,22 @@ pub struct NodeLimits {
     pub receipts: u32,
     /// Most grants; those saved longest ago go first.
     pub grants: u32,
+    /// Most damaged shards; those found longest ago go first.
+    pub damaged: u32,
+    /// Most peers whose audits are remembered; those audited longest ago go first.
+    pub audits: u32,
 }
 
 impl Default for NodeLimits {
     /// A mesh of ten thousand nodes, and receipts for 6 TB in 4+2: about 400 MB of disk.
     fn default() -> Self {
-        Self { adverts: 10_000, receipts: 2_000_000, grants: 100_000 }
+        Self {
+            adverts: 10_000,
+            receipts: 2_000_000,
+            grants: 100_000,
+            damaged: 100_000,
+            audits: 20_000,
+        }
     }
 }
 

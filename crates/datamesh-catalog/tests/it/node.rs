@@ -1,7 +1,9 @@
 use std::fs;
 use std::path::Path;
 
-use datamesh_catalog::{AccountDb, CatalogError, Counter, NodeDb, NodeLimits};
+use datamesh_catalog::{
+    AccountDb, CatalogError, Counter, DamagedCopy, NodeDb, NodeLimits, PeerAudit,
+};
 use datamesh_core::certificate::{Issuer, NodeClaim};
 use datamesh_core::{
     Advert, Grant, NodeCertificate, NodeId, PublicKey, Receipt, SegmentId, Signature,
@@ -142,6 +144,52 @@ fn grants_and_settings_are_kept() {
     assert_eq!(db.setting("listen").unwrap().as_deref(), Some(&b"4002"[..]));
     assert_eq!(db.setting("counter/advert").unwrap(), None);
     assert_eq!(db.raise(Counter::Advert, 0).unwrap(), 1002);
+}
+
+#[test]
+fn damaged_shards_are_remembered_within_the_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = NodeLimits { damaged: 3, ..NodeLimits::default() };
+    let db = open(folder.path(), limits);
+    let copy = |n, shard, sequence| DamagedCopy { segment: segment(n), shard, sequence };
+    db.save_damaged(&[copy(1, 0, 5), copy(2, 0, 6), copy(2, 1, 7)]).unwrap();
+    db.save_damaged(&[copy(1, 0, 9)]).unwrap();
+    assert_eq!(db.damaged_after(None).unwrap(), [copy(1, 0, 9), copy(2, 0, 6), copy(2, 1, 7)]);
+    let behind = Some((segment(2), 0));
+    assert_eq!(db.damaged_after(behind).unwrap(), [copy(2, 1, 7)]);
+    // The first shard was saved again, so it is not the one that goes.
+    db.save_damaged(&[copy(3, 4, 8)]).unwrap();
+    drop(db);
+    let db = open(folder.path(), limits);
+    assert_eq!(db.damaged_after(None).unwrap(), [copy(1, 0, 9), copy(2, 1, 7), copy(3, 4, 8)]);
+    db.forget_damaged(&[copy(2, 1, 7), copy(9, 9, 9)]).unwrap();
+    assert_eq!(db.damaged_after(None).unwrap(), [copy(1, 0, 9), copy(3, 4, 8)]);
+}
+
+#[test]
+fn the_newest_audit_of_each_peer_is_kept_within_the_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = NodeLimits { audits: 2, ..NodeLimits::default() };
+    let db = open(folder.path(), limits);
+    let audit = |n, ok| PeerAudit {
+        node: node(n),
+        ok,
+        corrupt: 1,
+        missing: 2,
+        refused: 3,
+        busy: 4,
+        timeout: 5,
+        offline: 6,
+        admitted: 7,
+        recent: 8,
+        epoch: 9,
+        last: 10,
+    };
+    db.save_audits(&[audit(1, 1), audit(2, 1)]).unwrap();
+    db.save_audits(&[audit(1, 2)]).unwrap();
+    db.save_audits(&[audit(3, 1)]).unwrap();
+    drop(db);
+    assert_eq!(open(folder.path(), limits).audits().unwrap(), [audit(1, 2), audit(3, 1)]);
 }
 
 #[test]

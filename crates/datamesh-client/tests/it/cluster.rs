@@ -52,11 +52,13 @@ pub(crate) struct Shape {
     pub(crate) nodes: usize,
     /// The failure domain of node i.
     pub(crate) domain: fn(usize) -> String,
+    /// Bytes of a pack of each store.
+    pub(crate) pack_bytes: u64,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { nodes: 7, domain: |i| format!("host-{i}") }
+        Self { nodes: 7, domain: |i| format!("host-{i}"), pack_bytes: 64 << 20 }
     }
 }
 
@@ -88,6 +90,7 @@ impl Node {
         issuing: &IssuingKey,
         i: usize,
         domain: &str,
+        pack_bytes: u64,
     ) -> Self {
         let entropy = world.entropy(NodeId([0xC1; 32]));
         let key = Arc::new(SigningKey::draw(&*entropy));
@@ -102,7 +105,7 @@ impl Node {
         };
         let certificate = issuing.certify(claim);
         let disk = FaultyDisk::new(world.seed() + i as u64, DISK_BYTES);
-        let config = StoreConfig { capacity: DISK_BYTES / 2, reserve_min: 0, pack_bytes: 64 << 20 };
+        let config = StoreConfig { capacity: DISK_BYTES / 2, reserve_min: 0, pack_bytes };
         let owner = StoreOwner { node: id, store: None };
         let store = Store::open(disk.mount(), config, &owner, &*world.entropy(id)).unwrap();
         let own = Arc::new(OnceLock::new());
@@ -196,7 +199,7 @@ impl Cluster {
         let mut engines = Vec::new();
         for i in 0..shape.nodes {
             let domain = (shape.domain)(i);
-            let node = Node::new(world, &genesis, &issuing, i, &domain);
+            let node = Node::new(world, &genesis, &issuing, i, &domain, shape.pack_bytes);
             adverts.push(node.advert.clone());
             engines.push(Arc::clone(&node.engine));
             nodes.push(node);

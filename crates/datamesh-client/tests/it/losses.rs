@@ -121,7 +121,7 @@ fn with_four_nodes_left_nothing_is_acknowledged() {
 #[test]
 fn a_mesh_of_three_domains_stores_only_when_it_is_allowed_to() {
     sim::run(6, |world| async move {
-        let shape = Shape { nodes: 6, domain: |i| format!("rack-{}", i % 3) };
+        let shape = Shape { nodes: 6, domain: |i| format!("rack-{}", i % 3), ..Shape::default() };
         let cluster = Cluster::new(&world, &shape);
         let files = single(1_000_000);
         let refused =

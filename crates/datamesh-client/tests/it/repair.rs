@@ -187,7 +187,7 @@ fn node_of(cluster: &Cluster, id: NodeId) -> usize {
 /// Brings a further node into the mesh; those that are there hear of it by gossip.
 async fn joins(world: &World, cluster: &mut Cluster, domain: &str) -> Arc<Repairer> {
     let number = cluster.nodes.len();
-    let node = Node::new(world, &cluster.genesis, &cluster.issuing, number, domain);
+    let node = Node::new(world, &cluster.genesis, &cluster.issuing, number, domain, 64 << 20);
     for known in &cluster.adverts {
         node.engine.learn_advert(known.clone());
     }
@@ -392,7 +392,7 @@ fn with_too_few_domains_a_shard_waits_until_a_node_joins() {
 #[test]
 fn a_degraded_file_becomes_full_when_nodes_appear() {
     sim::run(62, |world| async move {
-        let shape = Shape { nodes: 6, domain: |i| format!("rack-{}", i % 3) };
+        let shape = Shape { nodes: 6, domain: |i| format!("rack-{}", i % 3), ..Shape::default() };
         let mut cluster = Cluster::new(&world, &shape);
         let files = single(3_000_000);
         let options = PutOptions { allow_degraded: true, ..PutOptions::default() };

@@ -1,11 +1,12 @@
 //! Heads of requests and replies that are written as ever (`docs/specs/protocol.md`).
 
+use datamesh_core::audit::{Challenge, Proved};
 use datamesh_core::certificate::Issuer;
 use datamesh_core::message::{
     DigestEntry, KnownHead, NodeRequest, ReadSpan, Redeem, Refusal, Reply, Request,
 };
 use datamesh_core::wire::Encode;
-use datamesh_core::{Hash, LogId, NodeId, Scheme, SegmentId};
+use datamesh_core::{Hash, LogId, NodeId, Scheme, SegmentId, Signature};
 
 use crate::descriptor::plain;
 use crate::head::head;
@@ -79,6 +80,14 @@ fn requests() -> Vec<(&'static str, Request)> {
                 known: vec![KnownHead { log: LogId([0xd1; 16]), revision: 7 }],
             },
         ),
+        (
+            "audit",
+            Request::Audit {
+                nonce: [0x5A; 32],
+                challenges: vec![Challenge { segment: SEGMENT, shard: 5, cell: 3 }],
+            },
+        ),
+        ("report", Request::Report { segment: SEGMENT, shard: 5 }),
     ]
 }
 
@@ -117,6 +126,14 @@ fn replies() -> Vec<(&'static str, Reply)> {
         ("permitted", Reply::Permitted { ticket: store_ticket(), grant: grant(issuer(), 0) }),
         ("head-kept", Reply::HeadKept(head())),
         ("heads", Reply::Heads { more: true }),
+        (
+            "audited",
+            Reply::Audited {
+                answers: vec![Proved::Cell(vec![Hash([1; 32])]), Proved::Missing, Proved::Busy],
+                signature: Signature([0x77; 64]),
+            },
+        ),
+        ("examined", Reply::Examined { damaged: true }),
         ("refused", Reply::Refused { refusal: Refusal::GrantUsedUp, detail: "no room".into() }),
     ]
 }

@@ -228,6 +228,7 @@ fn a_signature_is_worth_nothing_for_another_purpose() {
         Context::LogCertificate,
         Context::Operation,
         Context::Head,
+        Context::Audit,
     ];
     for made_for in contexts {
         let signature = sign(NODE, made_for, &mesh(), &body);

@@ -2,6 +2,7 @@
 //! strangers.
 
 use datamesh_core::advert::{ADDRESS_BYTES_MAX, ADDRESSES_MAX};
+use datamesh_core::audit::{CELL_PROOF_MAX, CHALLENGES_MAX, Challenge, Proved};
 use datamesh_core::certificate::{Delegation, Issuer, NodeClaim, OPERATOR_BYTES_MAX};
 use datamesh_core::message::{
     ADVERTS_MAX, DIGEST_MAX, DigestEntry, NodeRequest, PROOF_MAX, ReadSpan, Redeem, Refusal, Reply,
@@ -71,6 +72,26 @@ fn any_request() -> impl Strategy<Value = Request> {
         ),
         any_bytes().prop_map(|segment| Request::Describe { segment: SegmentId(segment) }),
         list(any_bytes().prop_map(SegmentId), 0..20).prop_map(Request::Have),
+        (any_bytes(), list(any_challenge(), 0..=CHALLENGES_MAX))
+            .prop_map(|(nonce, challenges)| Request::Audit { nonce, challenges }),
+        (any_bytes(), any::<u8>())
+            .prop_map(|(segment, shard)| Request::Report { segment: SegmentId(segment), shard }),
+    ]
+}
+
+fn any_challenge() -> impl Strategy<Value = Challenge> {
+    (any_bytes(), any::<u8>(), any::<u32>()).prop_map(|(segment, shard, cell)| Challenge {
+        segment: SegmentId(segment),
+        shard,
+        cell,
+    })
+}
+
+fn any_proved() -> impl Strategy<Value = Proved> {
+    prop_oneof![
+        list(any_bytes().prop_map(Hash), 0..=CELL_PROOF_MAX).prop_map(Proved::Cell),
+        Just(Proved::Missing),
+        Just(Proved::Busy),
     ]
 }
 
@@ -109,6 +130,12 @@ fn any_reply() -> impl Strategy<Value = Reply> {
             .prop_map(|(descriptor, proof)| Reply::Shard { descriptor, proof }),
         any_descriptor().prop_map(Reply::Described),
         list(any::<u32>(), 0..20).prop_map(Reply::Holding),
+        (list(any_proved(), 0..=CHALLENGES_MAX), any::<[u8; 32]>()).prop_map(|(answers, half)| {
+            let mut signature = [0; 64];
+            signature[..32].copy_from_slice(&half);
+            Reply::Audited { answers, signature: Signature(signature) }
+        }),
+        any::<bool>().prop_map(|damaged| Reply::Examined { damaged }),
         (prop::sample::select(REFUSALS.as_slice()), "\\PC{0,128}")
             .prop_map(|(refusal, detail)| Reply::Refused { refusal, detail }),
     ]
@@ -129,7 +156,7 @@ proptest! {
 
     #[test]
     fn foreign_bytes_are_read_without_harm(
-        kind in 0u8..10,
+        kind in 0u8..24,
         bytes in list(any::<u8>(), 0..1000),
     ) {
         let bytes = [&[kind], bytes.as_slice()].concat();
@@ -202,6 +229,10 @@ fn the_largest_lists_fit_the_head_of_a_message() {
             proof: vec![Hash([0; 32]); PROOF_MAX],
         },
         Reply::Holding(vec![0; SEGMENTS_MAX]),
+        Reply::Audited {
+            answers: vec![Proved::Cell(vec![Hash([0; 32]); CELL_PROOF_MAX]); CHALLENGES_MAX],
+            signature: Signature([0; 64]),
+        },
     ];
     for reply in replies {
         let head = reply.to_head();

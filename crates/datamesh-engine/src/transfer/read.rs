@@ -240,6 +240,7 @@ impl Engine {
                 Err(kind) => {
                     let fault = Fault { node, shard, kind };
                     self.note_fault(&fault);
+                    self.report(fetch.segment, &fault);
                     fetch.faults.push(fault);
                     // A rival of the failed one takes its place.
                     if let Some(rival) = running.iter_mut().find(|asked| asked.rival) {
@@ -435,6 +436,7 @@ impl Engine {
                 Err(kind) => {
                     let fault = Fault { node, shard, kind };
                     self.note_fault(&fault);
+                    self.report(*segment, &fault);
                     faults.push(fault);
                     return None;
                 }

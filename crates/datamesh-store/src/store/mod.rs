@@ -10,6 +10,7 @@
 //! Nothing here deletes a shard. A removal will be a record of its own, and writing it will need a
 //! value that only the collector can make; opening, writing, reading and scrubbing cannot.
 
+mod damage;
 mod heads;
 mod open;
 mod put;
@@ -33,6 +34,7 @@ use crate::pack::name_of;
 use crate::record::{Draft, RecordKey};
 use crate::writer::{PackWriter, Written};
 
+pub use damage::{DamagedShard, FoundDamaged};
 pub use heads::{HEADS_MAX, HeadWrite};
 pub use put::ShardWrite;
 pub use read::{PAGE_MAX, StoredShard};
@@ -65,6 +67,8 @@ pub struct Store {
     uncertain: Option<String>,
     /// Slots whose heads are being written.
     head_slots: Mutex<BTreeSet<Slot>>,
+    /// Damage that nobody was told of yet.
+    damage_queue: Mutex<damage::DamageQueue>,
     /// Goes last, when nothing writes any more.
     _lock: Box<dyn DiskLock>,
 }
@@ -111,6 +115,10 @@ impl Store {
 
     fn head_slots(&self) -> MutexGuard<'_, BTreeSet<Slot>> {
         self.head_slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn damage_queue(&self) -> MutexGuard<'_, damage::DamageQueue> {
+        self.damage_queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn next_sequence(&self) -> u64 {
@@ -201,7 +209,7 @@ impl Store {
         place: crate::index::Place,
         damage: Damage,
     ) -> StoreError {
-        self.index_mut().mark_damaged(segment, shard, place);
+        self.mark_damaged(segment, shard, place);
         StoreError::Damaged { segment, shard, damage }
     }
 }

@@ -91,6 +91,7 @@ impl Store {
             unreadable,
             uncertain,
             head_slots: Mutex::default(),
+            damage_queue: Mutex::default(),
             _lock: lock,
         }))
     }

@@ -243,17 +243,6 @@ impl Store {
         page
     }
 
-    /// Shards known to be damaged after `after`, in order, at most `count` and [`PAGE_MAX`].
-    pub fn damaged_after(
-        &self,
-        after: Option<(SegmentId, u8)>,
-        count: usize,
-    ) -> Vec<(SegmentId, u8)> {
-        let index = self.index();
-        let damaged = index.after(after).filter(|(_, _, state)| *state == ShardState::Damaged);
-        damaged.map(|(key, _, _)| key).take(count.min(PAGE_MAX)).collect()
-    }
-
     /// Tells that a reader found the cells of a shard not to have their root. The store looks for
     /// itself before it believes it; the result is whether the shard is damaged.
     ///

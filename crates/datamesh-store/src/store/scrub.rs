@@ -39,6 +39,33 @@ pub struct ScrubReport {
 }
 
 impl Store {
+    /// How many bytes of packs lie before a cursor, and how many there are.
+    ///
+    /// # Errors
+    /// [`StoreError::Disk`] where the directory or a pack cannot be opened.
+    pub fn scrub_position(&self, cursor: ScrubCursor) -> Result<(u64, u64), StoreError> {
+        let (mut before, mut all) = (0, 0);
+        for pack in self.disk.list()?.iter().filter_map(|name| number_of(name)) {
+            let open =
+                self.writer().open.as_ref().filter(|open| open.number == pack).map(|o| o.end);
+            let length = match open {
+                Some(end) => end,
+                None => match self.file(pack) {
+                    Ok(file) => file.length()?,
+                    Err(DiskError::Missing { .. }) => continue,
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            all += length;
+            before += match pack.cmp(&cursor.pack) {
+                std::cmp::Ordering::Less => length,
+                std::cmp::Ordering::Equal => cursor.offset.min(length),
+                std::cmp::Ordering::Greater => 0,
+            };
+        }
+        Ok((before, all))
+    }
+
     /// Verifies records from `cursor` on until `budget` bytes are read, at least one record. Start
     /// with the default cursor and go on with [`ScrubReport::next`].
     ///
@@ -121,7 +148,7 @@ impl Store {
             (Kind::Shard, verified) => {
                 report.shards += 1;
                 if let Err(damage) = verified {
-                    self.index_mut().mark_damaged(key.0, key.1, place);
+                    self.mark_damaged(key.0, key.1, place);
                     report.damaged.push((key.0, key.1, damage));
                 }
             }

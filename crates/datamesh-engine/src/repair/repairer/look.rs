@@ -99,9 +99,10 @@ impl Repairer {
         loop {
             let page = self.store.damaged_after(after, PAGE);
             let Some(last) = page.last() else { break };
-            after = Some(*last);
+            after = Some((last.segment, last.shard));
             // Those of which another shard is held were looked at.
-            let segments: BTreeSet<SegmentId> = page.into_iter().map(|(id, _)| id).collect();
+            let segments: BTreeSet<SegmentId> =
+                page.into_iter().map(|damaged| damaged.segment).collect();
             let alone = segments.into_iter().filter(|id| self.store.held(*id) == 0);
             self.look_at(alone.map(|id| (id, 0)).collect(), &terms, &mut tally).await;
         }

@@ -1,0 +1,1 @@
+SELECT bytes, sum FROM peer_audit ORDER BY node

@@ -1,0 +1,1 @@
+DELETE FROM peer_audit WHERE node = ?1

@@ -1,0 +1,1 @@
+DELETE FROM damaged_shard WHERE saved IN (SELECT saved FROM damaged_shard ORDER BY saved LIMIT ?1)

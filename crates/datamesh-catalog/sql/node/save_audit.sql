@@ -1,0 +1,1 @@
+INSERT INTO peer_audit (node, bytes, sum) VALUES (?1, ?2, ?3)
