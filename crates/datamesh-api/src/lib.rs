@@ -10,6 +10,7 @@ mod keys;
 mod mesh;
 mod operations;
 mod state;
+mod upkeep;
 
 pub use error::{ErrorKind, OperationError};
 pub use files::{
@@ -26,4 +27,8 @@ pub use operations::{Answer, Call, EventFn, Operations, OperationsExt, Progress}
 pub use state::{
     CatalogStats, Finding, HealthReply, HealthRequest, MeshStats, Severity, StatsReply,
     StatsRequest, StoreStats,
+};
+pub use upkeep::{
+    AuditHealth, FindingCounts, FlaggedPeer, ScrubHealth, ScrubPass, WorkerProgress, WorkerState,
+    WorkerStats,
 };

@@ -3,6 +3,8 @@
 use datamesh_core::{AccountId, MeshId, NodeId, Scheme};
 use serde::{Deserialize, Serialize};
 
+use crate::upkeep::{AuditHealth, ScrubHealth, WorkerStats};
+
 /// Counts.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct StatsRequest {}
@@ -77,6 +79,8 @@ pub struct StatsReply {
     pub store: Option<StoreStats>,
     /// The catalog; nothing without an account.
     pub catalog: Option<CatalogStats>,
+    /// Background work; none where no node runs.
+    pub workers: Vec<WorkerStats>,
 }
 
 /// Judge the state of things.
@@ -115,4 +119,8 @@ pub struct HealthReply {
     pub severity: Severity,
     /// What was looked at.
     pub findings: Vec<Finding>,
+    /// Audits of other nodes; nothing where no node runs.
+    pub audit: Option<AuditHealth>,
+    /// The scrub of this node's store; nothing where no node runs.
+    pub scrub: Option<ScrubHealth>,
 }

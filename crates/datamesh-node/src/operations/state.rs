@@ -9,7 +9,8 @@ use datamesh_api::{
 use datamesh_core::Scheme;
 use datamesh_engine::Standing;
 
-use super::HomeOperations;
+use super::upkeep::{judge_audit, judge_scrub, judge_workers};
+use super::{HomeOperations, NodeParts};
 use crate::account::catalog_error;
 use crate::mesh;
 
@@ -89,7 +90,8 @@ impl HomeOperations {
             }
             _ => None,
         };
-        Ok(StatsReply { mesh, store, catalog })
+        let workers = self.shared.node.as_ref().map(|node| node.workers.stats());
+        Ok(StatsReply { mesh, store, catalog, workers: workers.unwrap_or_default() })
     }
 
     pub(super) async fn do_health(&self) -> Result<HealthReply, OperationError> {
@@ -153,7 +155,12 @@ impl HomeOperations {
             };
             findings.push(finding("catalog", severity, message));
         }
+        let audit = self.shared.node.as_ref().map(NodeParts::audit_health);
+        let scrub = self.shared.node.as_ref().map(NodeParts::scrub_health);
+        findings.extend(audit.as_ref().map(judge_audit));
+        findings.extend(scrub.as_ref().map(judge_scrub));
+        findings.extend(judge_workers(&stats.workers));
         let severity = findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Ok);
-        Ok(HealthReply { severity, findings })
+        Ok(HealthReply { severity, findings, audit, scrub })
     }
 }
