@@ -11,6 +11,7 @@ mod mesh;
 mod operations;
 mod repair;
 mod state;
+mod upkeep;
 
 pub use error::{ErrorKind, OperationError};
 pub use files::{
@@ -30,5 +31,9 @@ pub use repair::{
 };
 pub use state::{
     CatalogStats, Finding, HealthReply, HealthRequest, MeshStats, PeerCounts, Severity, StatsReply,
-    StatsRequest, StoreStats, WorkerInfo, WorkerState,
+    StatsRequest, StoreStats,
+};
+pub use upkeep::{
+    AuditHealth, FindingCounts, FlaggedPeer, ScrubHealth, ScrubPass, WorkerProgress, WorkerState,
+    WorkerStats,
 };

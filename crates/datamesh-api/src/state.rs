@@ -6,6 +6,7 @@ use datamesh_core::{AccountId, MeshId, NodeId, Scheme};
 use serde::{Deserialize, Serialize};
 
 use crate::repair::RepairState;
+use crate::upkeep::{AuditHealth, ScrubHealth, WorkerStats};
 
 /// Counts.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -85,33 +86,8 @@ pub struct StatsReply {
     pub margins: BTreeMap<i32, u64>,
     /// The repair of this node; nothing where none runs.
     pub repair: Option<RepairState>,
-    /// Background work of this node; empty where none runs.
-    pub workers: Vec<WorkerInfo>,
-}
-
-/// How a worker stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WorkerState {
-    /// It works or waits for work.
-    Running,
-    /// It broke off and is begun again after a pause.
-    Pausing,
-    /// It has ended.
-    Ended,
-}
-
-/// A worker of a running node.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct WorkerInfo {
-    /// Its name.
-    pub name: String,
-    /// How it stands.
-    pub state: WorkerState,
-    /// How often it broke off.
-    pub restarts: u64,
-    /// How far it is.
-    pub progress: String,
+    /// Background work; none where no node runs.
+    pub workers: Vec<WorkerStats>,
 }
 
 /// Judge the state of things.
@@ -156,6 +132,10 @@ pub struct HealthReply {
     pub margins: BTreeMap<i32, u64>,
     /// The repair of this node; nothing where none runs.
     pub repair: Option<RepairState>,
+    /// Audits of other nodes; nothing where no node runs.
+    pub audit: Option<AuditHealth>,
+    /// The scrub of this node's store; nothing where no node runs.
+    pub scrub: Option<ScrubHealth>,
 }
 
 /// Nodes, counted by how they stand.

@@ -8,7 +8,7 @@ use crate::commands::files::{GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, V
 use crate::commands::maintenance::RepairArgs;
 use crate::commands::network::{DistributionArgs, HealthArgs, PeersArgs, StatsArgs};
 use crate::commands::nodes::{InitArgs, InviteArgs, JoinArgs, RecoverArgs, ServiceArgs};
-use crate::commands::security::KeysArgs;
+use crate::commands::security::{AuditArgs, KeysArgs};
 use crate::context::{Context, GlobalArgs};
 use crate::error::{Outcome, Stop};
 
@@ -54,6 +54,7 @@ pub(crate) enum Command {
     Invite(InviteArgs),
     Join(JoinArgs),
     Keys(KeysArgs),
+    Audit(AuditArgs),
     Peers(PeersArgs),
     Stats(StatsArgs),
     Health(HealthArgs),
@@ -85,6 +86,7 @@ impl Command {
             Self::Invite(args) => args.run(context).await,
             Self::Join(args) => args.run(context).await,
             Self::Keys(args) => args.run(context).await,
+            Self::Audit(args) => args.run(context),
             Self::Peers(args) => args.run(context).await,
             Self::Stats(args) => args.run(context).await,
             Self::Health(args) => args.run(context).await,

@@ -10,6 +10,7 @@ use datamesh_core::{AccountId, Clock, LogId, PublicKey, Signer, seam};
 use datamesh_crypto::{DeviceKeys, KeystoreError, Words, keystore};
 use zeroize::Zeroizing;
 
+use crate::audit_log::AuditLog;
 use crate::home::Home;
 use crate::system::{SystemClock, SystemEntropy};
 
@@ -68,6 +69,7 @@ pub fn init_account(home: &Home, password: &str) -> Result<CreatedAccount, Opera
     let owner = owner(keys.account(), keys.log_certificate().log_key);
     AccountDb::open(&home.file(CATALOG), owner).map_err(|error| catalog_error(&error))?;
     seal_keys(home, &keys, password)?;
+    AuditLog::of(home).record("account.init", &[("account", keys.account().to_string())]);
     Ok(CreatedAccount { words: words.text(), account: keys.account() })
 }
 
@@ -161,7 +163,12 @@ pub(crate) async fn open_keys(
             }
             Ok(Arc::new(keys))
         }
-        Ok(Err(error)) => Err(keystore_error(error)),
+        Ok(Err(error)) => {
+            if matches!(error, KeystoreError::Password) {
+                AuditLog::of(home).record("password.wrong", &[]);
+            }
+            Err(keystore_error(error))
+        }
         Err(_) => Err(OperationError::new(ErrorKind::Failed, "opening the keystore broke off")),
     }
 }

@@ -53,6 +53,24 @@ fn is_interval(text: &str) -> Result<(), String> {
     }
 }
 
+/// Least time for audits and scrubs: below it they would never rest.
+const PERIOD_MIN: Duration = Duration::from_secs(1);
+
+fn is_period(text: &str) -> Result<(), String> {
+    match humantime::parse_duration(text) {
+        Ok(period) if period >= PERIOD_MIN => Ok(()),
+        Ok(_) => Err(format!("it must be at least {}", humantime::format_duration(PERIOD_MIN))),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn is_rate(text: &str) -> Result<(), String> {
+    match parse_size(text)? {
+        0 => Err("a rate of zero would never end".to_owned()),
+        _ => Ok(()),
+    }
+}
+
 fn is_size(text: &str) -> Result<(), String> {
     match text {
         "" => Ok(()),
@@ -63,7 +81,7 @@ fn is_size(text: &str) -> Result<(), String> {
     }
 }
 
-fn is_rate(text: &str) -> Result<(), String> {
+fn is_rate_or_none(text: &str) -> Result<(), String> {
     parse_size(text).map(drop)
 }
 
@@ -90,7 +108,19 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     text.parse::<bytesize::ByteSize>().map(|size| size.as_u64())
 }
 
-const KEYS: [Key; 9] = [
+const KEYS: &[Key] = &[
+    Key {
+        name: "audit.period",
+        default: "1d",
+        about: "time in which each segment is audited once; the same on all nodes of a mesh",
+        check: is_period,
+    },
+    Key {
+        name: "audit.rate",
+        default: "8MiB",
+        about: "most bytes a second that other nodes read for this node's audits",
+        check: is_rate,
+    },
     Key {
         name: "membership.gossip_interval",
         default: "20s",
@@ -119,6 +149,18 @@ const KEYS: [Key; 9] = [
         name: "repair.rate",
         default: "32MiB",
         about: "bytes a second that repair may move; 0 for only what has no margin left",
+        check: is_rate_or_none,
+    },
+    Key {
+        name: "scrub.period",
+        default: "30d",
+        about: "time in which this node reads all its shards for rot",
+        check: is_period,
+    },
+    Key {
+        name: "scrub.rate",
+        default: "16MiB",
+        about: "most bytes a second that a scrub reads where it is behind",
         check: is_rate,
     },
     Key {
@@ -159,6 +201,10 @@ pub(crate) struct Config {
     pub(crate) listen: Vec<String>,
     pub(crate) operator: Option<String>,
     pub(crate) storage: Option<u64>,
+    pub(crate) audit_period: Duration,
+    pub(crate) audit_rate: u64,
+    pub(crate) scrub_period: Duration,
+    pub(crate) scrub_rate: u64,
 }
 
 fn usage(message: impl ToString) -> OperationError {
@@ -232,7 +278,7 @@ fn flatten(
 pub fn show(home: &Home) -> Result<Vec<Setting>, OperationError> {
     let file = read_file(home)?;
     let mut settings = Vec::new();
-    for key in &KEYS {
+    for key in KEYS {
         let environment = environment_name(key.name);
         let (value, origin) = match (std::env::var(&environment), file.get(key.name)) {
             (Ok(value), _) => (value, "environment"),
@@ -317,6 +363,10 @@ pub(crate) fn load(home: &Home) -> Result<Config, OperationError> {
             Some(size) => Some(parse_size(&size).map_err(usage)?),
             None => None,
         },
+        audit_period: duration(take("audit.period"))?,
+        audit_rate: parse_size(&take("audit.rate")).map_err(usage)?,
+        scrub_period: duration(take("scrub.period"))?,
+        scrub_rate: parse_size(&take("scrub.rate")).map_err(usage)?,
     })
 }
 
@@ -335,6 +385,9 @@ mod tests {
         assert!(set(&home, "service.storage", "many").is_err());
         assert!(set(&home, "service.storage", "0").is_err());
         assert!(set(&home, "membership.gossip_interval", "0s").is_err());
+        assert!(set(&home, "audit.period", "1ms").is_err());
+        assert!(set(&home, "scrub.rate", "0").is_err());
+        assert!(set(&home, "scrub.rate", "").is_err());
         assert!(set(&home, "service.listen", "/ip4/127.0.0.1/tcp/0, garbage").is_err());
         set(&home, "service.listen", "/ip4/127.0.0.1/tcp/0, /ip6/::1/tcp/4001").unwrap();
         set(&home, "service.storage", "8GiB").unwrap();

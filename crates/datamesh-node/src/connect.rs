@@ -6,6 +6,7 @@ use datamesh_api::{OperationError, Operations};
 use tokio::sync::OnceCell;
 
 use crate::account::{self, PasswordSource};
+use crate::audit_log::AuditLog;
 use crate::home::Home;
 use crate::local::{Remote, reach_daemon};
 use crate::mesh::{self, InviteLedger};
@@ -59,6 +60,7 @@ pub async fn connect(
         invites,
         keys: None,
         packs: datamesh_client::Packs::new(),
+        audit_log: Arc::new(AuditLog::of(home)),
         _lock: lock,
     });
     Ok(Arc::new(HomeOperations::new(shared, password)))

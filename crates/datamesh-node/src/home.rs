@@ -4,6 +4,7 @@
 //! config.toml        settings that differ from the defaults
 //! lock               held by whoever works in this home
 //! status.json        of the running service
+//! audit/             what was done here, chained by hashes
 //! account/           keystore, public part, catalog
 //! mesh/              genesis, ticket, grant, certificate, delegate key, invites
 //! node/              key, ports, adverts and receipts, peer book, store

@@ -15,6 +15,7 @@ use datamesh_crypto::{DeviceKeys, Words, keystore};
 use zeroize::Zeroizing;
 
 use crate::account::{self, PublicAccount};
+use crate::audit_log::AuditLog;
 use crate::home::Home;
 use crate::mesh;
 use crate::system::{SystemClock, SystemEntropy};
@@ -117,7 +118,10 @@ fn key_file(
 pub fn export_keys(home: &Home) -> Result<Vec<u8>, OperationError> {
     let public = account::public_account(home)?.ok_or_else(|| account::no_account(home))?;
     let keystore = account::keystore_file(home)?.ok_or_else(|| account::no_account(home))?;
-    key_file(home, keystore, public)
+    let log = public.log.log_key;
+    let file = key_file(home, keystore, public)?;
+    AuditLog::of(home).record("key.export", &[("log_key", format!("{log:?}"))]);
+    Ok(file)
 }
 
 /// Makes another device of the home's account, as a key file under a password of its own. Needs the
@@ -133,7 +137,10 @@ pub fn add_device(home: &Home, words: &str, password: &str) -> Result<Vec<u8>, O
         keystore::seal(&keys, password, &SystemEntropy).map_err(account::keystore_error)?;
     let public =
         PublicAccount { log: keys.log_certificate().clone(), grant_key: keys.grant().public_key() };
-    key_file(home, keystore, public)
+    let log = public.log.log_key;
+    let file = key_file(home, keystore, public)?;
+    AuditLog::of(home).record("key.add", &[("log_key", format!("{log:?}"))]);
+    Ok(file)
 }
 
 /// Reads words and checks that they are the account's.
@@ -187,6 +194,8 @@ pub fn import_keys(home: &Home, file: &[u8]) -> Result<AccountId, OperationError
         mesh::keep_genesis(home, genesis)?;
     }
     account::keep_keystore(home, &file.public, &file.keystore)?;
+    let account = file.public.log.account.to_string();
+    AuditLog::of(home).record("key.import", &[("account", account)]);
     Ok(file.public.log.account)
 }
 
@@ -198,6 +207,7 @@ pub fn import_keys(home: &Home, file: &[u8]) -> Result<AccountId, OperationError
 pub fn recovery_kit(home: &Home, words: Option<&str>) -> Result<Zeroizing<String>, OperationError> {
     let public = account::public_account(home)?.ok_or_else(|| account::no_account(home))?;
     let words = words.map(|words| own_words(&public, words)).transpose()?;
+    AuditLog::of(home).record("key.kit", &[("with_words", words.is_some().to_string())]);
     let mut page = Zeroizing::new(String::with_capacity(8 * 1024));
     let mut line = |text: &str| {
         // Writing to a string does not fail.

@@ -10,6 +10,7 @@
 )]
 
 mod account;
+mod audit_log;
 mod catalog_worker;
 pub mod config;
 mod connect;
@@ -26,6 +27,10 @@ mod system;
 mod workers;
 
 pub use account::{CreatedAccount, PasswordSource, has_account, init_account};
+pub use audit_log::{
+    AuditEntry, AuditFilter, AuditLogChecked, AuditLogProblem, RecordedEntry, list_audit_log,
+    verify_audit_log,
+};
 pub use connect::{connect, is_served};
 pub use doctor::doctor;
 pub use home::{Home, Status, read_status};

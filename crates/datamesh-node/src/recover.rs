@@ -19,6 +19,7 @@ use datamesh_engine::{Engine, ask};
 use datamesh_net::{Network, NetworkConfig, NetworkError};
 use zeroize::Zeroizing;
 
+use crate::audit_log::AuditLog;
 use crate::home::Home;
 use crate::mesh::{self, LateService};
 use crate::operations::engine_over;
@@ -93,6 +94,7 @@ pub async fn recover_account(
     mesh::keep_genesis(home, &genesis)?;
     account::write_keys(home, &keys, password).await?;
     network.shutdown().await;
+    AuditLog::of(home).record("account.recover", &[("account", keys.account().to_string())]);
     Ok(RecoveredAccount {
         account: keys.account(),
         mesh: genesis.mesh_id(),

@@ -5,14 +5,16 @@ mod end;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use datamesh_api::{ErrorKind, OperationError};
+use datamesh_api::{ErrorKind, OperationError, WorkerProgress};
 use datamesh_core::certificate::OPERATOR_BYTES_MAX;
 use datamesh_core::message::NodeRequest;
 use datamesh_core::{
     Advert, Domain, Genesis, NodeCertificate, NodeId, Signature, Signer, Transport,
 };
+use datamesh_engine::audit::{Auditor, AuditorParts};
 use datamesh_engine::repair::{RepairConfig, Repairer};
-use datamesh_engine::{Admissions, HeadMover, Holder};
+use datamesh_engine::scrub::{Scrubber, ScrubberParts, recall_damaged};
+use datamesh_engine::{Admissions, Findings, HeadMover, Holder};
 use datamesh_net::{Network, NetworkConfig, NetworkError};
 use datamesh_store::{Directory, Owner, Store, StoreConfig, StoreError, StoreId};
 use tokio::sync::OnceCell;
@@ -21,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use self::end::{End, wait_for_end};
 use crate::account::{self, PasswordSource};
+use crate::audit_log::{AuditLog, NotedAdmissions};
 use crate::catalog_worker;
 use crate::config::{self, Config};
 use crate::home::{Home, Status};
@@ -28,7 +31,9 @@ use crate::local::LocalServer;
 use crate::mesh::{self, InviteLedger, LateService, Loopback};
 use crate::operations::{HomeOperations, NodeParts, Shared, engine_over};
 use crate::system::SystemEntropy;
-use crate::workers::{ADVERT_LIFETIME_MS, MembershipWorker, Worker, free_class};
+use crate::workers::{
+    self, ADVERT_LIFETIME_MS, Description, FindingsLog, MembershipWorker, Workers, free_class,
+};
 
 const LISTENING: &str = "node/listening";
 const STORE_ID: &str = "node/store.id";
@@ -346,8 +351,17 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         Arc::new(Loopback::new(Arc::new(network.clone()), Arc::clone(&late) as _));
     let invites = InviteLedger::open(home, &genesis)?;
     let (engine, db) = engine_over(home, Arc::clone(&transport), genesis)?;
+    match recall_damaged(&store, &db) {
+        Ok(0) => {}
+        Ok(shards) => tracing::warn!(shards, "shards were found damaged before this start"),
+        Err(error) => tracing::warn!(%error, "what was found damaged before is forgotten"),
+    }
     let signer: Arc<dyn Signer> = Arc::new(mesh::node_key(home)?);
-    let admissions = invites.clone().map(|ledger| ledger as Arc<dyn Admissions>);
+    let audit_log = Arc::new(AuditLog::of(home));
+    let admissions = invites.clone().map(|ledger| {
+        let (inner, log) = (ledger as Arc<dyn Admissions>, Arc::clone(&audit_log));
+        Arc::new(NotedAdmissions { inner, log }) as Arc<dyn Admissions>
+    });
     let holder = Holder::new(
         Arc::clone(&engine),
         Arc::clone(&store),
@@ -391,13 +405,6 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
             rate: config.repair_rate,
         },
     ));
-    let repair = Worker::new("repair", {
-        let repairer = Arc::clone(&repairer);
-        Box::new(move || {
-            let status = repairer.status();
-            format!("{} queued, {} active", status.queued, status.active)
-        })
-    });
     let mut first: Vec<NodeId> = Vec::new();
     if let Some(ticket) = mesh::ticket(home)? {
         transport.learn(ticket.issuer, &ticket.addresses);
@@ -417,7 +424,23 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         tracing::warn!("known members take long to answer");
     }
 
-    let mover = HeadMover::new(Arc::clone(&engine), Arc::clone(&store));
+    let findings = Arc::new(FindingsLog::new(Arc::clone(&audit_log)));
+    let auditor = Arc::new(Auditor::new(AuditorParts {
+        engine: Arc::clone(&engine),
+        store: Arc::clone(&store),
+        findings: Arc::clone(&findings) as Arc<dyn Findings>,
+        period: config.audit_period,
+        rate: config.audit_rate,
+    }));
+    let scrubber = Arc::new(Scrubber::new(ScrubberParts {
+        engine: Arc::clone(&engine),
+        store: Arc::clone(&store),
+        findings: Arc::clone(&findings) as Arc<dyn Findings>,
+        period: config.scrub_period,
+        rate: config.scrub_rate,
+    }));
+    let workers = Arc::new(Workers::default());
+    let moved = (Arc::clone(&engine), Arc::clone(&store));
     let shared = Arc::new(Shared {
         home: home.clone(),
         public,
@@ -426,31 +449,69 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         node: Some(NodeParts {
             node,
             store,
+            auditor: Arc::clone(&auditor),
+            scrubber: Arc::clone(&scrubber),
             repairer: Arc::clone(&repairer),
-            workers: vec![Arc::clone(&repair)],
+            findings,
+            workers: Arc::clone(&workers),
         }),
         engine: OnceCell::new_with(Some(engine)),
         network: OnceCell::new_with(Some(network.clone())),
         invites,
         keys,
         packs: datamesh_client::Packs::new(),
+        audit_log: Arc::clone(&audit_log),
         _lock: lock,
     });
-    let follower = HomeOperations::with_open_keys(&shared);
-    let server = LocalServer::bind(&socket, shared)?;
+    let follows = HomeOperations::with_open_keys(&shared).is_some();
+    let server = LocalServer::bind(&socket, Arc::clone(&shared))?;
 
     tasks.spawn(server.run(stop.clone(), tasks.clone()));
-    tasks.spawn(worker.run(stop.clone()));
-    tasks.spawn(repair.supervise(stop.clone(), {
+    let throttle =
+        format!("an exchange each {}", humantime::format_duration(config.gossip_interval));
+    let membership = Description::of("membership", throttle);
+    workers.start(&tasks, &stop, membership, move |stop| Arc::clone(&worker).run(stop));
+    let heads = Description::of("heads", "a pass each 5s");
+    workers.start(&tasks, &stop, heads, move |stop| {
+        let mover = HeadMover::new(Arc::clone(&moved.0), Arc::clone(&moved.1));
+        catalog_worker::move_heads(mover, stop)
+    });
+    let rate_alone = |bytes: u64| format!("{} a second", bytesize::ByteSize(bytes));
+    let rate = |bytes: u64, period: Duration| {
+        let period = humantime::format_duration(period);
+        format!("{} a second, once in {period}", bytesize::ByteSize(bytes))
+    };
+    let audits = Description::of("audit", rate(config.audit_rate, config.audit_period));
+    workers.start(&tasks, &stop, audits, move |stop| workers::audit(Arc::clone(&auditor), stop));
+    let progress = Arc::clone(&scrubber);
+    let scrubs = Description {
+        progress: Some(Box::new(move || {
+            let status = progress.status();
+            Some(WorkerProgress { done: status.done, total: status.total })
+        })),
+        ..Description::of("scrub", rate(config.scrub_rate, config.scrub_period))
+    };
+    workers.start(&tasks, &stop, scrubs, move |stop| workers::scrub(Arc::clone(&scrubber), stop));
+    let repairs = Description::of("repair", rate_alone(config.repair_rate));
+    workers.start(&tasks, &stop, repairs, {
         let repairer = Arc::clone(&repairer);
-        move || {
+        move |stop| {
             let repairer = Arc::clone(&repairer);
-            async move { repairer.run().await }
+            async move {
+                let _stopped = stop.run_until_cancelled(repairer.run()).await;
+            }
         }
-    }));
-    tasks.spawn(catalog_worker::move_heads(mover, stop.clone()));
-    if let Some(operations) = follower {
-        tasks.spawn(catalog_worker::follow_catalog(operations, stop.clone()));
+    });
+    if follows {
+        let catalog = Description::of("catalog", "a round each 30s");
+        workers.start(&tasks, &stop, catalog, move |stop| {
+            let operations = HomeOperations::with_open_keys(&shared);
+            async move {
+                if let Some(operations) = operations {
+                    catalog_worker::follow_catalog(operations, stop).await;
+                }
+            }
+        });
     }
 
     let status = Status {
@@ -464,9 +525,12 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         .map_err(|error| OperationError::new(ErrorKind::Failed, error))?;
     home.write("status.json", &text)?;
     tracing::info!(node = %status.peer_id, listen = ?status.listen, "ready");
+    let version = ("version", status.version.clone());
+    audit_log.record("service.start", &[("node", node.to_string()), version]);
 
     let ended = wait_for_end(options.timeout, options.drain.then_some(&*repairer)).await?;
     tracing::info!("stopping");
+    audit_log.record("service.stop", &[("node", node.to_string())]);
     stop.cancel();
     tasks.close();
     if tokio::time::timeout(STOP_PATIENCE, tasks.wait()).await.is_err() {

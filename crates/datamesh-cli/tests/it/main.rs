@@ -6,6 +6,7 @@
 )]
 
 mod arguments;
+mod audit_log;
 mod bad_input;
 mod demo;
 mod losses;

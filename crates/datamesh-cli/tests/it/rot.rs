@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use datamesh_testkit::fixtures::noise;
 use datamesh_testkit::processes::{Done, Mesh};
@@ -120,4 +121,81 @@ fn a_truncated_pack_loses_its_end_alone() {
     }
     fetch(&mesh, "first", &first);
     fetch(&mesh, "third", &third);
+}
+
+/// How long upkeep may take to find something on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Starts a node with these settings.
+fn start_with(mesh: &mut Mesh, number: usize, settings: &[(&str, &str)]) {
+    let mut command = mesh.service(number, &[]);
+    command.envs(settings.iter().copied());
+    mesh.start_as(number, command);
+}
+
+/// The judgement of a node.
+fn health(mesh: &Mesh, number: usize) -> serde_json::Value {
+    mesh.run(&format!("n{number}"), &["health", "--json"]).json()
+}
+
+/// Shards that a node knows to be damaged.
+fn damaged(mesh: &Mesh, number: usize) -> u64 {
+    let stats = mesh.run(&format!("n{number}"), &["stats", "--json"]).ok().json();
+    stats["store"]["damaged"].as_u64().unwrap()
+}
+
+/// Asks until it is so.
+#[track_caller]
+fn wait_for(what: &str, mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < end, "it did not come to this: {what}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn rot_is_found_by_the_scrub_and_by_audits_and_nobody_healthy_is_blamed() {
+    let (mut mesh, first, second, ends) = mesh();
+    let holders = mesh.holders_of("client", "first", 0);
+    let (scrubbed, audited) = (holders[1], holders[4]);
+
+    // One node reads all its shards every two seconds.
+    mesh.kill(scrubbed);
+    start_with(&mut mesh, scrubbed, &[("DATAMESH_SCRUB_PERIOD", "2s")]);
+    wait_for("a pass is over", || !health(&mesh, scrubbed)["scrub"]["last"].is_null());
+    assert_eq!(health(&mesh, scrubbed)["scrub"]["last"]["damaged"], 0);
+    damage(&mesh.packs(scrubbed)[0], 8192..ends[scrubbed]);
+    wait_for("the scrub finds the damage", || damaged(&mesh, scrubbed) == 1);
+    wait_for("it is handed on", || health(&mesh, scrubbed)["audit"]["findings"]["damaged"] == 1);
+    let judged = mesh.run(&format!("n{scrubbed}"), &["health", "--json"]).code(1).json();
+    assert_eq!(judged["severity"], "critical");
+    let workers = mesh.run(&format!("n{scrubbed}"), &["stats", "--json"]).ok().json();
+    let scrub = workers["workers"].as_array().unwrap().iter().find(|w| w["name"] == "scrub");
+    assert_eq!(scrub.unwrap()["state"], "running", "{workers}");
+
+    // It knows of it before it serves anything again.
+    mesh.kill(scrubbed);
+    mesh.start(scrubbed, &[]);
+    assert_eq!(damaged(&mesh, scrubbed), 1);
+
+    // The others audit each other every few seconds, and read nothing for themselves.
+    for number in 0..7 {
+        mesh.kill(number);
+        start_with(&mut mesh, number, &[("DATAMESH_AUDIT_PERIOD", "4s")]);
+    }
+    damage(&mesh.packs(audited)[0], 8192..ends[audited]);
+    wait_for("an audit makes the node look", || damaged(&mesh, audited) == 1);
+    wait_for("an auditor is told of the loss", || {
+        (0..7).any(|number| health(&mesh, number)["audit"]["findings"]["admitted"] != 0)
+    });
+    for number in 0..7 {
+        let judged = health(&mesh, number);
+        assert_eq!(judged["audit"]["flagged"].as_array().unwrap().len(), 0, "{judged}");
+        assert_eq!(judged["audit"]["findings"]["unproven"], 0, "{judged}");
+        let rotten = number == scrubbed || number == audited;
+        assert_eq!(damaged(&mesh, number), u64::from(rotten), "node {number}");
+    }
+    fetch(&mesh, "first", &first);
+    fetch(&mesh, "second", &second);
 }

@@ -85,16 +85,13 @@ impl Holder {
         };
         let (store, signer, mesh) =
             (Arc::clone(&self.store), Arc::clone(&self.signer), self.engine.mesh());
-        let proved = self
-            .block(move || {
-                let _turn = turn;
-                let (answers, cells) = prove_all(&store, &challenges)?;
-                let signature =
-                    sign_answers(&*signer, &mesh, &nonce, &challenges, &answers, &cells);
-                Ok((Reply::Audited { answers, signature }, cells))
-            })
-            .await?;
-        proved
+        self.block(move || {
+            let _turn = turn;
+            let (answers, cells) = prove_all(&store, &challenges)?;
+            let signature = sign_answers(&*signer, &mesh, &nonce, &challenges, &answers, &cells);
+            Ok((Reply::Audited { answers, signature }, cells))
+        })
+        .await?
     }
 
     /// Looks at a shard that a reader found to be wrong. Only what is seen here counts.

@@ -3,8 +3,10 @@
 mod files;
 mod keys;
 mod membership;
+mod noted;
 mod repair;
 mod state;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -16,25 +18,31 @@ use datamesh_client::{Client, ClientParts, Packs, Publication};
 use datamesh_core::stream::{Sink, Source};
 use datamesh_core::{BoxFuture, Genesis, NodeId, Transport};
 use datamesh_crypto::DeviceKeys;
+use datamesh_engine::audit::Auditor;
 use datamesh_engine::repair::Repairer;
+use datamesh_engine::scrub::Scrubber;
 use datamesh_engine::{Engine, EngineParts};
 use datamesh_net::Network;
 use datamesh_store::Store;
 use tokio::sync::OnceCell;
 
 use crate::account::{self, PasswordSource, PublicAccount};
+use crate::audit_log::AuditLog;
 use crate::home::{Home, HomeLock};
 use crate::mesh::InviteLedger;
 use crate::system::{SystemClock, SystemEntropy, TokioExecutor};
-use crate::workers::Worker;
+use crate::workers::{FindingsLog, Workers};
 use crate::{config, mesh};
 
 /// What a running service has and a single command lacks.
 pub(crate) struct NodeParts {
     pub(crate) node: NodeId,
     pub(crate) store: Arc<Store>,
+    pub(crate) auditor: Arc<Auditor>,
+    pub(crate) scrubber: Arc<Scrubber>,
     pub(crate) repairer: Arc<Repairer>,
-    pub(crate) workers: Vec<Arc<Worker>>,
+    pub(crate) findings: Arc<FindingsLog>,
+    pub(crate) workers: Arc<Workers>,
 }
 
 /// What all operations of one process share.
@@ -53,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) keys: Option<Arc<DeviceKeys>>,
     /// Where small files of all connections' puts meet.
     pub(crate) packs: Arc<Packs>,
+    /// What is done in this home.
+    pub(crate) audit_log: Arc<AuditLog>,
     /// Held as long as anything works in the home.
     pub(crate) _lock: HomeLock,
 }
@@ -193,25 +203,34 @@ fn no_grant(home: &Home) -> OperationError {
         .hint("ask for an invite that admits accounts, and join with it in a fresh home")
 }
 
+impl HomeOperations {
+    async fn do_call(&self, call: Call) -> Result<Answer, OperationError> {
+        Ok(match call {
+            Call::List(request) => Answer::List(self.do_list(request).await?),
+            Call::Info(request) => Answer::Info(self.do_info(request).await?),
+            Call::Versions(request) => Answer::Versions(self.do_versions(request).await?),
+            Call::Remove(request) => Answer::Remove(self.do_remove(request).await?),
+            Call::Keys(_) => Answer::Keys(self.do_keys().await?),
+            Call::Peers(_) => Answer::Peers(self.do_peers().await?),
+            Call::Invite(request) => Answer::Invite(self.do_invite(request).await?),
+            Call::Join(request) => Answer::Join(self.do_join(request).await?),
+            Call::Stats(_) => Answer::Stats(self.do_stats().await?),
+            Call::Health(_) => Answer::Health(self.do_health().await?),
+            Call::Repair(request) => Answer::Repair(self.do_repair(request).await?),
+            Call::Distribution(request) => {
+                Answer::Distribution(self.do_distribution(request).await?)
+            }
+        })
+    }
+}
+
 impl Operations for HomeOperations {
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, OperationError>> {
         Box::pin(async move {
-            Ok(match call {
-                Call::List(request) => Answer::List(self.do_list(request).await?),
-                Call::Info(request) => Answer::Info(self.do_info(request).await?),
-                Call::Versions(request) => Answer::Versions(self.do_versions(request).await?),
-                Call::Remove(request) => Answer::Remove(self.do_remove(request).await?),
-                Call::Keys(_) => Answer::Keys(self.do_keys().await?),
-                Call::Peers(_) => Answer::Peers(self.do_peers().await?),
-                Call::Invite(request) => Answer::Invite(self.do_invite(request).await?),
-                Call::Join(request) => Answer::Join(self.do_join(request).await?),
-                Call::Stats(_) => Answer::Stats(self.do_stats().await?),
-                Call::Health(_) => Answer::Health(self.do_health().await?),
-                Call::Repair(request) => Answer::Repair(self.do_repair(request).await?),
-                Call::Distribution(request) => {
-                    Answer::Distribution(self.do_distribution(request).await?)
-                }
-            })
+            let asked = noted::asked(&call);
+            let answer = self.do_call(call).await;
+            self.note_call(asked, &answer).await;
+            answer
         })
     }
 
@@ -221,7 +240,11 @@ impl Operations for HomeOperations {
         source: &'a mut dyn Source,
         events: EventFn,
     ) -> BoxFuture<'a, Result<PutReply, OperationError>> {
-        Box::pin(self.do_put(request, source, events))
+        Box::pin(async move {
+            let reply = self.do_put(request, source, events).await;
+            self.note_put(&reply).await;
+            reply
+        })
     }
 
     fn get<'a>(
@@ -230,6 +253,11 @@ impl Operations for HomeOperations {
         sink: &'a mut dyn Sink,
         events: EventFn,
     ) -> BoxFuture<'a, Result<GetReply, OperationError>> {
-        Box::pin(self.do_get(request, sink, events))
+        Box::pin(async move {
+            let name = request.name.clone();
+            let reply = self.do_get(request, sink, events).await;
+            self.note_get(name, &reply).await;
+            reply
+        })
     }
 }

@@ -10,8 +10,9 @@ use datamesh_api::{
 use datamesh_core::Scheme;
 use datamesh_engine::Standing;
 
-use super::HomeOperations;
 use super::repair::repair_state;
+use super::upkeep::{judge_audit, judge_scrub, judge_workers};
+use super::{HomeOperations, NodeParts};
 use crate::account::catalog_error;
 use crate::mesh;
 
@@ -119,15 +120,14 @@ impl HomeOperations {
             _ => None,
         };
         let status = self.shared.node.as_ref().map(|node| node.repairer.status());
-        let workers = self.shared.node.iter().flat_map(|node| &node.workers);
-        let workers = workers.map(|worker| worker.info()).collect();
+        let workers = self.shared.node.as_ref().map(|node| node.workers.stats());
         Ok(StatsReply {
             mesh,
             store,
             catalog,
             margins: status.as_ref().map(|status| status.margins.clone()).unwrap_or_default(),
             repair: status.map(repair_state),
-            workers,
+            workers: workers.unwrap_or_default(),
         })
     }
 
@@ -195,11 +195,17 @@ impl HomeOperations {
         if let Some(repair) = &stats.repair {
             findings.push(repair_finding(repair, &stats.margins));
         }
+        let audit = self.shared.node.as_ref().map(NodeParts::audit_health);
+        let scrub = self.shared.node.as_ref().map(NodeParts::scrub_health);
+        findings.extend(audit.as_ref().map(judge_audit));
+        findings.extend(scrub.as_ref().map(judge_scrub));
+        findings.extend(judge_workers(&stats.workers));
         let severity = findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Ok);
         let peers = stats.mesh.as_ref().map_or_else(PeerCounts::default, |mesh| PeerCounts {
             known: mesh.nodes as u64,
             alive: mesh.nodes_alive as u64,
         });
-        Ok(HealthReply { severity, findings, peers, margins: stats.margins, repair: stats.repair })
+        let (margins, repair) = (stats.margins, stats.repair);
+        Ok(HealthReply { severity, findings, peers, margins, repair, audit, scrub })
     }
 }

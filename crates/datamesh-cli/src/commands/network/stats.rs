@@ -1,6 +1,8 @@
 //! `datamesh stats`.
 
-use datamesh_api::{CatalogStats, MeshStats, OperationsExt, StatsRequest, StoreStats};
+use datamesh_api::{
+    CatalogStats, MeshStats, OperationsExt, StatsRequest, StoreStats, WorkerState, WorkerStats,
+};
 use datamesh_core::Scheme;
 
 use crate::commands::maintenance::worker;
@@ -43,6 +45,9 @@ impl StatsArgs {
             table.pair(&format!("worker {}", worker.name), format!("broke off {restarts}"));
         }
         output.table(&table)?;
+        if !reply.workers.is_empty() {
+            output.table(&workers(&reply.workers))?;
+        }
         if let Some(stats) = &reply.mesh {
             if stats.one_machine {
                 output.warn(
@@ -88,4 +93,21 @@ fn catalog(table: &mut Table, stats: &CatalogStats) {
     table.pair("versions", format!("{} with {}", stats.versions, size(stats.version_bytes)));
     table.pair("deleted", stats.deleted);
     table.pair("owed shards", stats.owed);
+}
+
+fn workers(workers: &[WorkerStats]) -> Table {
+    let mut table = Table::new(&["WORKER", "STATE", ">DONE", "BOUND", "FAILED"]);
+    for worker in workers {
+        let state = match worker.state {
+            WorkerState::Running => "running",
+            WorkerState::Resting => "failed, starts again",
+            WorkerState::Ended => "ended",
+        };
+        let progress = worker.progress.map_or_else(String::new, |progress| {
+            format!("{} of {}", size(progress.done), size(progress.total))
+        });
+        let failed = worker.last_failure.clone().unwrap_or_default();
+        table.row([&worker.name, state, &progress, &worker.throttle, &failed]);
+    }
+    table
 }

@@ -1,10 +1,8 @@
 //! Background work of a running service.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-use datamesh_api::{WorkerInfo, WorkerState};
 
 use datamesh_catalog::NodeDb;
 use datamesh_core::{Advert, NodeId, Signer};
@@ -40,70 +38,6 @@ pub(crate) struct MembershipWorker {
     pub(crate) interval: Duration,
     /// The node is leaving, and its advert says so.
     pub(crate) draining: AtomicBool,
-}
-
-/// How long a worker that broke off is left alone.
-const RESTART_PAUSE: Duration = Duration::from_secs(5);
-
-/// Tells how far a worker is.
-type ProgressFn = Box<dyn Fn() -> String + Send + Sync>;
-
-/// A worker by name, as the supervisor sees it.
-pub(crate) struct Worker {
-    name: &'static str,
-    progress: ProgressFn,
-    state: Mutex<WorkerState>,
-    restarts: AtomicU64,
-}
-
-impl Worker {
-    pub(crate) fn new(name: &'static str, progress: ProgressFn) -> Arc<Self> {
-        Arc::new(Self {
-            name,
-            progress,
-            state: Mutex::new(WorkerState::Running),
-            restarts: AtomicU64::new(0),
-        })
-    }
-
-    /// How it stands.
-    pub(crate) fn info(&self) -> WorkerInfo {
-        WorkerInfo {
-            name: self.name.to_owned(),
-            state: *self.state.lock().unwrap_or_else(PoisonError::into_inner),
-            restarts: self.restarts.load(Ordering::Relaxed),
-            progress: (self.progress)(),
-        }
-    }
-
-    fn set(&self, state: WorkerState) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
-    }
-
-    /// Runs `work` until `stop`. Where it panics or ends, that is said and it is begun again.
-    pub(crate) async fn supervise<F>(
-        self: Arc<Self>,
-        stop: CancellationToken,
-        work: impl Fn() -> F + Send + 'static,
-    ) where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        while !stop.is_cancelled() {
-            self.set(WorkerState::Running);
-            let ended = tokio::spawn(stop.clone().run_until_cancelled_owned(work())).await;
-            if stop.is_cancelled() {
-                break;
-            }
-            self.restarts.fetch_add(1, Ordering::Relaxed);
-            self.set(WorkerState::Pausing);
-            match ended {
-                Err(error) => tracing::error!(worker = self.name, %error, "a worker broke off"),
-                Ok(_) => tracing::error!(worker = self.name, "a worker ended by itself"),
-            }
-            stop.run_until_cancelled(tokio::time::sleep(RESTART_PAUSE)).await;
-        }
-        self.set(WorkerState::Ended);
-    }
 }
 
 /// Free space in sixteenths of the capacity, rounded down.

@@ -1,0 +1,103 @@
+//! What of the operations stands in the audit log.
+
+use std::sync::Arc;
+
+use datamesh_api::{
+    Answer, Call, GetReply, InviteReply, JoinReply, OperationError, PutReply, RemoveReply,
+};
+
+use super::HomeOperations;
+
+/// Names in one entry; how many there were stands beside them.
+const NAMES_MAX: usize = 8;
+
+type Detail = Vec<(&'static str, String)>;
+
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.take(NAMES_MAX).collect::<Vec<_>>().join(", ")
+}
+
+/// What a call asks for, where it is noted.
+pub(super) fn asked(call: &Call) -> Option<(&'static str, Detail)> {
+    Some(match call {
+        Call::Remove(request) => {
+            let named = names(request.names.iter().map(String::as_str));
+            ("file.remove", vec![("asked", named)])
+        }
+        Call::Invite(request) => {
+            let powers = format!("node: {}, account: {}", request.node, request.account);
+            ("invite.issue", vec![("uses", request.uses.to_string()), ("powers", powers)])
+        }
+        Call::Join(_) => ("mesh.join", Vec::new()),
+        _ => return None,
+    })
+}
+
+fn outcome(detail: &mut Detail, answer: &Result<Answer, OperationError>) {
+    match answer {
+        Ok(Answer::Remove(RemoveReply { removed, .. })) => {
+            detail.push(("removed", removed.len().to_string()));
+            detail.push(("names", names(removed.iter().map(|path| path.as_str()))));
+        }
+        Ok(Answer::Invite(InviteReply { expires, .. })) => {
+            detail.push(("expires", expires.to_string()));
+        }
+        Ok(Answer::Join(JoinReply { mesh, issuer, .. })) => {
+            detail.push(("mesh", mesh.to_string()));
+            detail.push(("issuer", issuer.to_string()));
+        }
+        Ok(_) => {}
+        Err(error) => detail.push(("failed", error.message.clone())),
+    }
+}
+
+impl HomeOperations {
+    /// Writes an entry, away from the tasks.
+    async fn note(&self, event: &'static str, detail: Detail) {
+        let log = Arc::clone(&self.shared.audit_log);
+        let written = tokio::task::spawn_blocking(move || log.record(event, &detail)).await;
+        if written.is_err() {
+            tracing::error!(event, "writing the audit log broke off");
+        }
+    }
+
+    pub(super) async fn note_call(
+        &self,
+        asked: Option<(&'static str, Detail)>,
+        answer: &Result<Answer, OperationError>,
+    ) {
+        if let Some((event, mut detail)) = asked {
+            outcome(&mut detail, answer);
+            self.note(event, detail).await;
+        }
+    }
+
+    pub(super) async fn note_put(&self, reply: &Result<PutReply, OperationError>) {
+        let mut detail = Detail::new();
+        match reply {
+            Ok(reply) => {
+                detail.push(("files", reply.stored.len().to_string()));
+                let bytes: u64 = reply.stored.iter().map(|file| file.size).sum();
+                detail.push(("bytes", bytes.to_string()));
+                detail.push(("names", names(reply.stored.iter().map(|file| file.path.as_str()))));
+                if !reply.failed.is_empty() {
+                    detail.push(("failed", reply.failed.len().to_string()));
+                }
+            }
+            Err(error) => detail.push(("failed", error.message.clone())),
+        }
+        self.note("file.put", detail).await;
+    }
+
+    pub(super) async fn note_get(&self, name: String, reply: &Result<GetReply, OperationError>) {
+        let mut detail = vec![("name", name)];
+        match reply {
+            Ok(reply) => {
+                detail.push(("files", reply.files.to_string()));
+                detail.push(("bytes", reply.bytes.to_string()));
+            }
+            Err(error) => detail.push(("failed", error.message.clone())),
+        }
+        self.note("file.get", detail).await;
+    }
+}
