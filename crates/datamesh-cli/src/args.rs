@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::configuration::{ConfigArgs, DoctorArgs};
 use crate::commands::demo::DemoArgs;
 use crate::commands::files::{GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, VersionsArgs};
+use crate::commands::maintenance::CleanupArgs;
 use crate::commands::network::{HealthArgs, PeersArgs, StatsArgs};
 use crate::commands::nodes::{InitArgs, InviteArgs, JoinArgs, RecoverArgs, ServiceArgs};
 use crate::commands::security::KeysArgs;
@@ -47,6 +48,7 @@ pub(crate) enum Command {
     Versions(VersionsArgs),
     #[command(visible_alias = "rm")]
     Remove(RemoveArgs),
+    Cleanup(CleanupArgs),
     Init(InitArgs),
     Recover(RecoverArgs),
     Service(ServiceArgs),
@@ -76,6 +78,7 @@ impl Command {
             Self::Info(args) => args.run(context).await,
             Self::Versions(args) => args.run(context).await,
             Self::Remove(args) => args.run(context).await,
+            Self::Cleanup(args) => args.run(context).await,
             Self::Init(args) => args.run(context).await,
             Self::Recover(args) => args.run(context).await,
             Self::Service(args) => args.run(context).await,

@@ -39,6 +39,8 @@ pub enum Context {
     Operation,
     /// The head of a log.
     Head,
+    /// [`Listing`](crate::lease::Listing)
+    GrantListing,
 }
 
 impl Context {
@@ -57,6 +59,7 @@ impl Context {
             Self::LogCertificate => "log-certificate",
             Self::Operation => "operation",
             Self::Head => "head",
+            Self::GrantListing => "grant-listing",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! signature, the descriptor's hash, the cells' root. What is acknowledged is synced.
 
 mod heads;
+mod leases;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +20,7 @@ use datamesh_core::{
     BoxFuture, Descriptor, Grant, GrantId, MeshId, Message, NodeCertificate, NodeId, Receipt,
     Scheme, SegmentId, Service, Signer, StoreTicket, wire,
 };
-use datamesh_store::{ShardWrite, Store, StoreError};
+use datamesh_store::{ShardState, ShardWrite, Store, StoreError};
 
 use crate::engine::Engine;
 use crate::placement::ranking;
@@ -118,6 +119,7 @@ fn store_refusal(error: StoreError) -> (Refusal, String) {
         StoreError::Inconsistent { .. } => (Refusal::Mismatch, error.to_string()),
         StoreError::Full { .. } => (Refusal::Full, String::new()),
         StoreError::GrantUsedUp { .. } => (Refusal::GrantUsedUp, error.to_string()),
+        StoreError::Released { .. } => (Refusal::NotPermitted, error.to_string()),
         StoreError::ReadOnly { .. } => (Refusal::ReadOnly, String::new()),
         error => {
             tracing::error!(%error, "the store failed");
@@ -193,6 +195,10 @@ impl Holder {
             }
             Request::PutHead(head) => self.put_head(peer, head).await,
             Request::Heads { account, after, known } => self.heads(account, after, known).await,
+            Request::Release(releases) => self.change_leases(leases::Said::Release(releases)).await,
+            Request::Renew(renewals) => self.change_leases(leases::Said::Renew(renewals)).await,
+            Request::Releases(segments) => self.releases(segments).await,
+            Request::Segments(listing) => self.segments(listing).await,
         }
     }
 
@@ -339,7 +345,11 @@ impl Holder {
             .block(move || {
                 // The reader checks the root or the proof; a holder that checked too would hash
                 // everything twice. Rot is found by the reader and by the scrub.
-                let stored = store.read_shard_unverified(segment, shard)?;
+                let stored = store.read_shard_unverified(segment, shard).inspect_err(|_| {
+                    if store.shard_state(segment, shard) == Some(ShardState::Trash) {
+                        tracing::warn!(%segment, shard, "a shard that is in the trash was asked for");
+                    }
+                })?;
                 let descriptor = stored.meta.descriptor;
                 let (proof, cells) = match span {
                     ReadSpan::Whole => (Vec::new(), stored.cells),

@@ -4,10 +4,12 @@
 //! [`Engine`] is what both a node and a client have; [`Holder`] is a node's answer to its peers.
 
 mod ask;
+mod collect;
 mod engine;
 mod head_mover;
 mod heads;
 mod holder;
+mod leases;
 mod membership;
 pub mod placement;
 mod scores;
@@ -16,10 +18,12 @@ mod view;
 mod work;
 
 pub use ask::{AskError, ask};
+pub use collect::{CollectError, Collector, CollectorConfig, CollectorState};
 pub use engine::{Engine, EngineParts, PeerView};
 pub use head_mover::HeadMover;
 pub use heads::{HeadPublished, HeadsRead, quorum};
 pub use holder::{Admissions, Holder, RedeemError, Redeemed};
+pub use leases::LeaseTold;
 pub use placement::Spread;
 pub use scores::PeerScore;
 pub use transfer::{

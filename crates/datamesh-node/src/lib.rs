@@ -11,6 +11,7 @@
 
 mod account;
 mod catalog_worker;
+mod collect_worker;
 pub mod config;
 mod connect;
 mod convert;

@@ -9,7 +9,7 @@ use datamesh_core::message::NodeRequest;
 use datamesh_core::{
     Advert, Domain, Genesis, NodeCertificate, NodeId, Signature, Signer, Transport,
 };
-use datamesh_engine::{Admissions, HeadMover, Holder};
+use datamesh_engine::{Admissions, Collector, HeadMover, Holder};
 use datamesh_net::{Network, NetworkConfig, NetworkError};
 use datamesh_store::{Directory, Owner, Store, StoreConfig, StoreError, StoreId};
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::account::{self, PasswordSource};
 use crate::catalog_worker;
+use crate::collect_worker;
 use crate::config::{self, Config};
 use crate::home::{Home, Status};
 use crate::local::LocalServer;
@@ -383,12 +384,17 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     }
 
     let mover = HeadMover::new(Arc::clone(&engine), Arc::clone(&store));
+    // The one place that takes the power to remove.
+    let collection = store.collection(config.collection).ok_or_else(|| {
+        OperationError::new(ErrorKind::Failed, "another part of this program collects already")
+    })?;
+    let collector = Arc::new(Collector::new(Arc::clone(&engine), collection, config.collector));
     let shared = Arc::new(Shared {
         home: home.clone(),
         public,
         catalog,
         publication: Arc::default(),
-        node: Some(NodeParts { node, store }),
+        node: Some(NodeParts { node, store, collector: Arc::clone(&collector) }),
         engine: OnceCell::new_with(Some(engine)),
         network: OnceCell::new_with(Some(network.clone())),
         invites,
@@ -402,6 +408,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     tasks.spawn(server.run(stop.clone(), tasks.clone()));
     tasks.spawn(worker.run(stop.clone()));
     tasks.spawn(catalog_worker::move_heads(mover, stop.clone()));
+    tasks.spawn(collect_worker::collect(collector, config.collection_interval, stop.clone()));
     if let Some(operations) = follower {
         tasks.spawn(catalog_worker::follow_catalog(operations, stop.clone()));
     }

@@ -3,6 +3,7 @@
 pub(crate) mod configuration;
 pub(crate) mod demo;
 pub(crate) mod files;
+pub(crate) mod maintenance;
 pub(crate) mod network;
 pub(crate) mod nodes;
 pub(crate) mod security;

@@ -9,13 +9,14 @@ use datamesh_testkit::processes::{Done, Mesh, PASSWORD};
 use crate::{PROGRAM, program};
 
 /// Every command and its other name.
-const COMMANDS: [(&str, Option<&str>); 18] = [
+const COMMANDS: [(&str, Option<&str>); 19] = [
     ("put", Some("upload")),
     ("get", Some("download")),
     ("list", Some("ls")),
     ("info", Some("show")),
     ("versions", None),
     ("remove", Some("rm")),
+    ("cleanup", None),
     ("init", None),
     ("recover", None),
     ("service", None),

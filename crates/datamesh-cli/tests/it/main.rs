@@ -7,6 +7,7 @@
 
 mod arguments;
 mod bad_input;
+mod collection;
 mod demo;
 mod losses;
 mod recover;

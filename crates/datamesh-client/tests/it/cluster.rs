@@ -22,6 +22,7 @@ pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) liar: Arc<Liar>,
     pub(crate) store: Arc<Store>,
+    pub(crate) engine: Arc<Engine>,
 }
 
 /// The mesh.
@@ -136,8 +137,8 @@ impl Cluster {
             ));
             let liar = Arc::new(Liar::new(holder, Lie::None, world.seed() + i as u64));
             world.serve(id, Arc::clone(&liar) as Arc<dyn Service>);
-            engines.push(engine);
-            nodes.push(Node { id, liar, store });
+            engines.push(Arc::clone(&engine));
+            nodes.push(Node { id, liar, store, engine });
         }
         let engine = Arc::new(Engine::new(EngineParts {
             transport: world.attach(client_id),

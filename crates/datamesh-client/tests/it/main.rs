@@ -4,6 +4,7 @@
 
 mod admission;
 mod cluster;
+mod collection;
 mod devices;
 mod gossip;
 mod liars;

@@ -1,6 +1,7 @@
 //! Heads of requests and replies that are written as ever (`docs/specs/protocol.md`).
 
 use datamesh_core::certificate::Issuer;
+use datamesh_core::lease::{LeaseAnswer, Listed};
 use datamesh_core::message::{
     DigestEntry, KnownHead, NodeRequest, ReadSpan, Redeem, Refusal, Reply, Request,
 };
@@ -10,8 +11,8 @@ use datamesh_core::{Hash, LogId, NodeId, Scheme, SegmentId};
 use crate::descriptor::plain;
 use crate::head::head;
 use crate::records::{
-    GRANT, NOW, advert, certificate, delegation, domain, genesis, grant, mesh, node, public,
-    receipt, store_ticket,
+    GRANT, NOW, advert, certificate, delegation, domain, genesis, grant, listing, mesh, node,
+    public, receipt, release, renewal, store_ticket,
 };
 use crate::vectors::{golden, one_encoding};
 
@@ -69,6 +70,10 @@ fn requests() -> Vec<(&'static str, Request)> {
                 known: vec![KnownHead { log: LogId([0xd1; 16]), revision: 7 }],
             },
         ),
+        ("release", Request::Release(vec![release()])),
+        ("renew", Request::Renew(vec![renewal()])),
+        ("releases", Request::Releases(vec![SEGMENT])),
+        ("segments", Request::Segments(listing())),
     ]
 }
 
@@ -106,6 +111,28 @@ fn replies() -> Vec<(&'static str, Reply)> {
         ("holding", Reply::Holding(vec![0b10_0001, 0])),
         ("head-kept", Reply::HeadKept(head())),
         ("heads", Reply::Heads { more: true }),
+        (
+            "leases",
+            Reply::Leases(vec![
+                LeaseAnswer::Taken { shards: 0b10_0001 },
+                LeaseAnswer::NotHeld,
+                LeaseAnswer::Behind { epoch: 7 },
+                LeaseAnswer::NotSigned,
+            ]),
+        ),
+        ("releases", Reply::Releases(vec![release()])),
+        (
+            "segments",
+            Reply::Segments {
+                listed: vec![Listed {
+                    segment: SEGMENT,
+                    shards: 0b10,
+                    shard_bytes: 1 << 20,
+                    stored: NOW,
+                }],
+                more: true,
+            },
+        ),
         ("refused", Reply::Refused { refusal: Refusal::GrantUsedUp, detail: "no room".into() }),
     ]
 }

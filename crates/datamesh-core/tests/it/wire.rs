@@ -129,7 +129,7 @@ proptest! {
 
     #[test]
     fn foreign_bytes_are_read_without_harm(
-        kind in 0u8..10,
+        kind in 0u8..24,
         bytes in list(any::<u8>(), 0..1000),
     ) {
         let bytes = [&[kind], bytes.as_slice()].concat();

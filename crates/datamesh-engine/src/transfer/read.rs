@@ -332,7 +332,7 @@ impl Engine {
     }
 
     /// The descriptor of a segment, remembered or from a holder.
-    async fn describe(
+    pub(crate) async fn describe(
         &self,
         segment: &SegmentId,
         faults: &mut Vec<Fault>,

@@ -1,5 +1,6 @@
 //! The operations of a home, the same whether a daemon or a single command does them.
 
+mod collect;
 mod files;
 mod keys;
 mod membership;
@@ -15,7 +16,7 @@ use datamesh_client::{Client, ClientParts, Packs, Publication};
 use datamesh_core::stream::{Sink, Source};
 use datamesh_core::{BoxFuture, Genesis, NodeId, Transport};
 use datamesh_crypto::DeviceKeys;
-use datamesh_engine::{Engine, EngineParts};
+use datamesh_engine::{Collector, Engine, EngineParts};
 use datamesh_net::Network;
 use datamesh_store::Store;
 use tokio::sync::OnceCell;
@@ -30,6 +31,7 @@ use crate::{config, mesh};
 pub(crate) struct NodeParts {
     pub(crate) node: NodeId,
     pub(crate) store: Arc<Store>,
+    pub(crate) collector: Arc<Collector>,
 }
 
 /// What all operations of one process share.
@@ -181,6 +183,9 @@ impl Operations for HomeOperations {
                 Call::Info(request) => Answer::Info(self.do_info(request).await?),
                 Call::Versions(request) => Answer::Versions(self.do_versions(request).await?),
                 Call::Remove(request) => Answer::Remove(self.do_remove(request).await?),
+                Call::Purge(request) => Answer::Purge(self.do_purge(request).await?),
+                Call::Undelete(request) => Answer::Undelete(self.do_undelete(request).await?),
+                Call::Cleanup(request) => Answer::Cleanup(self.do_cleanup(request).await?),
                 Call::Keys(_) => Answer::Keys(self.do_keys().await?),
                 Call::Peers(_) => Answer::Peers(self.do_peers().await?),
                 Call::Invite(request) => Answer::Invite(self.do_invite(request).await?),

@@ -7,10 +7,13 @@
 //! wrong. Not promised: that the disk keeps what it said it had synced. Such damage is found by
 //! reading and by [scrubbing](Store::scrub_next), and never served.
 //!
-//! Nothing here deletes a shard. A removal will be a record of its own, and writing it will need a
-//! value that only the collector can make; opening, writing, reading and scrubbing cannot.
+//! A shard leaves by the [`Collection`] alone, a power that a store gives out once, to the collector;
+//! opening, writing, reading and scrubbing cannot remove.
 
+mod collect;
+mod compact;
 mod heads;
+mod lease;
 mod open;
 mod put;
 mod read;
@@ -18,7 +21,7 @@ mod scrub;
 mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use datamesh_core::SegmentId;
@@ -33,11 +36,14 @@ use crate::pack::name_of;
 use crate::record::{Draft, RecordKey};
 use crate::writer::{PackWriter, Written};
 
+pub use collect::{AgreedClock, ClockError, Collected, Collection, CollectionTerms, Kept, Removal};
+pub use compact::PackReturned;
 pub use heads::{HEADS_MAX, HeadWrite};
+pub use lease::{LEASE_CHANGES_MAX, LeaseChange, LeaseOutcome};
 pub use put::ShardWrite;
 pub use read::{PAGE_MAX, StoredShard};
 pub use scrub::{ScrubCursor, ScrubReport};
-pub use usage::{GrantUsage, Usage};
+pub use usage::{GrantUsage, StoredUnder, Usage};
 
 /// Name of the lock file.
 pub const LOCK_FILE: &str = "lock";
@@ -65,6 +71,12 @@ pub struct Store {
     uncertain: Option<String>,
     /// Slots whose heads are being written.
     head_slots: Mutex<BTreeSet<Slot>>,
+    /// Held by whoever judges leases and writes what follows.
+    leases: Mutex<()>,
+    /// Somebody has the power to remove.
+    collected: AtomicBool,
+    /// Times that a shard in the trash was asked for.
+    trash_asked: AtomicU64,
     /// Goes last, when nothing writes any more.
     _lock: Box<dyn DiskLock>,
 }
@@ -111,6 +123,10 @@ impl Store {
 
     fn head_slots(&self) -> MutexGuard<'_, BTreeSet<Slot>> {
         self.head_slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lease_turn(&self) -> MutexGuard<'_, ()> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn next_sequence(&self) -> u64 {
