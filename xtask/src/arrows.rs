@@ -31,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("datamesh-testkit", &["*"]),
     ("datamesh-bench", &["*"]),
     ("datamesh-fuzz", &["*"]),
+    ("fuzz", &["*"]),
     ("xtask", &[]),
 ];
 
@@ -54,7 +55,7 @@ const FENCES: &[(&str, &[&str], &str)] = &[
         "the test kit is a dev-dependency only",
     ),
     ("datamesh-bench", &[], "measurements are no part of the product"),
-    ("datamesh-fuzz", &[], "fuzzing is no part of the product"),
+    ("datamesh-fuzz", &["fuzz"], "fuzzing is no part of the product"),
 ];
 
 /// Dependencies that one crate must not have, and why.
@@ -74,6 +75,26 @@ const WORDS: &[(&str, Where, &str)] = &[
     ("std::thread", Where::In(&["datamesh-core"]), "core starts no thread"),
     ("SystemTime", Where::In(&["datamesh-core"]), "core asks no clock"),
     ("Instant", Where::In(&["datamesh-core"]), "core asks no clock"),
+];
+
+/// Words that only these files' code may say, and why.
+const ROOMS: &[(&str, &[&str], &str)] = &[
+    (
+        "Collection",
+        &[
+            "crates/datamesh-store/src/lib.rs",
+            "crates/datamesh-store/src/store/mod.rs",
+            "crates/datamesh-store/src/store/collect.rs",
+            "crates/datamesh-store/src/store/compact.rs",
+            "crates/datamesh-engine/src/collect.rs",
+        ],
+        "only the collector has the power to remove",
+    ),
+    (
+        "collection(",
+        &["crates/datamesh-node/src/service.rs", "crates/datamesh-store/src/store/collect.rs"],
+        "the service gives the power to remove to the collector",
+    ),
 ];
 
 /// Crates that print.
@@ -231,6 +252,12 @@ fn words(
         let file = sources.join(file);
         let Some(text) = tree::text(root, &file)? else { continue };
         let layers = Layers::of(&text);
+        let here = file.to_string_lossy().replace('\\', "/");
+        for (word, _, why) in ROOMS.iter().filter(|(_, files, _)| !files.contains(&&*here)) {
+            for line in lines_with(&layers.code, word) {
+                findings.push(Finding::line(&file, line, format!("{word} in {here}: {why}")));
+            }
+        }
         for (word, _, why) in WORDS.iter().filter(|(_, place, _)| place.covers(name)) {
             for line in lines_with(&layers.code, word) {
                 findings.push(Finding::line(&file, line, format!("{word} in {name}: {why}")));
@@ -369,6 +396,14 @@ mod tests {
                 "crates/datamesh-core/src/lib.rs:3: SystemTime in datamesh-core: core asks no clock",
             ]
         );
+    }
+
+    #[test]
+    fn the_power_to_remove_is_found_outside_its_rooms() {
+        let source = "fn f(store: &S) {\n    let c: Collection = store.collection(t);\n}\n";
+        let found = found(&[("datamesh-engine", "", source)]);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found.iter().all(|found| found.contains("remove")), "{found:?}");
     }
 
     #[test]

@@ -160,6 +160,8 @@ pub struct FileVersion {
     pub degraded: bool,
     /// A delete marker.
     pub deleted: bool,
+    /// It was given up: its content is not to be had any more.
+    pub purged: bool,
 }
 
 /// A page of a listing.

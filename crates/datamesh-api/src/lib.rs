@@ -4,6 +4,7 @@
 //! implement the same trait, so nothing can work in one way and not in the other. Field names are
 //! a stable contract: `--json` prints these structures.
 
+mod collect;
 mod error;
 mod files;
 mod keys;
@@ -13,6 +14,10 @@ mod repair;
 mod state;
 mod upkeep;
 
+pub use collect::{
+    CleanupReply, CleanupRequest, PurgeReply, PurgeRequest, ReleaseReply, UndeleteReply,
+    UndeleteRequest,
+};
 pub use error::{ErrorKind, OperationError};
 pub use files::{
     EntryFailure, FileVersion, GetReply, GetRequest, InfoReply, InfoRequest, ListEntry, ListReply,

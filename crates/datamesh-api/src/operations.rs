@@ -6,6 +6,9 @@ use datamesh_core::BoxFuture;
 use datamesh_core::stream::{Sink, Source};
 use serde::{Deserialize, Serialize};
 
+use crate::collect::{
+    CleanupReply, CleanupRequest, PurgeReply, PurgeRequest, UndeleteReply, UndeleteRequest,
+};
 use crate::error::{ErrorKind, OperationError};
 use crate::files::{
     GetReply, GetRequest, InfoReply, InfoRequest, ListReply, ListRequest, PutReply, PutRequest,
@@ -73,6 +76,12 @@ calls! {
     versions Versions(VersionsRequest) -> VersionsReply;
     /// Marks files as deleted.
     remove Remove(RemoveRequest) -> RemoveReply;
+    /// Gives versions of files up.
+    purge Purge(PurgeRequest) -> PurgeReply;
+    /// Takes a deleted or older version back.
+    undelete Undelete(UndeleteRequest) -> UndeleteReply;
+    /// Gives back what nothing refers to.
+    cleanup Cleanup(CleanupRequest) -> CleanupReply;
     /// Lists the account's devices.
     keys Keys(KeysRequest) -> KeysReply;
     /// Lists the nodes of the mesh.

@@ -50,6 +50,18 @@ pub struct StoreStats {
     pub shard_bytes: u64,
     /// Shards known to be damaged.
     pub damaged: u64,
+    /// Shards in the trash.
+    pub trash: u64,
+    /// Bytes of their cells.
+    pub trash_bytes: u64,
+    /// Times since the start that a shard in the trash was asked for.
+    pub trash_asked: u64,
+    /// Shards that the collector removed since the start.
+    pub removed: u64,
+    /// Bytes of packs that it gave back since the start.
+    pub returned_bytes: u64,
+    /// Why its last pass removed nothing, where it could not.
+    pub collection_refused: Option<String>,
     /// Why it takes no writes, if it does not.
     pub read_only: Option<String>,
 }

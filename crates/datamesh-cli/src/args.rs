@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::configuration::{ConfigArgs, DoctorArgs};
 use crate::commands::demo::DemoArgs;
 use crate::commands::files::{GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, VersionsArgs};
-use crate::commands::maintenance::RepairArgs;
+use crate::commands::maintenance::{CleanupArgs, RepairArgs};
 use crate::commands::network::{DistributionArgs, HealthArgs, PeersArgs, StatsArgs};
 use crate::commands::nodes::{InitArgs, InviteArgs, JoinArgs, RecoverArgs, ServiceArgs};
 use crate::commands::security::{AuditArgs, KeysArgs};
@@ -48,6 +48,7 @@ pub(crate) enum Command {
     Versions(VersionsArgs),
     #[command(visible_alias = "rm")]
     Remove(RemoveArgs),
+    Cleanup(CleanupArgs),
     Init(InitArgs),
     Recover(RecoverArgs),
     Service(ServiceArgs),
@@ -80,6 +81,7 @@ impl Command {
             Self::Info(args) => args.run(context).await,
             Self::Versions(args) => args.run(context).await,
             Self::Remove(args) => args.run(context).await,
+            Self::Cleanup(args) => args.run(context).await,
             Self::Init(args) => args.run(context).await,
             Self::Recover(args) => args.run(context).await,
             Self::Service(args) => args.run(context).await,

@@ -108,6 +108,30 @@ pub enum ClientError {
         /// What was asked for.
         name: String,
     },
+    /// The version was given up.
+    #[error("that version of \"{name}\" was purged; its content is gone")]
+    Purged {
+        /// What was asked for.
+        name: String,
+    },
+    /// The version is the current one already.
+    #[error("that version of \"{name}\" is the current one")]
+    Current {
+        /// What was asked for.
+        name: String,
+    },
+    /// Too few nodes still have a segment that another version was to refer to.
+    #[error(
+        "{shards} shards of segment {segment} are left on nodes that answer, {needed} are needed"
+    )]
+    NotRenewed {
+        /// The segment.
+        segment: SegmentId,
+        /// Distinct shards that were renewed.
+        shards: u32,
+        /// How many a commit needs.
+        needed: u32,
+    },
     /// There is no such version.
     #[error("\"{name}\" has no version {version}")]
     NoVersion {

@@ -65,7 +65,11 @@ impl Client {
                 let version =
                     self.catalog_call(move |catalog| catalog.version(&path, number)).await?;
                 let name = name.to_owned();
-                return version.ok_or(ClientError::NoVersion { name, version: number });
+                return match version {
+                    Some(version) if version.purged => Err(ClientError::Purged { name }),
+                    Some(version) => Ok(version),
+                    None => Err(ClientError::NoVersion { name, version: number }),
+                };
             }
             (Named::Path(path) | Named::File(_, path), None) => {
                 self.catalog_call(move |catalog| catalog.lookup(&path)).await?
@@ -73,6 +77,7 @@ impl Client {
         };
         let version = found.ok_or_else(not_found)?;
         match version.entry {
+            Entry::Put(_) if version.purged => Err(ClientError::Purged { name: name.to_owned() }),
             Entry::Put(_) => Ok(version),
             Entry::Delete(_) => Err(ClientError::Deleted { name: name.to_owned() }),
         }
@@ -83,12 +88,20 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotFound`] where the path was never there.
     pub async fn versions(&self, name: &str) -> Result<Vec<Version>, ClientError> {
-        let not_found = || ClientError::NotFound { name: name.to_owned() };
+        let path = self.path_of(name).await?;
+        self.catalog_call(move |catalog| catalog.versions(&path, 0, 1024)).await
+    }
+
+    /// The path that `name` stands for, deleted or not.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] where there never was one.
+    pub(crate) async fn path_of(&self, name: &str) -> Result<MeshPath, ClientError> {
         let asked = name.to_owned();
         let named = self.catalog_call(move |catalog| catalog.resolve(&asked)).await?;
         let (Named::Path(path) | Named::File(_, path) | Named::Version(_, path)) =
-            named.ok_or_else(not_found)?;
-        self.catalog_call(move |catalog| catalog.versions(&path, 0, 1024)).await
+            named.ok_or_else(|| ClientError::NotFound { name: name.to_owned() })?;
+        Ok(path)
     }
 
     /// Marks files as deleted, all in one transaction. Their versions and space stay.
@@ -113,7 +126,7 @@ impl Client {
 
     /// Makes sure that this device knows all that was published: a device whose catalog was put back
     /// from a copy must not delete what it has never seen.
-    async fn know_newest(&self) -> Result<(), ClientError> {
+    pub(crate) async fn know_newest(&self) -> Result<(), ClientError> {
         if self.catch_up().await?.may_be_old { Err(ClientError::MayBeOld) } else { Ok(()) }
     }
 

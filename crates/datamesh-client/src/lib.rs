@@ -5,12 +5,14 @@
 mod below;
 mod catalog;
 mod client;
+mod collect;
 mod error;
 mod files;
 mod pipeline;
 
 pub use catalog::{CaughtUp, DeviceLog, DeviceLogs, Publication, Published, find_grant};
 pub use client::{Client, ClientParts, Progress, ProgressFn};
+pub use collect::{Cleaned, CleanupOptions, Purged, Released, Retention, Undeleted};
 pub use error::ClientError;
 pub use files::{Removed, SegmentPlacement, VersionInfo};
 pub use pipeline::{

@@ -31,6 +31,9 @@ pub const MANIFEST_INLINE_BYTES_MAX: usize = 16 * 1024;
 /// Most tags of a file.
 pub const TAGS_MAX: usize = 64;
 
+/// Most versions that one operation gives up.
+pub const PURGED_MAX: usize = 1024;
+
 /// Longest tag in bytes.
 pub const TAG_BYTES_MAX: usize = 128;
 
@@ -167,6 +170,8 @@ pub enum Change {
     Put(Box<Put>),
     /// A delete marker: the path is gone from listings, its versions stay.
     Delete(Delete),
+    /// Versions that are given up: their content is not to be had any more.
+    Purge(Purge),
     /// A kind that this program does not know, kept as it came.
     Unknown {
         /// The kind's number.
@@ -179,11 +184,13 @@ pub enum Change {
 impl Change {
     const PUT: u8 = 1;
     const DELETE: u8 = 2;
+    const PURGE: u8 = 3;
 
     fn parts(&self) -> (u8, Vec<u8>) {
         match self {
             Self::Put(put) => (Self::PUT, put.to_bytes()),
             Self::Delete(delete) => (Self::DELETE, delete.to_bytes()),
+            Self::Purge(purge) => (Self::PURGE, purge.to_bytes()),
             Self::Unknown { kind, body } => (*kind, body.to_vec()),
         }
     }
@@ -193,6 +200,7 @@ impl Change {
             0 => Err(WireError::Invalid { field: "operation kind" }),
             Self::PUT => Ok(Self::Put(Box::new(crate::wire::decode(body)?))),
             Self::DELETE => Ok(Self::Delete(crate::wire::decode(body)?)),
+            Self::PURGE => Ok(Self::Purge(crate::wire::decode(body)?)),
             _ => Ok(Self::Unknown { kind, body: Bytes::copy_from_slice(body) }),
         }
     }
@@ -443,5 +451,31 @@ impl Decode for Delete {
             path: MeshPath::decode(from)?,
             created: from.u64()?,
         })
+    }
+}
+
+/// Gives versions up. Their operations stay in the logs, as the chain needs them; what they refer to
+/// may be released once this is published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purge {
+    /// The versions, at most [`PURGED_MAX`], at least one, in the order of their ids, each once.
+    pub versions: Vec<VersionId>,
+    /// When, by the device's clock.
+    pub created: Timestamp,
+}
+
+impl Encode for Purge {
+    fn encode(&self, out: &mut Writer) {
+        out.list(&self.versions).u64(self.created);
+    }
+}
+
+impl Decode for Purge {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        let versions: Vec<VersionId> = from.list("purged versions", PURGED_MAX)?;
+        if versions.is_empty() || !versions.windows(2).all(|pair| pair[0] < pair[1]) {
+            return Err(WireError::Invalid { field: "purged versions" });
+        }
+        Ok(Self { versions, created: from.u64()? })
     }
 }

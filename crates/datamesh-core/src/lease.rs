@@ -4,11 +4,11 @@
 //! nothing is stored for it and renewals of different segments do not show a common owner. A
 //! release names an epoch above every renewal it knows; a renewal of equal or higher epoch wins.
 
-use crate::id::{MeshId, SegmentId};
+use crate::id::{MeshId, NodeId, SegmentId};
 use crate::record;
 use crate::seam::Timestamp;
 use crate::signature::{Context, PublicKey, Signature, SignatureError};
-use crate::wire::Writer;
+use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 
 record! {
     /// Keeps the shards of a segment until `expiry`.
@@ -71,5 +71,103 @@ impl Release {
     pub fn verify(&self, lease_key: &PublicKey, mesh: &MeshId) -> Result<(), SignatureError> {
         let body = Self::signed_part(&self.segment, self.epoch);
         lease_key.verify(Context::LeaseRelease, mesh, &body, &self.signature)
+    }
+}
+
+record! {
+    /// Asks a node which segments it keeps under a grant, in the order of their ids. Whoever may know
+    /// that proves the grant key; the answer links segments that nothing else links.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Listing {
+        /// The grant's key.
+        pub grant_key: PublicKey,
+        /// The node that is asked, so that it cannot ask another with this.
+        pub node: NodeId,
+        /// Begin behind this segment; zeros: at the start.
+        pub after: SegmentId,
+        /// When it was asked; a node answers while that is near.
+        pub time: Timestamp,
+        /// The grant key's signature over the fields above.
+        pub signature: Signature,
+    }
+}
+
+impl Listing {
+    /// The bytes that the grant key signs.
+    pub fn signed_part(
+        grant_key: &PublicKey,
+        node: &NodeId,
+        after: &SegmentId,
+        time: Timestamp,
+    ) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.raw(&grant_key.0).raw(&node.0).raw(&after.0).u64(time);
+        out.into_vec()
+    }
+
+    /// Checks the grant key's signature.
+    ///
+    /// # Errors
+    /// [`SignatureError`] where the grant key did not sign this in this mesh.
+    pub fn verify(&self, mesh: &MeshId) -> Result<(), SignatureError> {
+        let body = Self::signed_part(&self.grant_key, &self.node, &self.after, self.time);
+        self.grant_key.verify(Context::GrantListing, mesh, &body, &self.signature)
+    }
+}
+
+record! {
+    /// A segment that a node keeps under a grant.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Listed {
+        /// The segment.
+        pub segment: SegmentId,
+        /// Its shards there that are not in the trash: bit i for shard i.
+        pub shards: u32,
+        /// Bytes of one of its shards.
+        pub shard_bytes: u32,
+        /// When the last of them was stored.
+        pub stored: Timestamp,
+    }
+}
+
+/// What a node says to a renewal or a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseAnswer {
+    /// It counts there, durably.
+    Taken {
+        /// The shards that it is about: bit i for shard i.
+        shards: u32,
+    },
+    /// Nothing of the segment is there.
+    NotHeld,
+    /// Something of a higher epoch counts there: a release does not end a renewal of its own epoch.
+    Behind {
+        /// That epoch.
+        epoch: u64,
+    },
+    /// The segment's lease key did not sign it.
+    NotSigned,
+}
+
+impl Encode for LeaseAnswer {
+    fn encode(&self, out: &mut Writer) {
+        match self {
+            Self::Taken { shards } => out.u8(1).u32(*shards),
+            Self::NotHeld => out.u8(2),
+            Self::Behind { epoch } => out.u8(3).u64(*epoch),
+            Self::NotSigned => out.u8(4),
+        };
+    }
+}
+
+impl Decode for LeaseAnswer {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(match from.u8()? {
+            1 => Self::Taken { shards: from.u32()? },
+            2 => Self::NotHeld,
+            3 => Self::Behind { epoch: from.u64()? },
+            4 => Self::NotSigned,
+            _ => return Err(WireError::Invalid { field: "lease answer" }),
+        })
     }
 }

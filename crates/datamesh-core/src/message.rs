@@ -14,6 +14,7 @@ use crate::genesis::Genesis;
 use crate::grant::{Grant, StoreTicket};
 use crate::head::{Head, Pseudonym};
 use crate::id::{Hash, LogId, MeshId, NodeId, SegmentId};
+use crate::lease::{LeaseAnswer, Listed, Listing, Release, Renewal};
 use crate::receipt::Receipt;
 use crate::record;
 use crate::seam::Timestamp;
@@ -42,6 +43,12 @@ const DETAIL_BYTES_MAX: usize = 512;
 
 /// Most heads that an asking side says it knows.
 pub const HEADS_KNOWN_MAX: usize = 256;
+
+/// Most renewals or releases in one request, and most segments asked about in one for releases.
+pub const LEASES_MAX: usize = 256;
+
+/// Most segments of a grant in one reply.
+pub const LISTED_MAX: usize = 512;
 
 /// Most bytes of heads in the body of one reply; at least one head fits.
 pub const HEADS_BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -216,6 +223,16 @@ pub enum Request {
         /// Heads that the asking side has: only newer ones come, at most [`HEADS_KNOWN_MAX`].
         known: Vec<KnownHead>,
     },
+    /// Ends leases, at most [`LEASES_MAX`] and one of each segment; answered by [`Reply::Leases`].
+    Release(Vec<Release>),
+    /// Renews leases, at most [`LEASES_MAX`] and one of each segment; answered by
+    /// [`Reply::Leases`].
+    Renew(Vec<Renewal>),
+    /// Asks for the releases of segments whose leases were ended, at most [`LEASES_MAX`]; answered by
+    /// [`Reply::Releases`].
+    Releases(Vec<SegmentId>),
+    /// Asks what is kept under a grant; answered by [`Reply::Segments`].
+    Segments(Listing),
     /// Asks for cells with proofs, at most [`CHALLENGES_MAX`]; answered by [`Reply::Audited`].
     Audit {
         /// Drawn for this request alone.
@@ -382,6 +399,17 @@ pub enum Reply {
         /// There are more behind the last one.
         more: bool,
     },
+    /// To [`Request::Release`] and [`Request::Renew`]: an answer for each, in order, durable.
+    Leases(Vec<LeaseAnswer>),
+    /// To [`Request::Releases`]: the releases that count at the node, at most [`LEASES_MAX`].
+    Releases(Vec<Release>),
+    /// To [`Request::Segments`]: the next segments, at most [`LISTED_MAX`].
+    Segments {
+        /// They, in order.
+        listed: Vec<Listed>,
+        /// There are more behind the last one.
+        more: bool,
+    },
     /// To [`Request::Audit`]; the body has the cells, one behind another.
     Audited {
         /// For each challenge, in order.
@@ -504,6 +532,19 @@ impl Encode for Request {
             Self::Report { segment, shard } => {
                 out.u8(22).raw(&segment.0).u8(*shard);
             }
+            Self::Release(releases) => {
+                out.u8(17).list(releases);
+            }
+            Self::Renew(renewals) => {
+                out.u8(18).list(renewals);
+            }
+            Self::Releases(segments) => {
+                out.u8(19).list(segments);
+            }
+            Self::Segments(listing) => {
+                out.u8(20);
+                listing.encode(out);
+            }
         }
     }
 }
@@ -555,6 +596,10 @@ impl Decode for Request {
                 after: LogId::decode(from)?,
                 known: from.list("known heads", HEADS_KNOWN_MAX)?,
             },
+            17 => Self::Release(from.list("releases", LEASES_MAX)?),
+            18 => Self::Renew(from.list("renewals", LEASES_MAX)?),
+            19 => Self::Releases(from.list("segments", LEASES_MAX)?),
+            20 => Self::Segments(Listing::decode(from)?),
             21 => Self::Audit {
                 nonce: from.array()?,
                 challenges: from.list("challenges", CHALLENGES_MAX)?,
@@ -614,6 +659,15 @@ impl Encode for Reply {
             Self::Heads { more } => {
                 out.u8(14).flag(*more);
             }
+            Self::Leases(answers) => {
+                out.u8(17).list(answers);
+            }
+            Self::Releases(releases) => {
+                out.u8(19).list(releases);
+            }
+            Self::Segments { listed, more } => {
+                out.u8(20).list(listed).flag(*more);
+            }
             Self::Audited { answers, signature } => {
                 out.u8(21).list(answers);
                 signature.encode(out);
@@ -663,6 +717,12 @@ impl Decode for Reply {
             }
             13 => Self::HeadKept(Head::decode(from)?),
             14 => Self::Heads { more: from.flag("more")? },
+            17 => Self::Leases(from.list("lease answers", LEASES_MAX)?),
+            19 => Self::Releases(from.list("releases", LEASES_MAX)?),
+            20 => Self::Segments {
+                listed: from.list("listed", LISTED_MAX)?,
+                more: from.flag("more")?,
+            },
             21 => Self::Audited {
                 answers: from.list("answers", CHALLENGES_MAX)?,
                 signature: Signature::decode(from)?,

@@ -39,6 +39,8 @@ pub enum Context {
     Operation,
     /// The head of a log.
     Head,
+    /// [`Listing`](crate::lease::Listing)
+    GrantListing,
     /// A holder's answers to an [audit](crate::audit).
     Audit,
 }
@@ -59,6 +61,7 @@ impl Context {
             Self::LogCertificate => "log-certificate",
             Self::Operation => "operation",
             Self::Head => "head",
+            Self::GrantListing => "grant-listing",
             Self::Audit => "audit",
         }
     }

@@ -5,6 +5,7 @@
 
 mod audit;
 mod heads;
+mod leases;
 mod restore;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -22,7 +23,7 @@ use datamesh_core::{
     BoxFuture, Descriptor, Grant, GrantId, MeshId, Message, NodeCertificate, NodeId, Receipt,
     SegmentId, Service, Signer, StoreTicket, wire,
 };
-use datamesh_store::{ShardWrite, Store, StoreError};
+use datamesh_store::{ShardState, ShardWrite, Store, StoreError};
 
 use crate::engine::Engine;
 use crate::work::block;
@@ -126,6 +127,7 @@ fn store_refusal(error: StoreError) -> (Refusal, String) {
         StoreError::Inconsistent { .. } => (Refusal::Mismatch, error.to_string()),
         StoreError::Full { .. } => (Refusal::Full, String::new()),
         StoreError::GrantUsedUp { .. } => (Refusal::GrantUsedUp, error.to_string()),
+        StoreError::Released { .. } => (Refusal::NotPermitted, error.to_string()),
         StoreError::ReadOnly { .. } => (Refusal::ReadOnly, String::new()),
         error => {
             tracing::error!(%error, "the store failed");
@@ -212,6 +214,10 @@ impl Holder {
             }
             Request::PutHead(head) => self.put_head(peer, head).await,
             Request::Heads { account, after, known } => self.heads(account, after, known).await,
+            Request::Release(releases) => self.change_leases(leases::Said::Release(releases)).await,
+            Request::Renew(renewals) => self.change_leases(leases::Said::Renew(renewals)).await,
+            Request::Releases(segments) => self.releases(segments).await,
+            Request::Segments(listing) => self.segments(listing).await,
             Request::Audit { nonce, challenges } => self.audit(peer, nonce, challenges).await,
             Request::Report { segment, shard } => self.examine(peer, segment, shard).await,
         }
@@ -352,7 +358,11 @@ impl Holder {
             .block(move || {
                 // The reader checks the root or the proof; a holder that checked too would hash
                 // everything twice. Rot is found by the reader and by the scrub.
-                let stored = store.read_shard_unverified(segment, shard)?;
+                let stored = store.read_shard_unverified(segment, shard).inspect_err(|_| {
+                    if store.shard_state(segment, shard) == Some(ShardState::Trash) {
+                        tracing::warn!(%segment, shard, "a shard that is in the trash was asked for");
+                    }
+                })?;
                 let descriptor = stored.meta.descriptor;
                 let (proof, cells) = match span {
                     ReadSpan::Whole => (Vec::new(), stored.cells),

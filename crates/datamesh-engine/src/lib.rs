@@ -5,11 +5,13 @@
 
 mod ask;
 pub mod audit;
+mod collect;
 mod engine;
 mod findings;
 mod head_mover;
 mod heads;
 mod holder;
+mod leases;
 mod membership;
 pub mod placement;
 pub mod repair;
@@ -21,11 +23,13 @@ mod view;
 mod work;
 
 pub use ask::{AskError, ask};
+pub use collect::{CollectError, Collector, CollectorConfig, CollectorState};
 pub use engine::{Engine, EngineParts, PeerView};
 pub use findings::{Finding, Findings};
 pub use head_mover::HeadMover;
 pub use heads::{HeadPublished, HeadsRead, quorum};
 pub use holder::{Admissions, Holder, RedeemError, Redeemed};
+pub use leases::LeaseTold;
 pub use placement::Spread;
 pub use scores::PeerScore;
 pub use transfer::{

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use datamesh_api::{ErrorKind, OperationError};
 use datamesh_core::Domain;
+use datamesh_engine::CollectorConfig;
+use datamesh_store::CollectionTerms;
 
 use crate::home::Home;
 
@@ -43,6 +45,19 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 fn is_duration(text: &str) -> Result<(), String> {
     humantime::parse_duration(text).map(drop).map_err(|error| error.to_string())
+}
+
+fn is_duration_or_nothing(text: &str) -> Result<(), String> {
+    if text.is_empty() { Ok(()) } else { is_duration(text) }
+}
+
+fn is_count(text: &str) -> Result<(), String> {
+    match text.parse::<u64>() {
+        _ if text.is_empty() => Ok(()),
+        Ok(0) => Err("the current version is always kept".to_owned()),
+        Ok(_) => Ok(()),
+        Err(_) => Err("it must be a whole number".to_owned()),
+    }
 }
 
 fn is_interval(text: &str) -> Result<(), String> {
@@ -122,6 +137,42 @@ const KEYS: &[Key] = &[
         check: is_rate,
     },
     Key {
+        name: "collection.clock",
+        default: "10m",
+        about: "nothing is removed while the clock differs from that of most members by more",
+        check: is_duration,
+    },
+    Key {
+        name: "collection.expired",
+        default: "30d",
+        about: "time after the end of a lease before its shards go to the trash",
+        check: is_duration,
+    },
+    Key {
+        name: "collection.interval",
+        default: "30m",
+        about: "time between passes of the collector",
+        check: is_interval,
+    },
+    Key {
+        name: "collection.reconcile",
+        default: "24h",
+        about: "time between comparisons of all segments with the releases that other holders know",
+        check: is_interval,
+    },
+    Key {
+        name: "collection.tombstone",
+        default: "400d",
+        about: "time for which a release is kept after the shards that it ended",
+        check: is_duration,
+    },
+    Key {
+        name: "collection.trash",
+        default: "7d",
+        about: "time for which a released shard waits in the trash, where a renewal takes it out",
+        check: is_duration,
+    },
+    Key {
         name: "membership.gossip_interval",
         default: "20s",
         about: "time between exchanges of adverts with a random member",
@@ -150,6 +201,18 @@ const KEYS: &[Key] = &[
         default: "32MiB",
         about: "bytes a second that repair may move; 0 for only what has no margin left",
         check: is_rate_or_none,
+    },
+    Key {
+        name: "retention.keep",
+        default: "",
+        about: "newest versions of each file that cleanup keeps; all if this and the next are empty",
+        check: is_count,
+    },
+    Key {
+        name: "retention.younger_than",
+        default: "",
+        about: "age, for instance 90d, below which cleanup keeps every version",
+        check: is_duration_or_nothing,
     },
     Key {
         name: "scrub.period",
@@ -192,11 +255,16 @@ const KEYS: &[Key] = &[
 /// The settings as the program uses them.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
+    pub(crate) collection: CollectionTerms,
+    pub(crate) collector: CollectorConfig,
+    pub(crate) collection_interval: Duration,
     pub(crate) gossip_interval: Duration,
     pub(crate) offline_after: Duration,
     pub(crate) repair_grace: Duration,
     pub(crate) repair_interval: Duration,
     pub(crate) repair_rate: u64,
+    pub(crate) keep: Option<u64>,
+    pub(crate) younger_than: Option<Duration>,
     pub(crate) domain: Option<Domain>,
     pub(crate) listen: Vec<String>,
     pub(crate) operator: Option<String>,
@@ -347,12 +415,28 @@ pub(crate) fn load(home: &Home) -> Result<Config, OperationError> {
         humantime::parse_duration(&text).map_err(|error| usage(format!("\"{text}\": {error}")))
     };
     let text = |text: String| Some(text).filter(|text| !text.is_empty());
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Ok(Config {
+        collection: CollectionTerms {
+            trash_ms: ms(duration(take("collection.trash"))?),
+            expired_ms: ms(duration(take("collection.expired"))?),
+            tombstone_ms: ms(duration(take("collection.tombstone"))?),
+        },
+        collector: CollectorConfig {
+            clock_bound_ms: ms(duration(take("collection.clock"))?),
+            reconcile_ms: ms(duration(take("collection.reconcile"))?),
+        },
+        collection_interval: duration(take("collection.interval"))?,
         gossip_interval: duration(take("membership.gossip_interval"))?,
         offline_after: duration(take("membership.offline_after"))?,
         repair_grace: duration(take("repair.grace"))?,
         repair_interval: duration(take("repair.interval"))?,
         repair_rate: parse_size(&take("repair.rate")).map_err(usage)?,
+        keep: text(take("retention.keep")).and_then(|count| count.parse().ok()),
+        younger_than: match text(take("retention.younger_than")) {
+            Some(age) => Some(duration(age)?),
+            None => None,
+        },
         domain: match text(take("service.domain")) {
             Some(domain) => Some(domain.parse().map_err(usage)?),
             None => None,

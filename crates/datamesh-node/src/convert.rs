@@ -32,11 +32,17 @@ pub(crate) fn client_error(error: &ClientError) -> OperationError {
         }
         ClientError::NotFound { .. }
         | ClientError::NoVersion { .. }
-        | ClientError::NothingBelow { .. } => made(ErrorKind::NotFound),
+        | ClientError::NothingBelow { .. }
+        | ClientError::Purged { .. } => made(ErrorKind::NotFound),
         ClientError::Deleted { name } => {
             made(ErrorKind::NotFound).hint(format!("see them with: datamesh versions -- '{name}'"))
         }
-        ClientError::Range { .. } | ClientError::Tags(_) => made(ErrorKind::Usage),
+        ClientError::Range { .. } | ClientError::Tags(_) | ClientError::Current { .. } => {
+            made(ErrorKind::Usage)
+        }
+        ClientError::NotRenewed { .. } => made(ErrorKind::Network).hint(
+            "see which nodes answer with: datamesh peers; or get the version and put it again",
+        ),
         ClientError::Catalog(CatalogError::Ambiguous { .. }) => {
             made(ErrorKind::Usage).hint("give more digits, or the path")
         }
@@ -103,7 +109,7 @@ pub(crate) fn stored(entry: StoredEntry) -> StoredFile {
 }
 
 pub(crate) fn version(version: Version) -> FileVersion {
-    let number = version.number;
+    let (number, purged) = (version.number, version.purged);
     match version.entry {
         Entry::Put(put) => FileVersion {
             path: put.path,
@@ -119,6 +125,7 @@ pub(crate) fn version(version: Version) -> FileVersion {
             scheme: put.protection.map(|protection| protection.scheme),
             degraded: put.protection.is_some_and(|protection| protection.degraded),
             deleted: false,
+            purged,
         },
         Entry::Delete(delete) => FileVersion {
             path: delete.path,
@@ -134,6 +141,7 @@ pub(crate) fn version(version: Version) -> FileVersion {
             scheme: None,
             degraded: false,
             deleted: true,
+            purged: false,
         },
     }
 }
@@ -153,5 +161,6 @@ pub(crate) fn summary(summary: Summary) -> FileVersion {
         scheme: summary.protection.map(|protection| protection.scheme),
         degraded: summary.protection.is_some_and(|protection| protection.degraded),
         deleted: false,
+        purged: false,
     }
 }

@@ -12,6 +12,7 @@
 mod account;
 mod audit_log;
 mod catalog_worker;
+mod collect_worker;
 pub mod config;
 mod connect;
 mod convert;

@@ -14,7 +14,7 @@ use datamesh_core::{
 use datamesh_engine::audit::{Auditor, AuditorParts};
 use datamesh_engine::repair::{RepairConfig, Repairer};
 use datamesh_engine::scrub::{Scrubber, ScrubberParts, recall_damaged};
-use datamesh_engine::{Admissions, Findings, HeadMover, Holder};
+use datamesh_engine::{Admissions, Collector, Findings, HeadMover, Holder};
 use datamesh_net::{Network, NetworkConfig, NetworkError};
 use datamesh_store::{Directory, Owner, Store, StoreConfig, StoreError, StoreId};
 use tokio::sync::OnceCell;
@@ -25,6 +25,7 @@ use self::end::{End, wait_for_end};
 use crate::account::{self, PasswordSource};
 use crate::audit_log::{AuditLog, NotedAdmissions};
 use crate::catalog_worker;
+use crate::collect_worker;
 use crate::config::{self, Config};
 use crate::home::{Home, Status};
 use crate::local::LocalServer;
@@ -441,6 +442,11 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     }));
     let workers = Arc::new(Workers::default());
     let moved = (Arc::clone(&engine), Arc::clone(&store));
+    // The one place that takes the power to remove.
+    let collection = store.collection(config.collection).ok_or_else(|| {
+        OperationError::new(ErrorKind::Failed, "another part of this program collects already")
+    })?;
+    let collector = Arc::new(Collector::new(Arc::clone(&engine), collection, config.collector));
     let shared = Arc::new(Shared {
         home: home.clone(),
         public,
@@ -452,6 +458,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
             auditor: Arc::clone(&auditor),
             scrubber: Arc::clone(&scrubber),
             repairer: Arc::clone(&repairer),
+            collector: Arc::clone(&collector),
             findings,
             workers: Arc::clone(&workers),
         }),
@@ -501,6 +508,12 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
                 let _stopped = stop.run_until_cancelled(repairer.run()).await;
             }
         }
+    });
+    let collects = humantime::format_duration(config.collection_interval);
+    let collects = Description::of("collection", format!("a pass each {collects}"));
+    workers.start(&tasks, &stop, collects, {
+        let interval = config.collection_interval;
+        move |stop| collect_worker::collect(Arc::clone(&collector), interval, stop)
     });
     if follows {
         let catalog = Description::of("catalog", "a round each 30s");

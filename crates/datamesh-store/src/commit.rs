@@ -12,7 +12,7 @@ use bytes::Bytes;
 use datamesh_core::{GrantId, SegmentId};
 
 use crate::error::StoreError;
-use crate::record::{Draft, HEADER_BYTES, Kind, RECORD_ALIGNMENT};
+use crate::record::{Draft, HEADER_BYTES, Kind, RECORD_ALIGNMENT, RECORD_VERSION};
 
 /// Most bytes of a group; a first work above it goes alone.
 pub const GROUP_BYTES_MAX: u64 = 8 << 20;
@@ -20,18 +20,35 @@ pub const GROUP_BYTES_MAX: u64 = 8 << 20;
 /// A record to write, with its parts.
 #[derive(Debug)]
 pub(crate) struct Part {
-    pub(crate) kind: Kind,
+    pub(crate) kind: u8,
+    pub(crate) version: u8,
     pub(crate) sequence: u64,
     pub(crate) hashed: Vec<u8>,
     pub(crate) rest: Bytes,
 }
 
 impl Part {
-    pub(crate) fn draft(&self) -> Draft<'_> {
-        Draft { kind: self.kind, sequence: self.sequence, hashed: &self.hashed, rest: &self.rest }
+    /// A record of one of this program's kinds, all of it hashed.
+    pub(crate) fn of(kind: Kind, sequence: u64, body: Vec<u8>) -> Self {
+        Self::with_rest(kind, sequence, body, Bytes::new())
     }
 
-    fn bytes(&self) -> u64 {
+    /// A record of one of this program's kinds.
+    pub(crate) fn with_rest(kind: Kind, sequence: u64, hashed: Vec<u8>, rest: Bytes) -> Self {
+        Self { kind: kind as u8, version: RECORD_VERSION, sequence, hashed, rest }
+    }
+
+    pub(crate) fn draft(&self) -> Draft<'_> {
+        Draft {
+            kind: self.kind,
+            version: self.version,
+            sequence: self.sequence,
+            hashed: &self.hashed,
+            rest: &self.rest,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
         let bytes = HEADER_BYTES + self.hashed.len() + self.rest.len();
         bytes.next_multiple_of(RECORD_ALIGNMENT) as u64
     }

@@ -49,6 +49,12 @@ pub enum StoreError {
         /// The segment.
         segment: SegmentId,
     },
+    /// The segment's owner ended its lease.
+    #[error("segment {segment} was released by its owner")]
+    Released {
+        /// The segment.
+        segment: SegmentId,
+    },
     /// The grant is not known here.
     #[error("grant {grant} is not known here")]
     GrantNotFound {
@@ -79,6 +85,14 @@ pub enum StoreError {
     /// The store keeps as many heads as it can.
     #[error("the store keeps as many heads of logs as it can")]
     HeadsFull,
+    /// More was given to one call than it takes.
+    #[error("{count} changes of leases at once, the bound is {bound}")]
+    TooMany {
+        /// How many.
+        count: usize,
+        /// The bound.
+        bound: usize,
+    },
     /// More cells were asked for than the shard has.
     #[error("cells {first} to {end} of shard {shard} were asked for, it has {cells}")]
     Range {

@@ -6,14 +6,14 @@
 //! scans, or written just now. Nothing here is stored; deleting it loses nothing.
 //!
 //! A shard takes 121 bytes and its part of the tree's nodes, some 160 in all; a segment whose lease
-//! ends another 90. What is read seldom (descriptors, tickets, receipts) stays on disk.
+//! ends, or was ended, another 140. What is read seldom (descriptors, tickets, receipts) stays on disk.
 
 use std::collections::BTreeMap;
 
 use datamesh_core::{GrantId, SegmentId, Timestamp};
 
 use crate::pack::Expected;
-use crate::record::{Kind, RECORD_VERSION, Row};
+use crate::record::{HEADER_BYTES, Kind, RECORD_ALIGNMENT, RECORD_VERSION, Row};
 
 /// Where a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +38,12 @@ impl Located {
 
     fn order(&self) -> (u64, Place) {
         (self.sequence, self.place)
+    }
+
+    /// Bytes of the record with what fills it up.
+    fn span(&self) -> u64 {
+        let bytes = HEADER_BYTES as u64 + u64::from(self.length);
+        bytes.next_multiple_of(RECORD_ALIGNMENT as u64)
     }
 
     pub(crate) fn expected(&self, kind: Kind) -> Expected {
@@ -111,17 +117,26 @@ impl Copy {
     }
 }
 
+/// The newest mark of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Marked {
+    sequence: u64,
+    /// When, in seconds since 1970, rounded up, so that nothing is old too early.
+    second: u32,
+    mark: Mark,
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Entry {
     copy: Option<Copy>,
     receipt: Option<Located>,
-    mark: Option<(u64, Mark)>,
+    mark: Option<Marked>,
 }
 
 impl Entry {
     fn marked(&self) -> Option<Mark> {
         let copy = self.copy?;
-        self.mark.filter(|(sequence, _)| *sequence > copy.record.sequence).map(|(_, mark)| mark)
+        self.mark.filter(|mark| mark.sequence > copy.record.sequence).map(|mark| mark.mark)
     }
 
     /// The copy that takes room under its grant.
@@ -165,12 +180,17 @@ pub struct LeaseState {
 struct LeaseEntry {
     state: LeaseState,
     sequence: u64,
+    /// The renewal's or tombstone's own record; none where a shard's record said it.
+    record: Option<Located>,
+    /// When a tombstone came.
+    since: Timestamp,
 }
 
 impl LeaseEntry {
     /// A renewal wins over a release of the same epoch; of two renewals the later one counts.
-    fn order(&self) -> (u64, bool, u64) {
-        (self.state.epoch, !self.state.released, self.sequence)
+    fn order(&self) -> (u64, bool, u64, Option<Place>) {
+        let place = self.record.map(|record| record.place);
+        (self.state.epoch, !self.state.released, self.sequence, place)
     }
 }
 
@@ -221,15 +241,22 @@ impl Index {
                 // What every shard of a mesh without expiry is stored with says nothing, whatever
                 // comes before or after it.
                 if (row.epoch, row.time) != (0, 0) {
-                    self.lease(key.0, row.epoch, row.time, false, row.sequence);
+                    let state = LeaseState { epoch: row.epoch, expiry: row.time, released: false };
+                    self.lease(key.0, state, row.sequence, None, 0);
                 }
             }
             Some(Kind::Receipt) => self.change(key, |e| keep_later(&mut e.receipt, located)),
-            Some(Kind::Trash) => self.mark(key, row.sequence, Mark::Trash),
-            Some(Kind::Revive) => self.mark(key, row.sequence, Mark::Revive),
-            Some(Kind::Removed) => self.mark(key, row.sequence, Mark::Removed),
-            Some(Kind::Lease) => self.lease(key.0, row.epoch, row.time, false, row.sequence),
-            Some(Kind::Release) => self.lease(key.0, row.epoch, 0, true, row.sequence),
+            Some(Kind::Trash) => self.mark(key, row, Mark::Trash),
+            Some(Kind::Revive) => self.mark(key, row, Mark::Revive),
+            Some(Kind::Removed) => self.mark(key, row, Mark::Removed),
+            Some(Kind::Lease) => {
+                let state = LeaseState { epoch: row.epoch, expiry: row.time, released: false };
+                self.lease(key.0, state, row.sequence, Some(located), 0);
+            }
+            Some(Kind::Release | Kind::Tombstone) => {
+                let state = LeaseState { epoch: row.epoch, expiry: 0, released: true };
+                self.lease(key.0, state, row.sequence, Some(located), row.time);
+            }
             Some(Kind::Grant) => {
                 let number = self.grant_number(GrantId(row.key));
                 if let Some(grant) = self.grants.get_mut(number as usize) {
@@ -245,12 +272,12 @@ impl Index {
                     *kept = head;
                 }
             }
-            Some(Kind::PackHeader | Kind::PackTable | Kind::PackEnd) | None => {}
+            Some(Kind::Compacted | Kind::PackHeader | Kind::PackTable | Kind::PackEnd) | None => {}
         }
     }
 
-    /// Forgets what was only kept because the shard it is about might still come: called once all
-    /// packs are folded.
+    /// Forgets shards that are not here any more, and what was only kept because the shard it is
+    /// about might still come: called once all packs are folded, and after each compaction.
     pub(crate) fn settle(&mut self) {
         self.shards.retain(|_, entry| entry.state().is_some());
     }
@@ -271,10 +298,12 @@ impl Index {
         }
     }
 
-    fn mark(&mut self, key: (SegmentId, u8), sequence: u64, mark: Mark) {
+    fn mark(&mut self, key: (SegmentId, u8), row: &Row, mark: Mark) {
+        let second = u32::try_from(row.time.div_ceil(1000)).unwrap_or(u32::MAX);
+        let mark = Marked { sequence: row.sequence, second, mark };
         self.change(key, |entry| {
-            if entry.mark.is_none_or(|(kept, _)| kept < sequence) {
-                entry.mark = Some((sequence, mark));
+            if entry.mark.is_none_or(|kept| kept.sequence < mark.sequence) {
+                entry.mark = Some(mark);
             }
         });
     }
@@ -282,12 +311,12 @@ impl Index {
     fn lease(
         &mut self,
         segment: SegmentId,
-        epoch: u64,
-        expiry: Timestamp,
-        released: bool,
+        state: LeaseState,
         sequence: u64,
+        record: Option<Located>,
+        since: Timestamp,
     ) {
-        let new = LeaseEntry { state: LeaseState { epoch, expiry, released }, sequence };
+        let new = LeaseEntry { state, sequence, record, since };
         let kept = self.leases.entry(segment).or_insert(new);
         if kept.order() < new.order() {
             *kept = new;
@@ -377,6 +406,100 @@ impl Index {
 
     pub(crate) fn lease_of(&self, segment: SegmentId) -> Option<LeaseState> {
         self.leases.get(&segment).map(|entry| entry.state)
+    }
+
+    /// Since when a shard is in the trash.
+    pub(crate) fn trashed(&self, segment: SegmentId, shard: u8) -> Option<Timestamp> {
+        let entry = self.shards.get(&(segment, shard))?;
+        let mark = entry.mark.filter(|_| entry.marked() == Some(Mark::Trash))?;
+        Some(u64::from(mark.second) * 1000)
+    }
+
+    /// Whether a segment has a shard here, in whatever state.
+    pub(crate) fn has_segment(&self, segment: SegmentId) -> bool {
+        self.segment(segment).next().is_some()
+    }
+
+    /// The record that says how a segment's lease is; none where it is a shard's own.
+    pub(crate) fn lease_record(&self, segment: SegmentId) -> Option<(LeaseState, Located)> {
+        let entry = self.leases.get(&segment)?;
+        entry.record.map(|record| (entry.state, record))
+    }
+
+    /// Segments behind `after` whose lease something is known of, in order.
+    pub(crate) fn leases_after(
+        &self,
+        after: Option<SegmentId>,
+    ) -> impl Iterator<Item = (SegmentId, LeaseState)> + '_ {
+        let from = match after {
+            Some(segment) => std::ops::Bound::Excluded(segment),
+            None => std::ops::Bound::Unbounded,
+        };
+        let behind = self.leases.range((from, std::ops::Bound::Unbounded));
+        behind.map(|(segment, entry)| (*segment, entry.state))
+    }
+
+    /// Whether a tombstone came before `time` and nothing of its segment is here any more.
+    pub(crate) fn tombstone_is_due(&self, segment: SegmentId, time: Timestamp) -> bool {
+        let entry = self.leases.get(&segment);
+        entry.is_some_and(|entry| entry.state.released && entry.since < time)
+            && !self.has_segment(segment)
+    }
+
+    /// Forgets a lease whose record goes with its pack.
+    pub(crate) fn forget_lease(&mut self, segment: SegmentId, place: Place) {
+        if self.leases.get(&segment).is_some_and(|e| e.record.is_some_and(|r| r.place == place)) {
+            self.leases.remove(&segment);
+        }
+    }
+
+    /// Whether the newest mark of a shard is the one of that sequence; nothing where nothing is known
+    /// of the shard.
+    pub(crate) fn newest_mark(&self, key: &(SegmentId, u8), sequence: u64) -> Option<bool> {
+        self.shards.get(key)?.mark.map(|mark| mark.sequence == sequence)
+    }
+
+    /// Whether the record at that place is what the state rests on. Marks have no place here, and
+    /// records that this program does not know are none of the state.
+    pub(crate) fn rests_on(&self, place: Place, row: &Row) -> bool {
+        let here = |located: Option<Located>| located.is_some_and(|l| l.place == place);
+        let key = (SegmentId(row.key), row.shard);
+        match row.known() {
+            Some(Kind::Shard) => {
+                let entry = self.shards.get(&key);
+                here(entry.and_then(Entry::counted).map(|copy| copy.record))
+            }
+            Some(Kind::Receipt) => {
+                let entry = self.shards.get(&key).filter(|entry| entry.counted().is_some());
+                here(entry.and_then(|entry| entry.receipt))
+            }
+            Some(Kind::Lease | Kind::Release | Kind::Tombstone) => {
+                here(self.leases.get(&key.0).and_then(|entry| entry.record))
+            }
+            Some(Kind::Grant) => here(self.grant(&GrantId(row.key)).and_then(|grant| grant.record)),
+            Some(Kind::Head) => {
+                let mut log = [0; 16];
+                log.copy_from_slice(&row.other[..16]);
+                here(self.heads.get(&(row.key, log)).map(|(_, located)| *located))
+            }
+            _ => false,
+        }
+    }
+
+    /// Bytes of records in each pack that the state rests on, but for marks.
+    pub(crate) fn bytes_by_pack(&self) -> BTreeMap<u32, u64> {
+        let mut bytes = BTreeMap::new();
+        let mut add = |located: &Located| {
+            *bytes.entry(located.place.pack).or_default() += located.span();
+        };
+        for entry in self.shards.values().filter(|entry| entry.counted().is_some()) {
+            entry.copy.iter().for_each(|copy| add(&copy.record));
+            entry.receipt.iter().for_each(&mut add);
+        }
+        self.leases.values().filter_map(|entry| entry.record.as_ref()).for_each(&mut add);
+        self.heads.values().for_each(|(_, located)| add(located));
+        self.grants.iter().filter_map(|grant| grant.record.as_ref()).for_each(&mut add);
+        bytes
     }
 
     /// The head in a slot and its revision.

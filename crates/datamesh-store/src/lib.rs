@@ -3,7 +3,7 @@
 //! Shards live in append-only packs of self-describing records; everything else the store knows is
 //! the fold of those records and can be rebuilt from them. The format is in `docs/specs/pack.md`.
 //!
-//! What is absent: keys, paths, the network, and any way to delete.
+//! What is absent: keys, paths, the network, and any way to delete but the [`Collection`].
 
 mod buffer;
 mod commit;
@@ -28,6 +28,8 @@ pub use identity::{IDENTITY_FILE, Owner, StoreId};
 pub use index::{LeaseState, ShardState, Slot};
 pub use pack::{name_of, number_of};
 pub use store::{
-    DamagedShard, FoundDamaged, GrantUsage, HEADS_MAX, HeadWrite, LOCK_FILE, PAGE_MAX, ScrubCursor,
-    ScrubReport, ShardWrite, Store, StoredShard, Usage,
+    AgreedClock, ClockError, Collected, Collection, CollectionTerms, DamagedShard, FoundDamaged,
+    GrantUsage, HEADS_MAX, HeadWrite, Kept, LEASE_CHANGES_MAX, LOCK_FILE, LeaseChange,
+    LeaseOutcome, PAGE_MAX, PackReturned, Removal, ScrubCursor, ScrubReport, ShardWrite, Store,
+    StoredShard, StoredUnder, Usage,
 };

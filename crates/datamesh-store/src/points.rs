@@ -19,8 +19,17 @@ pub const TABLE_WRITTEN: &str = "table.written";
 /// A pack is sealed and the next one is not there.
 pub const PACK_SEALED: &str = "pack.sealed";
 
+/// What is live in a pack is copied and synced; the pack is still there.
+pub const COMPACT_COPIED: &str = "compact.copied";
+/// The record that gives the pack back is synced; the pack is still there.
+pub const COMPACT_RECORDED: &str = "compact.recorded";
+/// The pack's file is removed; the directory is not synced.
+pub const PACK_REMOVED: &str = "pack.removed";
+/// The directory is synced without the pack.
+pub const PACK_FORGOTTEN: &str = "pack.forgotten";
+
 /// All of them.
-pub const ALL: [&str; 9] = [
+pub const ALL: [&str; 13] = [
     IDENTITY_WRITTEN,
     IDENTITY_NAMED,
     PACK_CREATED,
@@ -30,4 +39,8 @@ pub const ALL: [&str; 9] = [
     GROUP_SYNCED,
     TABLE_WRITTEN,
     PACK_SEALED,
+    COMPACT_COPIED,
+    COMPACT_RECORDED,
+    PACK_REMOVED,
+    PACK_FORGOTTEN,
 ];

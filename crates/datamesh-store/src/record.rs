@@ -7,7 +7,8 @@
 
 use datamesh_core::wire::{Decode, Encode, Reader, WireError, Writer, decode};
 use datamesh_core::{
-    Descriptor, Grant, GrantId, Hash, Receipt, SegmentId, StoreTicket, Timestamp, lease, record,
+    Descriptor, Grant, GrantId, Hash, PublicKey, Receipt, SegmentId, StoreTicket, Timestamp, lease,
+    record,
 };
 
 use crate::identity::StoreId;
@@ -47,7 +48,7 @@ pub enum Kind {
     Head = 3,
     /// A [`Renewal`](lease::Renewal).
     Lease = 4,
-    /// A [`Release`](lease::Release).
+    /// A [`Release`](lease::Release) without what a [`Tombstone`] adds; read, no longer written.
     Release = 5,
     /// A [`ShardMark`]: the shard is in the trash.
     Trash = 6,
@@ -57,6 +58,10 @@ pub enum Kind {
     Removed = 8,
     /// A [`Receipt`].
     Receipt = 9,
+    /// A [`Tombstone`].
+    Tombstone = 10,
+    /// A [`Compacted`].
+    Compacted = 11,
     /// A [`PackHeader`], at the beginning of a pack.
     PackHeader = 240,
     /// The table of a sealed pack's records.
@@ -78,6 +83,8 @@ impl Kind {
             7 => Self::Revive,
             8 => Self::Removed,
             9 => Self::Receipt,
+            10 => Self::Tombstone,
+            11 => Self::Compacted,
             240 => Self::PackHeader,
             241 => Self::PackTable,
             242 => Self::PackEnd,
@@ -143,6 +150,29 @@ impl Decode for Head {
     fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
         let (account, log, revision) = (from.array()?, from.array()?, from.u64()?);
         Ok(Self { account, log, revision, head: from.take(from.remaining())?.to_vec() })
+    }
+}
+
+record! {
+    /// Body of a tombstone record: the owner's signed end of a segment's lease, kept after its shards
+    /// are gone, for nodes that were away meanwhile.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Tombstone {
+        /// The release.
+        pub release: lease::Release,
+        /// The key that signed it, which the shards' descriptor named.
+        pub lease_key: PublicKey,
+        /// When it came here.
+        pub time: Timestamp,
+    }
+}
+
+record! {
+    /// Body of the record that says that a pack was given back: what was live in it is elsewhere.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Compacted {
+        /// The pack's number.
+        pub pack: u32,
     }
 }
 
@@ -244,7 +274,8 @@ impl RecordKey {
 /// A record that is ready but for its place.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Draft<'a> {
-    pub(crate) kind: Kind,
+    pub(crate) kind: u8,
+    pub(crate) version: u8,
     pub(crate) sequence: u64,
     pub(crate) hashed: &'a [u8],
     pub(crate) rest: &'a [u8],
@@ -253,13 +284,13 @@ pub(crate) struct Draft<'a> {
 impl<'a> Draft<'a> {
     /// A record about the pack itself, which takes no sequence: it is no part of the fold.
     pub(crate) fn internal(kind: Kind, body: &'a [u8]) -> Self {
-        Self { kind, sequence: 0, hashed: body, rest: &[] }
+        Self { kind: kind as u8, version: RECORD_VERSION, sequence: 0, hashed: body, rest: &[] }
     }
 
     pub(crate) fn header(&self) -> Header {
         Header {
-            kind: self.kind as u8,
-            version: RECORD_VERSION,
+            kind: self.kind,
+            version: self.version,
             sequence: self.sequence,
             length: (self.hashed.len() + self.rest.len()) as u32,
             hashed: self.hashed.len() as u32,
@@ -317,11 +348,11 @@ pub struct Row {
     pub hashed: u32,
     /// Segment, grant or account pseudonym.
     pub key: [u8; 32],
-    /// Grant of a shard; log of a head, zero-filled.
+    /// Grant of a shard; log of a head, zero-filled; lease key of a tombstone.
     pub other: [u8; 32],
     /// Epoch of a lease, revision of a head.
     pub epoch: u64,
-    /// End of a lease or a receipt; time of a mark.
+    /// End of a lease or a receipt; time of a mark or a tombstone.
     pub time: Timestamp,
 }
 
@@ -399,6 +430,15 @@ impl Row {
                 (self.key, self.shard, self.time) =
                     (receipt.segment.0, receipt.shard, receipt.expiry);
             }
+            Kind::Tombstone => {
+                let tombstone: Tombstone = decode(hashed)?;
+                self.key = tombstone.release.segment.0;
+                self.other = tombstone.lease_key.0;
+                (self.epoch, self.time) = (tombstone.release.epoch, tombstone.time);
+            }
+            Kind::Compacted => {
+                decode::<Compacted>(hashed)?;
+            }
             Kind::PackHeader | Kind::PackTable | Kind::PackEnd => {}
         }
         Ok(())
@@ -469,7 +509,13 @@ mod tests {
 
     #[test]
     fn a_hash_holds_for_one_store_one_pack_one_place() {
-        let draft = Draft { kind: Kind::Lease, sequence: 5, hashed: b"body", rest: b"" };
+        let draft = Draft {
+            kind: Kind::Lease as u8,
+            version: RECORD_VERSION,
+            sequence: 5,
+            hashed: b"body",
+            rest: b"",
+        };
         let key = RecordKey::of(&StoreId([1; 16]));
         let here = draft.seal(&key, 3, 4096);
         assert_eq!(here, draft.seal(&key, 3, 4096));

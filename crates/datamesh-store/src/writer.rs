@@ -194,7 +194,14 @@ impl PackWriter {
             let end = open.end + bytes + table_bytes(rows);
             !open.rows.is_empty() && (end > self.config.pack_bytes || rows > PACK_ROWS_MAX)
         });
-        if let Some(open) = self.open.take_if(|_| due) {
+        if due {
+            self.seal_open(key);
+        }
+    }
+
+    /// Ends the open pack; the next group begins another.
+    pub(crate) fn seal_open(&mut self, key: &RecordKey) {
+        if let Some(open) = self.open.take() {
             // A pack that could not be sealed is read by scanning it, and sealed when the store is
             // opened the next time.
             match seal(&*self.disk, key, &open, &mut self.buffer) {
@@ -204,6 +211,11 @@ impl PackWriter {
                 }
             }
         }
+    }
+
+    /// A closed pack of that many bytes is gone.
+    pub(crate) fn gave_back(&mut self, bytes: u64) {
+        self.closed_bytes = self.closed_bytes.saturating_sub(bytes);
     }
 
     /// Creates the next pack, durably. A file that did not get as far held no record and goes.

@@ -101,6 +101,14 @@ fn check_derived(connection: &Connection, operation: &Operation, place: &Place) 
     let (path, file, tags) = match &operation.change {
         Change::Put(put) => (&put.path, put.file, &put.tags[..]),
         Change::Delete(delete) => (&delete.path, delete.file, &[][..]),
+        Change::Purge(purge) => {
+            for version in &purge.versions {
+                if index::get(connection, &record::purged_key(version))?.is_none() {
+                    return wrong("a version that it purged counts as there");
+                }
+            }
+            return Ok(());
+        }
         Change::Unknown { .. } => return Ok(()),
     };
     let version = record::version_key(path, place.clock, &place.log);

@@ -14,7 +14,7 @@ use crate::index;
 use super::operations;
 use super::record::{
     self, FileState, PathState, Place, Standing, Tally, deleted_key, file_key, live_key, load,
-    save, tag_key, version_id_key, version_key,
+    purged_key, save, tag_key, version_id_key, version_key,
 };
 
 /// What the fold needs of a put or a delete marker.
@@ -46,7 +46,7 @@ impl<'a> Effect<'a> {
                 size: 0,
                 tags: &[],
             }),
-            Change::Unknown { .. } => None,
+            Change::Purge(_) | Change::Unknown { .. } => None,
         }
     }
 }
@@ -65,6 +65,9 @@ pub(super) fn fold(
 ) -> Result<()> {
     tally.operations += 1;
     tally.clock = tally.clock.max(operation.clock);
+    if let Change::Purge(purge) = &operation.change {
+        return fold_purge(connection, &purge.versions, tally);
+    }
     let Some(effect) = Effect::of(&operation.change) else {
         return Ok(());
     };
@@ -80,11 +83,30 @@ pub(super) fn fold(
         let state = FileState { place: place.clone(), path: effect.path.clone() };
         save(connection, &file_key, &state)?;
     }
-    if effect.standing != Standing::Deleted {
+    let purged = index::get(connection, &purged_key(&effect.version))?.is_some();
+    if effect.standing != Standing::Deleted && !purged {
         tally.versions += 1;
         tally.version_bytes = tally.version_bytes.saturating_add(effect.size);
     }
     fold_path(connection, &effect, place, tally)
+}
+
+/// Notes versions as purged, those too whose operations have yet to come.
+fn fold_purge(connection: &Connection, versions: &[VersionId], tally: &mut Tally) -> Result<()> {
+    for version in versions {
+        let key = purged_key(version);
+        if index::get(connection, &key)?.is_some() {
+            continue;
+        }
+        index::put(connection, &key, &[])?;
+        let known: Option<Place> = load(connection, &version_id_key(version), "a version")?;
+        let Some(place) = known else { continue };
+        if let Change::Put(put) = operations::at(connection, &place)?.change {
+            tally.versions = tally.versions.saturating_sub(1);
+            tally.version_bytes = tally.version_bytes.saturating_sub(put.size);
+        }
+    }
+    Ok(())
 }
 
 /// What stands at a path, deleted or not.

@@ -9,7 +9,7 @@ use crate::index::{self, Step};
 
 use super::fold::path_state;
 use super::record::{
-    FILES, FileState, PathState, Place, Tally, VERSION_IDS, load, require, tally_key,
+    FILES, FileState, PathState, Place, Tally, VERSION_IDS, load, purged_key, require, tally_key,
     version_id_key, versions_prefix,
 };
 use super::{AccountDb, operations};
@@ -32,6 +32,8 @@ pub struct Version {
     pub sequence: u64,
     /// Its hybrid clock.
     pub clock: u64,
+    /// It was given up: its content is not to be had any more.
+    pub purged: bool,
     /// What it is.
     pub entry: Entry,
 }
@@ -149,7 +151,7 @@ impl AccountDb {
             let Some(place) = load::<Place>(connection, &key, "a version")? else {
                 return Ok(None);
             };
-            let found = versioned(operations::at(connection, &place)?, 0)?;
+            let found = versioned(connection, operations::at(connection, &place)?, 0)?;
             if found.id() != *version {
                 return Err(damaged("a version", "its operation makes another one"));
             }
@@ -182,7 +184,8 @@ impl AccountDb {
                 number += 1;
                 if number > after {
                     let place = read("a version", value)?;
-                    found.push(at_path(operations::at(connection, &place)?, number, path)?);
+                    let operation = operations::at(connection, &place)?;
+                    found.push(at_path(connection, operation, number, path)?);
                 }
                 Ok(if found.len() < limit { Step::On } else { Step::Stop })
             })?;
@@ -190,6 +193,17 @@ impl AccountDb {
                 return Err(damaged("a path", "its number of versions is not what it says"));
             }
             Ok(found)
+        })
+    }
+
+    /// Which of these versions were purged, in the order given.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] where the answer cannot be proved.
+    pub fn purged(&self, versions: &[VersionId]) -> Result<Vec<bool>> {
+        self.query(|connection| {
+            let purged = |version| Ok(index::get(connection, &purged_key(version))?.is_some());
+            versions.iter().map(purged).collect()
         })
     }
 
@@ -222,7 +236,7 @@ impl AccountDb {
                 }
                 (Found::None, Found::One(id, value)) => {
                     let place = read("a version", &value)?;
-                    let found = versioned(operations::at(connection, &place)?, 0)?;
+                    let found = versioned(connection, operations::at(connection, &place)?, 0)?;
                     Ok(Some(Named::Version(VersionId(id), found.entry.path().clone())))
                 }
                 _ => ambiguous(),
@@ -257,11 +271,16 @@ pub(super) fn current(
     path: &MeshPath,
     state: &PathState,
 ) -> Result<Version> {
-    at_path(operations::at(connection, &state.place)?, state.versions, path)
+    at_path(connection, operations::at(connection, &state.place)?, state.versions, path)
 }
 
-fn at_path(operation: Operation, number: u64, path: &MeshPath) -> Result<Version> {
-    let version = versioned(operation, number)?;
+fn at_path(
+    connection: &Connection,
+    operation: Operation,
+    number: u64,
+    path: &MeshPath,
+) -> Result<Version> {
+    let version = versioned(connection, operation, number)?;
     if version.entry.path() == path {
         Ok(version)
     } else {
@@ -269,16 +288,18 @@ fn at_path(operation: Operation, number: u64, path: &MeshPath) -> Result<Version
     }
 }
 
-fn versioned(operation: Operation, number: u64) -> Result<Version> {
+fn versioned(connection: &Connection, operation: Operation, number: u64) -> Result<Version> {
     let Operation { log, sequence, clock, change, .. } = operation;
     let entry = match change {
         Change::Put(put) => Entry::Put(put),
         Change::Delete(delete) => Entry::Delete(delete),
-        Change::Unknown { .. } => {
+        Change::Purge(_) | Change::Unknown { .. } => {
             return Err(damaged("a version", "its operation makes no version"));
         }
     };
-    Ok(Version { number, log, sequence, clock, entry })
+    let version = Version { number, log, sequence, clock, purged: false, entry };
+    let purged = index::get(connection, &purged_key(&version.id()))?.is_some();
+    Ok(Version { purged, ..version })
 }
 
 enum Found {

@@ -13,6 +13,7 @@
 //! | `p` path | [`PathState`] | a path that is not deleted |
 //! | `t` length, tag, path | nothing | a path whose current version has the tag |
 //! | `v` path, 0, clock, device | [`Place`] | a version or delete marker of a path |
+//! | `x` version id | nothing | a version that was purged, known or not |
 
 use datamesh_core::catalog::{EntryKind, Operation};
 use datamesh_core::wire::{Decode, Encode, Reader, WireError, Writer};
@@ -203,6 +204,10 @@ pub(super) fn file_key(file: &FileId) -> Vec<u8> {
 
 pub(super) fn version_id_key(version: &VersionId) -> Vec<u8> {
     [VERSION_IDS, &version.0].concat()
+}
+
+pub(super) fn purged_key(version: &VersionId) -> Vec<u8> {
+    [b"x", &version.0[..]].concat()
 }
 
 pub(super) fn owed_key(segment: &SegmentId, shard: u8) -> Vec<u8> {

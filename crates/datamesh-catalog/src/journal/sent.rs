@@ -4,7 +4,7 @@
 //! first shard is sent until its files are committed. What a run finds of earlier ones, and what its
 //! own puts gave up, are orphans: nodes may hold shards of them that nobody will ask for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{MutexGuard, PoisonError};
 
 use datamesh_core::{SegmentId, Timestamp};
@@ -170,6 +170,31 @@ impl Journal {
             }
             Ok(found)
         })
+    }
+
+    /// Those of these segments that have a row, or that something under way answers for.
+    ///
+    /// # Errors
+    /// [`CatalogError`] where the journal cannot be read.
+    pub fn mentioned(&self, segments: &BTreeSet<SegmentId>) -> Result<BTreeSet<SegmentId>> {
+        let mut found: BTreeSet<SegmentId> = {
+            let under_way = self.under_way();
+            segments.iter().filter(|id| under_way.segments.contains_key(id)).copied().collect()
+        };
+        self.read(|connection| {
+            let mut statement = connection
+                .prepare_cached(include_str!("../../sql/journal/all_segments.sql"))
+                .during("reading segments")?;
+            let mut rows = statement.query([]).during("reading segments")?;
+            while let Some(row) = rows.next().during("reading segments")? {
+                let segment = SegmentId(row.get(0).during("reading segments")?);
+                if segments.contains(&segment) {
+                    found.insert(segment);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     /// Forgets orphans: they are released, or a committed version refers to them.

@@ -15,5 +15,6 @@ mod log;
 mod measure;
 mod model;
 mod node;
+mod purge;
 mod query;
 mod schema;

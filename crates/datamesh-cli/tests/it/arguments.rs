@@ -9,19 +9,21 @@ use datamesh_testkit::processes::{Done, Mesh, PASSWORD};
 use crate::{PROGRAM, program};
 
 /// Every command and its other name.
-const COMMANDS: [(&str, Option<&str>); 20] = [
+const COMMANDS: [(&str, Option<&str>); 22] = [
     ("put", Some("upload")),
     ("get", Some("download")),
     ("list", Some("ls")),
     ("info", Some("show")),
     ("versions", None),
     ("remove", Some("rm")),
+    ("cleanup", None),
     ("init", None),
     ("recover", None),
     ("service", None),
     ("invite", None),
     ("join", None),
     ("keys", None),
+    ("audit", None),
     ("peers", None),
     ("stats", None),
     ("health", None),

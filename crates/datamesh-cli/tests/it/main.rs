@@ -8,6 +8,7 @@
 mod arguments;
 mod audit_log;
 mod bad_input;
+mod collection;
 mod demo;
 mod losses;
 mod recover;

@@ -1,6 +1,6 @@
 //! Catching up: what the mesh has of the account's logs comes into this device's catalog.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use datamesh_catalog::{CatalogError, LogEnd, OPERATIONS_MAX};
 use datamesh_core::catalog::Operation;
 use datamesh_core::head::{Head, HeadBody, PagePlace};
 use datamesh_core::message::KnownHead;
-use datamesh_core::{Grant, Hash, LogId, seam};
+use datamesh_core::{Grant, Hash, LogId, SegmentId, seam};
 use datamesh_crypto::DeviceKeys;
 use datamesh_engine::Engine;
 
@@ -187,6 +187,37 @@ impl Client {
         pages.extend_from_slice(&body.pages);
         pages.retain(|page| page.last > have);
         Ok(pages)
+    }
+
+    /// The segments that the catalog itself lies in: the pages and indexes that the newest head of
+    /// each log leads to.
+    ///
+    /// # Errors
+    /// [`ClientError::MayBeOld`] where too few nodes answer, and where any head or index cannot be
+    /// read: then nobody can say which pages are not needed.
+    pub(crate) async fn catalog_segments(&self) -> Result<BTreeSet<SegmentId>, ClientError> {
+        // Nothing is published while this is read.
+        let state = self.publication.state.lock().await;
+        let account = self.keys.pseudonym(&self.engine.mesh());
+        let read = self.engine.read_heads(&account, &[]).await;
+        if !read.reached() {
+            return Err(ClientError::MayBeOld);
+        }
+        // Pages that a head is still to be published for.
+        let own = state.own.iter().flat_map(|own| &own.pages);
+        let mut segments: BTreeSet<SegmentId> = own.map(|page| page.place.segment).collect();
+        segments.extend(state.own.iter().filter_map(|own| own.index).map(|place| place.segment));
+        for (log, head) in &read.heads {
+            let body = self.body(head)?;
+            let mut pages = body.pages.clone();
+            if let Some(index) = &body.index {
+                segments.insert(index.segment);
+                let next = body.pages.first().map_or(1, |page| page.first);
+                pages.extend(self.index(log, index, next).await?);
+            }
+            segments.extend(pages.iter().map(|page| page.place.segment));
+        }
+        Ok(segments)
     }
 
     /// Commits those of some operations of a log that come after `have`, which moves on.

@@ -5,6 +5,7 @@
 mod admission;
 mod audits;
 mod cluster;
+mod collection;
 mod devices;
 mod gossip;
 mod liars;

@@ -2,6 +2,7 @@
 
 use datamesh_core::audit::{Challenge, Proved};
 use datamesh_core::certificate::Issuer;
+use datamesh_core::lease::{LeaseAnswer, Listed};
 use datamesh_core::message::{
     DigestEntry, KnownHead, NodeRequest, ReadSpan, Redeem, Refusal, Reply, Request,
 };
@@ -11,8 +12,8 @@ use datamesh_core::{Hash, LogId, NodeId, Scheme, SegmentId, Signature};
 use crate::descriptor::plain;
 use crate::head::head;
 use crate::records::{
-    GRANT, NOW, advert, certificate, delegation, domain, genesis, grant, mesh, node, public,
-    receipt, store_ticket,
+    GRANT, NOW, advert, certificate, delegation, domain, genesis, grant, listing, mesh, node,
+    public, receipt, release, renewal, store_ticket,
 };
 use crate::vectors::{golden, one_encoding};
 
@@ -80,6 +81,10 @@ fn requests() -> Vec<(&'static str, Request)> {
                 known: vec![KnownHead { log: LogId([0xd1; 16]), revision: 7 }],
             },
         ),
+        ("release", Request::Release(vec![release()])),
+        ("renew", Request::Renew(vec![renewal()])),
+        ("releases", Request::Releases(vec![SEGMENT])),
+        ("segments", Request::Segments(listing())),
         (
             "audit",
             Request::Audit {
@@ -134,6 +139,28 @@ fn replies() -> Vec<(&'static str, Reply)> {
             },
         ),
         ("examined", Reply::Examined { damaged: true }),
+        (
+            "leases",
+            Reply::Leases(vec![
+                LeaseAnswer::Taken { shards: 0b10_0001 },
+                LeaseAnswer::NotHeld,
+                LeaseAnswer::Behind { epoch: 7 },
+                LeaseAnswer::NotSigned,
+            ]),
+        ),
+        ("releases", Reply::Releases(vec![release()])),
+        (
+            "segments",
+            Reply::Segments {
+                listed: vec![Listed {
+                    segment: SEGMENT,
+                    shards: 0b10,
+                    shard_bytes: 1 << 20,
+                    stored: NOW,
+                }],
+                more: true,
+            },
+        ),
         ("refused", Reply::Refused { refusal: Refusal::GrantUsedUp, detail: "no room".into() }),
     ]
 }

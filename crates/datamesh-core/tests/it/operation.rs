@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use datamesh_core::catalog::{
-    Change, Content, Delete, EntryKind, Operation, Protection, Put, WrappedKey,
+    Change, Content, Delete, EntryKind, Operation, Protection, Purge, Put, WrappedKey,
 };
 use datamesh_core::signature::signed_bytes;
 use datamesh_core::wire::{self, Encode, WireError};
@@ -113,6 +113,13 @@ pub(crate) fn log() -> Vec<(&'static str, Operation)> {
         (
             "unknown",
             Change::Unknown { kind: 200, body: Bytes::from_static(b"from a later program") },
+        ),
+        (
+            "purge",
+            Change::Purge(Purge {
+                versions: vec![version(1), version(5)],
+                created: 1_700_000_000_006,
+            }),
         ),
     ];
     let mut previous = Hash([0; 32]);
@@ -267,7 +274,7 @@ proptest! {
     }
 
     #[test]
-    fn no_body_upsets_the_reader(kind in 0u8..4, body in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn no_body_upsets_the_reader(kind in 0u8..5, body in prop::collection::vec(any::<u8>(), 0..300)) {
         let operation = signed(1, Hash([0; 32]), Change::Unknown { kind, body: body.into() });
         if let Ok(read) = wire::decode::<Operation>(&operation.to_bytes()) {
             prop_assert_eq!(read.to_bytes(), operation.to_bytes());

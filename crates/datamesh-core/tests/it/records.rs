@@ -6,7 +6,7 @@ use datamesh_core::certificate::{
     AdmissionError, Delegation, Issuer, NodeClaim, OPERATOR_BYTES_MAX,
 };
 use datamesh_core::invite::InvitePowers;
-use datamesh_core::lease::{Release, Renewal};
+use datamesh_core::lease::{Listing, Release, Renewal};
 use datamesh_core::signature::signed_bytes;
 use datamesh_core::wire::{Encode, WireError, decode};
 use datamesh_core::{
@@ -102,7 +102,7 @@ pub(crate) fn receipt() -> Receipt {
     Receipt { segment, shard, node: node(), sequence, expiry, signature }
 }
 
-fn renewal() -> Renewal {
+pub(crate) fn renewal() -> Renewal {
     let (segment, epoch, expiry) = (SegmentId([0xAB; 32]), 3, NOW + 31_536_000_000);
     let body = Renewal::signed_part(&segment, epoch, expiry);
     Renewal {
@@ -113,10 +113,17 @@ fn renewal() -> Renewal {
     }
 }
 
-fn release() -> Release {
+pub(crate) fn release() -> Release {
     let (segment, epoch) = (SegmentId([0xAB; 32]), 4);
     let body = Release::signed_part(&segment, epoch);
     Release { segment, epoch, signature: sign(LEASE, Context::LeaseRelease, &mesh(), &body) }
+}
+
+pub(crate) fn listing() -> Listing {
+    let (grant_key, after) = (public(GRANT), SegmentId([0xAB; 32]));
+    let body = Listing::signed_part(&grant_key, &node(), &after, NOW);
+    let signature = sign(GRANT, Context::GrantListing, &mesh(), &body);
+    Listing { grant_key, node: node(), after, time: NOW, signature }
 }
 
 pub(crate) fn advert() -> Advert {
@@ -228,6 +235,7 @@ fn a_signature_is_worth_nothing_for_another_purpose() {
         Context::LogCertificate,
         Context::Operation,
         Context::Head,
+        Context::GrantListing,
         Context::Audit,
     ];
     for made_for in contexts {

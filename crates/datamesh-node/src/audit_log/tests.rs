@@ -1,3 +1,4 @@
+//! The chain of entries holds, and every way of breaking it is found.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;

@@ -1,5 +1,6 @@
 //! The operations of a home, the same whether a daemon or a single command does them.
 
+mod collect;
 mod files;
 mod keys;
 mod membership;
@@ -21,7 +22,7 @@ use datamesh_crypto::DeviceKeys;
 use datamesh_engine::audit::Auditor;
 use datamesh_engine::repair::Repairer;
 use datamesh_engine::scrub::Scrubber;
-use datamesh_engine::{Engine, EngineParts};
+use datamesh_engine::{Collector, Engine, EngineParts};
 use datamesh_net::Network;
 use datamesh_store::Store;
 use tokio::sync::OnceCell;
@@ -43,6 +44,7 @@ pub(crate) struct NodeParts {
     pub(crate) repairer: Arc<Repairer>,
     pub(crate) findings: Arc<FindingsLog>,
     pub(crate) workers: Arc<Workers>,
+    pub(crate) collector: Arc<Collector>,
 }
 
 /// What all operations of one process share.
@@ -210,6 +212,9 @@ impl HomeOperations {
             Call::Info(request) => Answer::Info(self.do_info(request).await?),
             Call::Versions(request) => Answer::Versions(self.do_versions(request).await?),
             Call::Remove(request) => Answer::Remove(self.do_remove(request).await?),
+            Call::Purge(request) => Answer::Purge(self.do_purge(request).await?),
+            Call::Undelete(request) => Answer::Undelete(self.do_undelete(request).await?),
+            Call::Cleanup(request) => Answer::Cleanup(self.do_cleanup(request).await?),
             Call::Keys(_) => Answer::Keys(self.do_keys().await?),
             Call::Peers(_) => Answer::Peers(self.do_peers().await?),
             Call::Invite(request) => Answer::Invite(self.do_invite(request).await?),

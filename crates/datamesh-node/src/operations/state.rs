@@ -92,6 +92,7 @@ impl HomeOperations {
                         return Err(OperationError::new(ErrorKind::Failed, message));
                     }
                 };
+                let collector = node.collector.state();
                 Some(StoreStats {
                     node: node.node,
                     capacity: usage.capacity,
@@ -100,6 +101,12 @@ impl HomeOperations {
                     shards: usage.shards,
                     shard_bytes: usage.shard_bytes,
                     damaged: usage.damaged,
+                    trash: usage.trash,
+                    trash_bytes: usage.trash_bytes,
+                    trash_asked: usage.trash_asked,
+                    removed: collector.removed,
+                    returned_bytes: collector.returned_bytes,
+                    collection_refused: collector.refused,
                     read_only: usage.read_only,
                 })
             }
@@ -183,6 +190,23 @@ impl HomeOperations {
                 }
                 _ => finding("store", Severity::Ok, format!("{} shards held", store.shards)),
             });
+        }
+        if let Some(store) = &stats.store {
+            if store.trash_asked > 0 {
+                let times = store.trash_asked;
+                let message = format!("shards in the trash were asked for {times} times");
+                let hint = "if files are missed, take them back before the trash is emptied: \
+                            datamesh versions --undelete NAME"
+                    .into();
+                findings.push(Finding {
+                    hint: Some(hint),
+                    ..finding("trash", Severity::Critical, message)
+                });
+            }
+            if let Some(why) = &store.collection_refused {
+                let message = format!("nothing was removed: {why}");
+                findings.push(finding("collection", Severity::Warning, message));
+            }
         }
         if let Some(catalog) = &stats.catalog {
             let (severity, message) = if catalog.owed > 0 {

@@ -63,12 +63,7 @@ impl Store {
             },
             _ => {}
         }
-        let part = Part {
-            kind: Kind::Head,
-            sequence: self.next_sequence(),
-            hashed: head.to_bytes(),
-            rest: bytes::Bytes::new(),
-        };
+        let part = Part::of(Kind::Head, self.next_sequence(), head.to_bytes());
         self.write(Work { parts: vec![part], grant: None, claim: None })?;
         Ok(HeadWrite::Kept)
     }
@@ -78,10 +73,22 @@ impl Store {
     /// # Errors
     /// [`StoreError::RecordDamaged`] where its record is.
     pub fn head(&self, slot: &Slot) -> Result<Option<Head>, StoreError> {
-        let Some((_, located)) = self.index().head(slot) else { return Ok(None) };
-        let body = self.read_record(&located, Kind::Head)?;
-        let head = body.and_then(|body| decode(&body).map_err(|_| Damage::Record));
-        head.map(Some).map_err(|damage| StoreError::RecordDamaged { record: "head", damage })
+        let mut read = None;
+        loop {
+            let found = self.index().head(slot).map(|(_, located)| located);
+            let Some(located) = found else { return Ok(None) };
+            if let Some((place, damage)) = read
+                && place == located.place
+            {
+                return Err(StoreError::RecordDamaged { record: "head", damage });
+            }
+            let body = self.read_record(&located, Kind::Head)?;
+            match body.and_then(|body| decode(&body).map_err(|_| Damage::Record)) {
+                Ok(head) => return Ok(Some(head)),
+                // Unless it moved to another pack meanwhile, it is damaged.
+                Err(damage) => read = Some((located.place, damage)),
+            }
+        }
     }
 
     /// The revision of the head that is kept in a slot.

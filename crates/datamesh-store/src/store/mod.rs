@@ -7,11 +7,14 @@
 //! wrong. Not promised: that the disk keeps what it said it had synced. Such damage is found by
 //! reading and by [scrubbing](Store::scrub_next), and never served.
 //!
-//! Nothing here deletes a shard. A removal will be a record of its own, and writing it will need a
-//! value that only the collector can make; opening, writing, reading and scrubbing cannot.
+//! A shard leaves by the [`Collection`] alone, a power that a store gives out once, to the collector;
+//! opening, writing, reading and scrubbing cannot remove.
 
+mod collect;
+mod compact;
 mod damage;
 mod heads;
+mod lease;
 mod open;
 mod put;
 mod read;
@@ -19,7 +22,7 @@ mod scrub;
 mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use datamesh_core::SegmentId;
@@ -34,12 +37,15 @@ use crate::pack::name_of;
 use crate::record::{Draft, RecordKey};
 use crate::writer::{PackWriter, Written};
 
+pub use collect::{AgreedClock, ClockError, Collected, Collection, CollectionTerms, Kept, Removal};
+pub use compact::PackReturned;
 pub use damage::{DamagedShard, FoundDamaged};
 pub use heads::{HEADS_MAX, HeadWrite};
+pub use lease::{LEASE_CHANGES_MAX, LeaseChange, LeaseOutcome};
 pub use put::ShardWrite;
 pub use read::{PAGE_MAX, StoredShard};
 pub use scrub::{ScrubCursor, ScrubReport};
-pub use usage::{GrantUsage, Usage};
+pub use usage::{GrantUsage, StoredUnder, Usage};
 
 /// Name of the lock file.
 pub const LOCK_FILE: &str = "lock";
@@ -69,6 +75,12 @@ pub struct Store {
     head_slots: Mutex<BTreeSet<Slot>>,
     /// Damage that nobody was told of yet.
     damage_queue: Mutex<damage::DamageQueue>,
+    /// Held by whoever judges leases and writes what follows.
+    leases: Mutex<()>,
+    /// Somebody has the power to remove.
+    collected: AtomicBool,
+    /// Times that a shard in the trash was asked for.
+    trash_asked: AtomicU64,
     /// Goes last, when nothing writes any more.
     _lock: Box<dyn DiskLock>,
 }
@@ -119,6 +131,10 @@ impl Store {
 
     fn damage_queue(&self) -> MutexGuard<'_, damage::DamageQueue> {
         self.damage_queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lease_turn(&self) -> MutexGuard<'_, ()> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn next_sequence(&self) -> u64 {

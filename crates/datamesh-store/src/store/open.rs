@@ -1,7 +1,7 @@
 //! Opening: whose store it is, and the fold of what its packs hold.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, RwLock};
 
 use datamesh_core::Entropy;
@@ -92,6 +92,9 @@ impl Store {
             uncertain,
             head_slots: Mutex::default(),
             damage_queue: Mutex::default(),
+            leases: Mutex::default(),
+            collected: AtomicBool::new(false),
+            trash_asked: AtomicU64::new(0),
             _lock: lock,
         }))
     }

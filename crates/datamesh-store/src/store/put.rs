@@ -1,9 +1,8 @@
-//! Writing shards, receipts and leases.
+//! Writing shards and receipts.
 
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use datamesh_core::lease::Renewal;
 use datamesh_core::wire::Encode;
 use datamesh_core::{Descriptor, Grant, Receipt, SegmentId, StoreTicket, Timestamp};
 
@@ -73,7 +72,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Full`] and [`StoreError::GrantUsedUp`] where there is no room,
-    /// [`StoreError::Inconsistent`] where the parts do not belong together,
+    /// [`StoreError::Released`] where the segment's owner released it, [`StoreError::Inconsistent`] where the parts do not belong together,
     /// [`StoreError::ReadOnly`] and [`StoreError::Disk`] where the disk fails. After an error the
     /// shard is there whole or not at all.
     pub fn put_shard(&self, write: ShardWrite<'_>) -> Result<Receipt, StoreError> {
@@ -94,12 +93,7 @@ impl Store {
         let mut claimed = Claimed { store: self, claim: Some(claim) };
         let first = self.sequence.fetch_add(3, Ordering::Relaxed);
         let receipt = (write.sign_receipt)(first + 2);
-        let grant = Part {
-            kind: Kind::Grant,
-            sequence: first,
-            hashed: write.grant.to_bytes(),
-            rest: Bytes::new(),
-        };
+        let grant = Part::of(Kind::Grant, first, write.grant.to_bytes());
         let meta = ShardMeta {
             descriptor: write.descriptor,
             shard: write.shard,
@@ -109,12 +103,7 @@ impl Store {
             lease_epoch: write.lease_epoch,
             lease_expiry: write.lease_expiry,
         };
-        let shard = Part {
-            kind: Kind::Shard,
-            sequence: first + 1,
-            hashed: meta.to_bytes(),
-            rest: write.cells,
-        };
+        let shard = Part::with_rest(Kind::Shard, first + 1, meta.to_bytes(), write.cells);
         let work = Work {
             parts: vec![shard, receipt_part(first + 2, &receipt)],
             grant: Some((claim.grant, grant)),
@@ -132,6 +121,10 @@ impl Store {
             queue = self.commit.wait(queue);
         }
         let index = self.index();
+        // What its owner gave up comes back by a renewal only, not with whoever was away meanwhile.
+        if index.lease_of(segment).is_some_and(|lease| lease.released) {
+            return Err(StoreError::Released { segment });
+        }
         let mut replaced = 0;
         if let Some((copy, state)) = index.shard(segment, shard) {
             if state == ShardState::Held {
@@ -187,30 +180,10 @@ impl Store {
         self.write(Work { parts, grant: None, claim: None })?;
         Ok(receipt)
     }
-
-    /// Stores a lease renewal, whose signature the caller has verified. It counts from now on
-    /// where its epoch is that of the newest renewal or release known here, or higher.
-    ///
-    /// # Errors
-    /// [`StoreError::SegmentNotFound`] where no shard of the segment is here, and the errors of
-    /// writing.
-    pub fn renew_lease(&self, renewal: &Renewal) -> Result<(), StoreError> {
-        let segment = renewal.segment;
-        if self.index().segment(segment).next().is_none() {
-            return Err(StoreError::SegmentNotFound { segment });
-        }
-        let part = Part {
-            kind: Kind::Lease,
-            sequence: self.next_sequence(),
-            hashed: renewal.to_bytes(),
-            rest: Bytes::new(),
-        };
-        self.write(Work { parts: vec![part], grant: None, claim: None })
-    }
 }
 
 fn receipt_part(sequence: u64, receipt: &Receipt) -> Part {
-    Part { kind: Kind::Receipt, sequence, hashed: receipt.to_bytes(), rest: Bytes::new() }
+    Part::of(Kind::Receipt, sequence, receipt.to_bytes())
 }
 
 /// Gives the claim back if the receipt cannot be signed.

@@ -35,6 +35,28 @@ impl Store {
         }
     }
 
+    /// Runs `read` on the copy of a shard that is held, and on the next one where a compaction moved
+    /// it meanwhile.
+    fn at_copy<T>(
+        &self,
+        segment: SegmentId,
+        shard: u8,
+        read: impl Fn(&Copy) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut copy = self.locate(segment, shard).inspect_err(|_| {
+            self.asked_for_trash(segment, shard);
+        })?;
+        loop {
+            match read(&copy) {
+                Err(error) => match self.locate(segment, shard) {
+                    Ok(moved) if moved.record.place != copy.record.place => copy = moved,
+                    _ => return Err(error),
+                },
+                done => return done,
+            }
+        }
+    }
+
     /// Runs `read` on the pack of a copy; what it finds damaged is remembered.
     fn on_copy<T>(
         &self,
@@ -59,13 +81,14 @@ impl Store {
     /// [`StoreError::NotFound`]; [`StoreError::Damaged`], after which the shard counts as damaged;
     /// [`StoreError::Disk`] where the pack cannot be opened.
     pub fn read_shard(&self, segment: SegmentId, shard: u8) -> Result<StoredShard, StoreError> {
-        let copy = self.locate(segment, shard)?;
-        let stored = self.read_copy(segment, shard, &copy)?;
-        if root_of(&stored.meta) == Some(Hash::of(&stored.cells)) {
-            Ok(stored)
-        } else {
-            Err(self.damaged(segment, shard, copy.record.place, Damage::Cells))
-        }
+        self.at_copy(segment, shard, |copy| {
+            let stored = self.read_copy(segment, shard, copy)?;
+            if root_of(&stored.meta) == Some(Hash::of(&stored.cells)) {
+                Ok(stored)
+            } else {
+                Err(self.damaged(segment, shard, copy.record.place, Damage::Cells))
+            }
+        })
     }
 
     /// Reads a whole shard; the caller compares the cells with their root, and tells by
@@ -78,8 +101,7 @@ impl Store {
         segment: SegmentId,
         shard: u8,
     ) -> Result<StoredShard, StoreError> {
-        let copy = self.locate(segment, shard)?;
-        self.read_copy(segment, shard, &copy)
+        self.at_copy(segment, shard, |copy| self.read_copy(segment, shard, copy))
     }
 
     fn read_copy(
@@ -111,22 +133,28 @@ impl Store {
         first: u32,
         end: u32,
     ) -> Result<Bytes, StoreError> {
-        let copy = self.locate(segment, shard)?;
-        let meta = self.meta_of(segment, shard, &copy)?;
-        let (cell, cells) = (meta.descriptor.cell, meta.descriptor.rows() as u32);
-        if first >= end || end > cells {
-            return Err(StoreError::Range { shard, first, end, cells });
-        }
-        let from = copy.expected().rest_offset() + u64::from(first) * u64::from(cell);
-        let length = (end - first) as usize * cell as usize;
-        self.on_copy(segment, shard, &copy, |file| {
-            let mut buffer = self.pool.take(length);
-            read_exact(file, from, buffer.as_mut_slice())?;
-            Ok(buffer.into_bytes())
+        self.at_copy(segment, shard, |copy| {
+            let meta = self.meta_of(segment, shard, copy)?;
+            let (cell, cells) = (meta.descriptor.cell, meta.descriptor.rows() as u32);
+            if first >= end || end > cells {
+                return Err(StoreError::Range { shard, first, end, cells });
+            }
+            let from = copy.expected().rest_offset() + u64::from(first) * u64::from(cell);
+            let length = (end - first) as usize * cell as usize;
+            self.on_copy(segment, shard, copy, |file| {
+                let mut buffer = self.pool.take(length);
+                read_exact(file, from, buffer.as_mut_slice())?;
+                Ok(buffer.into_bytes())
+            })
         })
     }
 
-    fn meta_of(&self, segment: SegmentId, shard: u8, copy: &Copy) -> Result<ShardMeta, StoreError> {
+    pub(super) fn meta_of(
+        &self,
+        segment: SegmentId,
+        shard: u8,
+        copy: &Copy,
+    ) -> Result<ShardMeta, StoreError> {
         let expected = copy.expected();
         self.on_copy(segment, shard, copy, |file| {
             let hashed = expected.read_hashed(file, &self.key)?;
@@ -139,8 +167,7 @@ impl Store {
     /// # Errors
     /// As [`read_shard_unverified`](Self::read_shard_unverified).
     pub fn shard_meta(&self, segment: SegmentId, shard: u8) -> Result<ShardMeta, StoreError> {
-        let copy = self.locate(segment, shard)?;
-        self.meta_of(segment, shard, &copy)
+        self.at_copy(segment, shard, |copy| self.meta_of(segment, shard, copy))
     }
 
     /// The descriptor of a segment of which a shard is held.
@@ -178,12 +205,12 @@ impl Store {
     /// As [`read_shard_unverified`](Self::read_shard_unverified), without looking at the shard.
     pub fn receipt(&self, segment: SegmentId, shard: u8) -> Result<Option<Receipt>, StoreError> {
         self.locate(segment, shard)?;
-        let Some(located) = self.index().receipt(segment, shard) else { return Ok(None) };
-        match self.read_record(&located, Kind::Receipt)? {
-            Ok(body) => Ok(decode(&body).ok()),
-            Err(_) => {
-                self.index_mut().drop_receipt(segment, shard, located.place);
-                Ok(None)
+        loop {
+            let Some(located) = self.index().receipt(segment, shard) else { return Ok(None) };
+            match self.read_record(&located, Kind::Receipt)? {
+                Ok(body) => return Ok(decode(&body).ok()),
+                // Where it moved to another pack meanwhile, this drops nothing.
+                Err(_) => self.index_mut().drop_receipt(segment, shard, located.place),
             }
         }
     }
@@ -194,15 +221,25 @@ impl Store {
     /// [`StoreError::GrantNotFound`], and [`StoreError::RecordDamaged`] where its record is: then
     /// it is written again with the next shard under it.
     pub fn grant(&self, grant: &GrantId) -> Result<Grant, StoreError> {
-        let located = self.index().grant(grant).and_then(|entry| entry.record);
-        let located = located.ok_or(StoreError::GrantNotFound { grant: *grant })?;
-        let body = self
-            .read_record(&located, Kind::Grant)?
-            .and_then(|body| decode(&body).map_err(|_| Damage::Record));
-        body.map_err(|damage| {
-            self.index_mut().drop_grant_record(grant, located.place);
-            StoreError::RecordDamaged { record: "grant", damage }
-        })
+        let mut lost = None;
+        loop {
+            let located = self.index().grant(grant).and_then(|entry| entry.record);
+            let Some(located) = located else {
+                let damaged = |damage| StoreError::RecordDamaged { record: "grant", damage };
+                return Err(lost.map_or(StoreError::GrantNotFound { grant: *grant }, damaged));
+            };
+            let body = self
+                .read_record(&located, Kind::Grant)?
+                .and_then(|body| decode(&body).map_err(|_| Damage::Record));
+            match body {
+                Ok(found) => return Ok(found),
+                // Where it moved to another pack meanwhile, this drops nothing.
+                Err(damage) => {
+                    self.index_mut().drop_grant_record(grant, located.place);
+                    lost = Some(damage);
+                }
+            }
+        }
     }
 
     /// What is known of a segment's lease; none where nothing but "no end" ever was.
@@ -258,7 +295,7 @@ impl Store {
 }
 
 /// The bit of a shard in a mask; shards have numbers below 24.
-fn bit(shard: u8) -> u32 {
+pub(super) fn bit(shard: u8) -> u32 {
     1u32.checked_shl(u32::from(shard)).unwrap_or(0)
 }
 

@@ -1,10 +1,13 @@
 //! How full the store is.
 
-use datamesh_core::GrantId;
+use std::sync::atomic::Ordering;
+
+use datamesh_core::{GrantId, PublicKey, SegmentId, Timestamp};
 
 use super::Store;
+use super::read::bit;
 use crate::error::StoreError;
-use crate::index::ShardState;
+use crate::index::{Copy, ShardState};
 
 /// What one grant uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,12 @@ pub struct Usage {
     pub shard_bytes: u64,
     /// Shards known to be damaged.
     pub damaged: u64,
+    /// Shards in the trash.
+    pub trash: u64,
+    /// Bytes of their cells.
+    pub trash_bytes: u64,
+    /// Times since the opening that a shard in the trash was asked for.
+    pub trash_asked: u64,
     /// Packs.
     pub packs: u64,
     /// Packs that could not be read when the store was opened.
@@ -53,6 +62,7 @@ impl Store {
         };
         let index = self.index();
         let (mut shards, mut shard_bytes, mut damaged) = (0, 0, 0);
+        let (mut trash, mut trash_bytes) = (0, 0);
         for (_, copy, state) in index.after(None) {
             match state {
                 ShardState::Held => {
@@ -60,7 +70,10 @@ impl Store {
                     shard_bytes += u64::from(copy.cells());
                 }
                 ShardState::Damaged => damaged += 1,
-                ShardState::Trash => {}
+                ShardState::Trash => {
+                    trash += 1;
+                    trash_bytes += u64::from(copy.cells());
+                }
             }
         }
         let grants =
@@ -72,10 +85,76 @@ impl Store {
             shards,
             shard_bytes,
             damaged,
+            trash,
+            trash_bytes,
+            trash_asked: self.trash_asked.load(Ordering::Relaxed),
             packs: packs as u64,
             unreadable_packs: self.unreadable.clone(),
             read_only,
             grants,
         })
+    }
+}
+
+/// What of a segment is kept under a grant and is not in the trash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredUnder {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Its shards here, damaged ones too: bit i for shard i.
+    pub shards: u32,
+    /// Bytes of the cells of one.
+    pub shard_bytes: u32,
+    /// When the last of them was stored.
+    pub stored_at: Timestamp,
+}
+
+impl Store {
+    /// Segments behind `after` that are kept under grants for that key, in order, at most `count`,
+    /// and whether there are more.
+    pub fn stored_under(
+        &self,
+        key: &PublicKey,
+        after: Option<SegmentId>,
+        count: usize,
+    ) -> (Vec<StoredUnder>, bool) {
+        let grants: Vec<GrantId> = self.index().grants().iter().map(|grant| grant.id).collect();
+        let theirs = |id: &GrantId| self.grant(id).is_ok_and(|grant| grant.key == *key);
+        let grants: Vec<GrantId> = grants.into_iter().filter(theirs).collect();
+        if grants.is_empty() {
+            return (Vec::new(), false);
+        }
+        let mut page: Vec<(StoredUnder, u8, Copy)> = Vec::new();
+        let mut more = false;
+        {
+            let index = self.index();
+            let shards = index.after(after.map(|segment| (segment, u8::MAX)));
+            let kept = shards.filter(|(_, _, state)| *state != ShardState::Trash);
+            for ((segment, shard), copy, _) in kept {
+                let full = page.len() >= count;
+                let last = page.last_mut().filter(|(last, ..)| last.segment == segment);
+                let theirs = index.grant_of(&copy).is_some_and(|id| grants.contains(&id));
+                match last {
+                    Some((last, ..)) => last.shards |= bit(shard),
+                    None if theirs && full => {
+                        more = true;
+                        break;
+                    }
+                    None if theirs => {
+                        let (shards, shard_bytes) = (bit(shard), copy.cells());
+                        let stored = StoredUnder { segment, shards, shard_bytes, stored_at: 0 };
+                        page.push((stored, shard, copy));
+                    }
+                    None => {}
+                }
+            }
+        }
+        let page = page.into_iter().map(|(mut stored, shard, copy)| {
+            // One that cannot be read was stored at a time that nobody knows: it counts as new.
+            let meta = self.meta_of(stored.segment, shard, &copy);
+            stored.stored_at = meta.map_or(Timestamp::MAX, |meta| meta.stored_at);
+            stored
+        });
+        (page.collect(), more)
     }
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod basics;
+mod collection;
 mod corruption;
 mod damage;
 mod directory;

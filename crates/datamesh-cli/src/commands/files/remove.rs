@@ -4,12 +4,14 @@ use datamesh_api::{OperationsExt, RemoveRequest};
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop, usage};
-use crate::output::{plural, size, visible};
+use crate::output::{plural, visible};
 
 /// Mark files as deleted
 ///
-/// A removed file is no longer listed. Its versions stay and can still be fetched by number, and so
-/// does the space that they take: giving it back comes with a later release.
+/// A removed file is no longer listed. Its versions stay and can still be fetched by number or taken
+/// back with `versions --undelete`, and so does the space that they take. `cleanup` gives up what was
+/// removed 30 days ago, `versions --purge --force` at once; nodes keep it in their trash for 7 days
+/// more, and then their space comes back.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -52,13 +54,9 @@ impl RemoveArgs {
             output.line(format!("removed {}", visible(path.as_str())))?;
         }
         let files = plural(reply.removed.len() as u64, "file");
-        if reply.space_freed > 0 {
-            output.note(format!("{files} removed, {} given back", size(reply.space_freed)));
-        } else {
-            output.note(format!(
-                "{files} removed; their versions stay, and their space comes back with a later release"
-            ));
-        }
+        output.note(format!(
+            "{files} removed; their versions and space stay until they are cleaned up or purged: datamesh cleanup --help"
+        ));
         output.pending(reply.pending);
         Ok(outcome)
     }

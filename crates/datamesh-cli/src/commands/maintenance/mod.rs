@@ -1,6 +1,36 @@
 //! Commands that keep things as they should be.
 
+mod cleanup;
 mod repair;
 
+pub(crate) use cleanup::CleanupArgs;
 pub(crate) use repair::RepairArgs;
 pub(crate) use repair::worker;
+
+use datamesh_api::ReleaseReply;
+
+use crate::output::{Output, plural, size};
+
+/// Tells what nodes did about segments that were released.
+pub(crate) fn released(output: &Output, reply: &ReleaseReply) {
+    if reply.segments > 0 {
+        output.note(format!(
+            "{} released: {} with {} are in the trash of their nodes; their space comes back when the time for the trash, 7 days by default, has passed",
+            plural(reply.segments, "segment"),
+            plural(reply.shards, "shard"),
+            size(reply.bytes),
+        ));
+    }
+    if reply.not_found > 0 {
+        let segments = plural(reply.not_found, "segment");
+        output.note(format!("no node that answers has a shard of {segments}"));
+    }
+    if reply.renewed > 0 {
+        let segments = plural(reply.renewed, "segment");
+        output.note(format!("{segments} stay: another device renewed them meanwhile"));
+    }
+    if reply.unanswered > 0 {
+        let nodes = plural(reply.unanswered as u64, "node");
+        output.note(format!("{nodes} did not answer and will hear of it from the others"));
+    }
+}

@@ -85,6 +85,9 @@ fn store(table: &mut Table, stats: &StoreStats) {
     table.pair("store", used);
     table.pair("shards held", format!("{} with {}", stats.shards, size(stats.shard_bytes)));
     table.pair("damaged shards", stats.damaged);
+    table.pair("in the trash", format!("{} with {}", stats.trash, size(stats.trash_bytes)));
+    let removed = format!("{} removed, {} given back", stats.removed, size(stats.returned_bytes));
+    table.pair("collected", removed);
 }
 
 fn catalog(table: &mut Table, stats: &CatalogStats) {

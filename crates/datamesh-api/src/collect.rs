@@ -1,0 +1,105 @@
+//! Requests about giving space back and taking deleted files back.
+
+use datamesh_core::{MeshPath, NodeId, VersionId};
+use serde::{Deserialize, Serialize};
+
+/// What nodes did about segments that were released.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseReply {
+    /// Segments that at least one node released.
+    pub segments: u64,
+    /// Shards that nodes put into the trash, or had there already.
+    pub shards: u64,
+    /// Their bytes. They come back when the nodes' time for the trash has passed.
+    pub bytes: u64,
+    /// Segments of which no node that answers has a shard.
+    pub not_found: u64,
+    /// Segments that another device renewed meanwhile; they are kept.
+    pub renewed: u64,
+    /// Nodes that did not answer; they hear of it from the others when they are back.
+    pub unanswered: usize,
+}
+
+/// Give versions of files up.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct PurgeRequest {
+    /// Paths, or beginnings of ids.
+    pub names: Vec<String>,
+    /// Keep so many of the newest versions, the current one among them; at least that one.
+    pub keep: Option<u64>,
+    /// Keep versions that are younger than so many milliseconds.
+    pub younger_than_ms: Option<u64>,
+    /// Do not wait the 30 days in which a deleted file can be taken back.
+    pub force: bool,
+    /// Only tell what would be done.
+    pub dry_run: bool,
+}
+
+/// What was given up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgeReply {
+    /// Versions.
+    pub versions: u64,
+    /// Bytes of plaintext in them.
+    pub bytes: u64,
+    /// Segments that they share with versions that stay.
+    pub shared: u64,
+    /// Segments that nothing refers to any more.
+    pub unreferenced: u64,
+    /// What nodes did.
+    pub released: ReleaseReply,
+    /// Changes of the catalog that too few nodes have yet; nothing was released then.
+    pub pending: u64,
+}
+
+/// Make a deleted or older version the current one again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UndeleteRequest {
+    /// A path, or the beginning of an id.
+    pub name: String,
+    /// Which version; the newest that was not purged where there is none.
+    pub version: Option<u64>,
+}
+
+/// What is current again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UndeleteReply {
+    /// The path.
+    pub path: MeshPath,
+    /// The new version, with the content of the old one.
+    pub version: VersionId,
+    /// Changes of the catalog that too few nodes have yet.
+    pub pending: u64,
+}
+
+/// Give back what nothing refers to.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct CleanupRequest {
+    /// Ask all nodes what they keep for this account.
+    pub orphaned: bool,
+    /// Only tell what would be done.
+    pub dry_run: bool,
+    /// Do not wait the 30 days in which a deleted file can be taken back.
+    pub force: bool,
+}
+
+/// What was given back.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct CleanupReply {
+    /// It was only looked at.
+    pub dry_run: bool,
+    /// Versions of files that were deleted long ago.
+    pub deleted: PurgeReply,
+    /// Segments that broken-off puts of this device left.
+    pub left: u64,
+    /// Segments that nodes keep and nothing refers to.
+    pub orphaned: u64,
+    /// Their shards, as the nodes list them.
+    pub orphaned_shards: u64,
+    /// Bytes of these.
+    pub orphaned_bytes: u64,
+    /// What nodes did about those left and orphaned.
+    pub released: ReleaseReply,
+    /// Nodes that could not be asked what they keep.
+    pub silent: Vec<NodeId>,
+}

@@ -1,0 +1,25 @@
+//! The owner's side of collection: giving versions up, taking deleted ones back, and releasing
+//! segments that nothing refers to any more.
+//!
+//! The order is what keeps files safe. A version is purged by an operation; only once a quorum of
+//! the mesh has it, and this device has seen everything that a quorum knows, the segments that no
+//! version of the account refers to are released. A new reference to segments that are there already
+//! renews them before its operation is committed.
+//!
+//! **Epochs.** A release carries the number of versions that ever referred to the segment, as far as
+//! this device knows; a new reference renews with the same number before it counts itself. So a
+//! release loses against every renewal that its signer did not know of, however the two meet.
+//!
+//! How often each segment is referred to is counted from the operations when it is asked for: manifests
+//! are sealed, so no table could count along, and nothing that is kept can be wrong.
+
+mod cleanup;
+mod purge;
+mod references;
+mod release;
+mod undelete;
+
+pub use cleanup::{Cleaned, CleanupOptions};
+pub use purge::{Purged, Retention};
+pub use release::Released;
+pub use undelete::Undeleted;

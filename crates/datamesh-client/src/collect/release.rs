@@ -1,0 +1,80 @@
+//! Releasing segments: signed per segment, sent to all members in batches.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datamesh_core::SegmentId;
+use datamesh_core::lease::Release;
+use datamesh_core::message::LEASES_MAX;
+use futures::stream::{self, StreamExt};
+
+use crate::client::Client;
+use crate::error::ClientError;
+
+/// Descriptors asked for at once.
+const DESCRIBED_AT_ONCE: usize = 16;
+
+/// What came of releasing segments.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Released {
+    /// Segments that at least one node released.
+    pub segments: u64,
+    /// Copies of shards that nodes put into the trash, or have in it already.
+    pub shards: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Segments of which no node that answers has a shard: there is nothing to release.
+    pub not_found: BTreeSet<SegmentId>,
+    /// Segments that somebody renewed whom this device does not know of; they are kept.
+    pub renewed: u64,
+    /// The most members that did not answer to a batch. They hear of it from the others.
+    pub unanswered: usize,
+}
+
+impl Released {
+    pub(super) fn add(&mut self, other: Self) {
+        self.segments += other.segments;
+        self.shards += other.shards;
+        self.bytes += other.bytes;
+        self.not_found.extend(other.not_found);
+        self.renewed += other.renewed;
+        self.unanswered = self.unanswered.max(other.unanswered);
+    }
+}
+
+impl Client {
+    /// Releases segments with the epochs given. The caller has made sure that nothing refers to
+    /// them, that this is published, and that this device knows the newest.
+    pub(super) async fn release_segments(
+        &self,
+        segments: &BTreeMap<SegmentId, u64>,
+    ) -> Result<Released, ClientError> {
+        let mut all = Released::default();
+        let segments: Vec<(SegmentId, u64)> = segments.iter().map(|(s, e)| (*s, *e)).collect();
+        for batch in segments.chunks(LEASES_MAX) {
+            let mut described = stream::iter(batch.to_vec())
+                .map(|(segment, epoch)| async move {
+                    (segment, epoch, self.engine.descriptor_of(&segment).await)
+                })
+                .buffered(DESCRIBED_AT_ONCE);
+            let (mut releases, mut shard_bytes): (Vec<Release>, Vec<u64>) = Default::default();
+            while let Some((segment, epoch, descriptor)) = described.next().await {
+                let Some(descriptor) = descriptor else {
+                    all.not_found.insert(segment);
+                    continue;
+                };
+                let mesh = self.engine.mesh();
+                releases.push(self.keys.release(&mesh, segment, &descriptor.roots, epoch));
+                shard_bytes.push(descriptor.shard_length() as u64);
+            }
+            let told = self.engine.release(&releases).await;
+            for (told, bytes) in told.into_iter().zip(shard_bytes) {
+                all.segments += u64::from(!told.taken.is_empty());
+                all.shards += told.copies();
+                all.bytes += told.copies() * bytes;
+                all.renewed += u64::from(told.behind.is_some());
+                all.unanswered = all.unanswered.max(told.unanswered);
+            }
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,159 @@
+//! Taking renewals and releases, telling which releases count here, and telling the owner of a grant
+//! what is kept under it.
+//!
+//! A renewal or release needs no grant and no membership: the segment's lease key signed it, and the
+//! key stands in the descriptor of a shard that is here already. So nothing that a stranger says of
+//! a segment that this node does not have takes any room.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use datamesh_core::SegmentId;
+use datamesh_core::lease::{LeaseAnswer, Listed, Listing, Release, Renewal};
+use datamesh_core::message::{LISTED_MAX, Refusal, Reply};
+use datamesh_store::{LeaseChange, LeaseOutcome, Store, StoreError};
+
+use super::{Answer, Holder, refuse, store_refusal};
+
+/// How far the time of a listing may be from this node's: an hour, for clocks that are not set.
+const LISTING_AGE_MS: u64 = 3_600_000;
+
+/// What a peer says of leases.
+pub(super) enum Said {
+    Release(Vec<Release>),
+    Renew(Vec<Renewal>),
+}
+
+/// A change whose signature was checked, or the answer where there is none.
+type Checked = Result<LeaseChange, LeaseAnswer>;
+
+impl Holder {
+    /// Takes renewals or releases; what is answered as taken is synced.
+    pub(super) async fn change_leases(&self, said: Said) -> Answer {
+        let (store, mesh, now) = (Arc::clone(&self.store), self.engine.mesh(), self.engine.now());
+        let answers = self
+            .block(move || {
+                let check = |segment: SegmentId| -> Result<_, StoreError> {
+                    match store.lease_key(segment) {
+                        Ok(key) => Ok(Some(key)),
+                        // Damaged beyond telling whose it is: as good as not here.
+                        Err(StoreError::SegmentNotFound { .. } | StoreError::Damaged { .. }) => {
+                            Ok(None)
+                        }
+                        Err(error) => Err(error),
+                    }
+                };
+                let checked: Vec<Checked> = match said {
+                    Said::Release(releases) => releases
+                        .into_iter()
+                        .map(|release| {
+                            Ok(match check(release.segment)? {
+                                None => Err(LeaseAnswer::NotHeld),
+                                Some(lease_key) if release.verify(&lease_key, &mesh).is_ok() => {
+                                    Ok(LeaseChange::Release { release, lease_key })
+                                }
+                                Some(_) => Err(LeaseAnswer::NotSigned),
+                            })
+                        })
+                        .collect::<Result<_, StoreError>>()?,
+                    Said::Renew(renewals) => renewals
+                        .into_iter()
+                        .map(|renewal| {
+                            Ok(match check(renewal.segment)? {
+                                None => Err(LeaseAnswer::NotHeld),
+                                Some(lease_key) if renewal.verify(&lease_key, &mesh).is_ok() => {
+                                    Ok(LeaseChange::Renew(renewal))
+                                }
+                                Some(_) => Err(LeaseAnswer::NotSigned),
+                            })
+                        })
+                        .collect::<Result<_, StoreError>>()?,
+                };
+                take(&store, checked, now)
+            })
+            .await?;
+        Ok((Reply::Leases(answers.map_err(store_refusal)?), Bytes::new()))
+    }
+
+    /// The releases that count here, of those segments.
+    pub(super) async fn releases(&self, segments: Vec<SegmentId>) -> Answer {
+        let store = Arc::clone(&self.store);
+        let found = self
+            .block(move || {
+                let mut found = Vec::new();
+                for segment in segments {
+                    let tombstone = store.tombstone(segment)?;
+                    found.extend(tombstone.map(|tombstone| tombstone.release));
+                }
+                Ok(found)
+            })
+            .await?;
+        Ok((Reply::Releases(found.map_err(store_refusal)?), Bytes::new()))
+    }
+
+    /// A page of what is kept under a grant, for whoever has its key.
+    pub(super) async fn segments(&self, listing: Listing) -> Answer {
+        let near = self.engine.now().abs_diff(listing.time) <= LISTING_AGE_MS;
+        let meant = listing.node == self.engine.transport().local();
+        if !near || !meant || listing.verify(&self.engine.mesh()).is_err() {
+            return refuse(
+                Refusal::NotPermitted,
+                "the listing is not signed for this node and time",
+            );
+        }
+        let store = Arc::clone(&self.store);
+        let (listed, more) = self
+            .block(move || {
+                let after = (listing.after != SegmentId([0; 32])).then_some(listing.after);
+                let (stored, more) = store.stored_under(&listing.grant_key, after, LISTED_MAX);
+                let listed = stored
+                    .into_iter()
+                    .map(|stored| Listed {
+                        segment: stored.segment,
+                        shards: stored.shards,
+                        shard_bytes: stored.shard_bytes,
+                        stored: stored.stored_at,
+                    })
+                    .collect();
+                (listed, more)
+            })
+            .await?;
+        Ok((Reply::Segments { listed, more }, Bytes::new()))
+    }
+}
+
+/// Hands what was checked to the store, and gives each its answer.
+fn take(
+    store: &Store,
+    checked: Vec<Checked>,
+    now: datamesh_core::Timestamp,
+) -> Result<Vec<LeaseAnswer>, StoreError> {
+    let mut changes: Vec<LeaseChange> = Vec::new();
+    let mut answers = Vec::with_capacity(checked.len());
+    let segment_of = |change: &LeaseChange| match change {
+        LeaseChange::Renew(renewal) => renewal.segment,
+        LeaseChange::Release { release, .. } => release.segment,
+    };
+    let mut segments = std::collections::BTreeSet::new();
+    for checked in checked {
+        match checked {
+            // A second word on one segment would be judged without knowing the first.
+            Ok(change) if !segments.insert(segment_of(&change)) => {
+                answers.push(Some(LeaseAnswer::NotHeld));
+            }
+            Ok(change) => {
+                changes.push(change);
+                answers.push(None);
+            }
+            Err(answer) => answers.push(Some(answer)),
+        }
+    }
+    let mut outcomes = store.change_leases(&changes, now)?.into_iter();
+    let answer = |outcome| match outcome {
+        Some(LeaseOutcome::Taken { shards }) => LeaseAnswer::Taken { shards },
+        Some(LeaseOutcome::Behind { epoch }) => LeaseAnswer::Behind { epoch },
+        Some(LeaseOutcome::NotHeld) | None => LeaseAnswer::NotHeld,
+    };
+    let answers = answers.into_iter();
+    Ok(answers.map(|known| known.unwrap_or_else(|| answer(outcomes.next()))).collect())
+}

@@ -1,0 +1,210 @@
+//! Renewals and releases on their way to the nodes, and what nodes tell of them.
+//!
+//! They go to every member that is not gone: who holds a segment is known to nobody for certain, and
+//! one request takes many. Who is away meanwhile asks the others when it is back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use datamesh_core::lease::{LeaseAnswer, Listed, Listing, Release, Renewal};
+use datamesh_core::message::{LEASES_MAX, Reply, Request};
+use datamesh_core::{Descriptor, NodeId, SegmentId, Timestamp, seam};
+use futures::StreamExt;
+use futures::stream;
+
+use crate::ask::{AskError, ask};
+use crate::engine::Engine;
+use crate::placement::ranking;
+
+/// How long a node may take for a batch of renewals or releases, which it syncs.
+const LEASES_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a node may take to answer a short question.
+const QUESTION_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Nodes asked at once.
+const ASKED_AT_ONCE: usize = 32;
+
+/// Members of a segment's ranking that may hold it, for those who look for its releases: twice the
+/// largest n.
+const LIKELY_HOLDERS: usize = 48;
+
+/// What the members say to a renewal or release of one segment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeaseTold {
+    /// Nodes where it counts, with the shards that it is about.
+    pub taken: Vec<(NodeId, u32)>,
+    /// The highest epoch that counts somewhere instead.
+    pub behind: Option<u64>,
+    /// Members that did not answer, or could not do it.
+    pub unanswered: usize,
+}
+
+impl LeaseTold {
+    /// Distinct shards that it counts for.
+    pub fn shards(&self) -> u32 {
+        self.taken.iter().fold(0, |mask, (_, shards)| mask | shards).count_ones()
+    }
+
+    /// Copies of shards that it counts for.
+    pub fn copies(&self) -> u64 {
+        self.taken.iter().map(|(_, shards)| u64::from(shards.count_ones())).sum()
+    }
+}
+
+impl Engine {
+    /// Ends leases everywhere. What comes back is in the order of the releases.
+    pub async fn release(&self, releases: &[Release]) -> Vec<LeaseTold> {
+        let batches = releases.chunks(LEASES_MAX);
+        self.tell_leases(batches.map(|batch| (batch.len(), Request::Release(batch.to_vec())))).await
+    }
+
+    /// Renews leases everywhere. What comes back is in the order of the renewals.
+    pub async fn renew(&self, renewals: &[Renewal]) -> Vec<LeaseTold> {
+        let batches = renewals.chunks(LEASES_MAX);
+        self.tell_leases(batches.map(|batch| (batch.len(), Request::Renew(batch.to_vec())))).await
+    }
+
+    async fn tell_leases(&self, batches: impl Iterator<Item = (usize, Request)>) -> Vec<LeaseTold> {
+        let nodes: Vec<NodeId> = self.candidates().iter().map(|c| c.node).collect();
+        let mut all = Vec::new();
+        for (count, request) in batches {
+            let mut told = vec![LeaseTold::default(); count];
+            let mut answers = self.ask_each(nodes.clone(), &request, LEASES_DEADLINE);
+            while let Some((node, answer)) = answers.next().await {
+                let answered = match answer {
+                    Ok((Reply::Leases(answers), _)) if answers.len() == count => answers,
+                    Ok(_) => Vec::new(),
+                    Err(error) => {
+                        self.note_answer(&node, error.is_absence());
+                        Vec::new()
+                    }
+                };
+                if answered.is_empty() {
+                    told.iter_mut().for_each(|told| told.unanswered += 1);
+                }
+                for (told, answer) in told.iter_mut().zip(answered) {
+                    match answer {
+                        LeaseAnswer::Taken { shards } if shards > 0 => {
+                            told.taken.push((node, shards));
+                        }
+                        LeaseAnswer::Behind { epoch } => {
+                            told.behind = Some(told.behind.unwrap_or(0).max(epoch));
+                        }
+                        LeaseAnswer::Taken { .. }
+                        | LeaseAnswer::NotHeld
+                        | LeaseAnswer::NotSigned => {}
+                    }
+                }
+            }
+            told.iter_mut().for_each(|told| told.taken.sort_unstable());
+            all.append(&mut told);
+        }
+        all
+    }
+
+    fn ask_each<'a>(
+        &'a self,
+        nodes: Vec<NodeId>,
+        request: &'a Request,
+        deadline: Duration,
+    ) -> stream::BoxStream<'a, (NodeId, Result<(Reply, Bytes), AskError>)> {
+        let mut asking = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            asking.push(async move {
+                let answer = ask(&*self.transport, node, request, Bytes::new(), deadline).await;
+                (node, answer)
+            });
+        }
+        stream::iter(asking).buffer_unordered(ASKED_AT_ONCE).boxed()
+    }
+
+    /// The descriptor of a segment, from here or from a node that holds a shard of it.
+    pub async fn descriptor_of(&self, segment: &SegmentId) -> Option<Arc<Descriptor>> {
+        self.describe(segment, &mut Vec::new()).await
+    }
+
+    /// What nodes that may hold these segments say was released of them, and whether half of those
+    /// asked or more answered. Nobody has checked the signatures; who holds a shard can.
+    pub async fn releases_of(&self, segments: &[SegmentId]) -> (Vec<Release>, bool) {
+        let candidates = self.candidates();
+        let local = self.transport.local();
+        let mut questions: BTreeMap<NodeId, Vec<SegmentId>> = BTreeMap::new();
+        for segment in segments.iter().take(LEASES_MAX) {
+            let likely = ranking(segment, &candidates).into_iter().take(LIKELY_HOLDERS);
+            for node in likely.map(|candidate| candidate.node).filter(|node| *node != local) {
+                questions.entry(node).or_default().push(*segment);
+            }
+        }
+        let asked = questions.len();
+        let asking = questions.into_iter().map(|(node, segments)| async move {
+            let request = Request::Releases(segments);
+            let transport = &*self.transport;
+            let answer = ask(transport, node, &request, Bytes::new(), QUESTION_DEADLINE).await;
+            match answer {
+                Ok((Reply::Releases(releases), _)) => Some(releases),
+                Ok(_) => None,
+                Err(error) => {
+                    self.note_answer(&node, error.is_absence());
+                    None
+                }
+            }
+        });
+        let mut asking = stream::iter(asking).buffer_unordered(ASKED_AT_ONCE);
+        let (mut found, mut answered) = (Vec::new(), 0);
+        while let Some(releases) = asking.next().await {
+            let Some(mut releases) = releases else { continue };
+            answered += 1;
+            releases.retain(|release| segments.contains(&release.segment));
+            found.append(&mut releases);
+        }
+        found.sort_unstable_by_key(|release| (release.segment, release.epoch));
+        (found, 2 * answered >= asked)
+    }
+
+    /// The times of some other members, by their own clocks, and whether there are other members.
+    pub(crate) async fn peers_times(&self, count: usize) -> (Vec<Timestamp>, bool) {
+        let local = self.transport.local();
+        let mut nodes: Vec<NodeId> =
+            self.candidates().iter().map(|c| c.node).filter(|node| *node != local).collect();
+        let alone = nodes.is_empty();
+        // A few drawn by chance, so that no few members decide everybody's time.
+        for at in 0..nodes.len().min(count) {
+            let drawn = u64::from_le_bytes(seam::random(&*self.entropy)) as usize;
+            let other = at + drawn % (nodes.len() - at);
+            nodes.swap(at, other);
+        }
+        nodes.truncate(count);
+        let request = Request::Hello { mesh: self.mesh() };
+        let mut answers = self.ask_each(nodes, &request, QUESTION_DEADLINE);
+        let mut times = Vec::new();
+        while let Some((_, answer)) = answers.next().await {
+            if let Ok((Reply::Welcome { time, .. }, _)) = answer {
+                times.push(time);
+            }
+        }
+        (times, alone)
+    }
+
+    /// A page of what a node keeps under a grant, and whether there is more.
+    ///
+    /// # Errors
+    /// [`AskError`] where it does not answer, or refuses.
+    pub async fn segments_under(&self, listing: Listing) -> Result<(Vec<Listed>, bool), AskError> {
+        let node = listing.node;
+        let request = Request::Segments(listing);
+        let transport = &*self.transport;
+        let answer = ask(transport, node, &request, Bytes::new(), LEASES_DEADLINE).await?;
+        match answer {
+            (Reply::Segments { listed, more }, _) => Ok((listed, more)),
+            _ => Err(AskError::OffTopic { peer: node }),
+        }
+    }
+
+    /// Members that are not gone.
+    pub fn members_now(&self) -> Vec<NodeId> {
+        self.candidates().iter().map(|candidate| candidate.node).collect()
+    }
+}
