@@ -22,6 +22,7 @@ const COMMANDS: [(&str, Option<&str>); 18] = [
     ("invite", None),
     ("join", None),
     ("keys", None),
+    ("audit", None),
     ("peers", None),
     ("stats", None),
     ("health", None),

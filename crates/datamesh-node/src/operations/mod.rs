@@ -17,8 +17,6 @@ use datamesh_client::{Client, ClientParts, Packs, Publication};
 use datamesh_core::stream::{Sink, Source};
 use datamesh_core::{BoxFuture, Genesis, NodeId, Transport};
 use datamesh_crypto::DeviceKeys;
-use datamesh_engine::audit::Auditor;
-use datamesh_engine::scrub::Scrubber;
 use datamesh_engine::{Engine, EngineParts};
 use datamesh_net::Network;
 use datamesh_store::Store;
@@ -29,16 +27,14 @@ use crate::audit_log::AuditLog;
 use crate::home::{Home, HomeLock};
 use crate::mesh::InviteLedger;
 use crate::system::{SystemClock, SystemEntropy, TokioExecutor};
-use crate::workers::{FindingsLog, Workers};
+use crate::workers::{Upkeep, Workers};
 use crate::{config, mesh};
 
 /// What a running service has and a single command lacks.
 pub(crate) struct NodeParts {
     pub(crate) node: NodeId,
     pub(crate) store: Arc<Store>,
-    pub(crate) auditor: Arc<Auditor>,
-    pub(crate) scrubber: Arc<Scrubber>,
-    pub(crate) findings: Arc<FindingsLog>,
+    pub(crate) upkeep: Upkeep,
     pub(crate) workers: Arc<Workers>,
 }
 
