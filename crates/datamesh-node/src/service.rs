@@ -5,16 +5,15 @@ mod end;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use datamesh_api::{ErrorKind, OperationError, WorkerProgress};
+use datamesh_api::{ErrorKind, OperationError};
 use datamesh_core::certificate::OPERATOR_BYTES_MAX;
 use datamesh_core::message::NodeRequest;
 use datamesh_core::{
     Advert, Domain, Genesis, NodeCertificate, NodeId, Signature, Signer, Transport,
 };
-use datamesh_engine::audit::{Auditor, AuditorParts};
 use datamesh_engine::repair::{RepairConfig, Repairer};
-use datamesh_engine::scrub::{Scrubber, ScrubberParts, recall_damaged};
-use datamesh_engine::{Admissions, Collector, Findings, HeadMover, Holder};
+use datamesh_engine::scrub::recall_damaged;
+use datamesh_engine::{Admissions, Collector, HeadMover, Holder};
 use datamesh_net::{Network, NetworkConfig, NetworkError};
 use datamesh_store::{Directory, Owner, Store, StoreConfig, StoreError, StoreId};
 use tokio::sync::OnceCell;
@@ -33,7 +32,7 @@ use crate::mesh::{self, InviteLedger, LateService, Loopback};
 use crate::operations::{HomeOperations, NodeParts, Shared, engine_over};
 use crate::system::SystemEntropy;
 use crate::workers::{
-    self, ADVERT_LIFETIME_MS, Description, FindingsLog, MembershipWorker, Workers, free_class,
+    ADVERT_LIFETIME_MS, Description, MembershipWorker, Upkeep, Workers, free_class,
 };
 
 const LISTENING: &str = "node/listening";
@@ -425,21 +424,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         tracing::warn!("known members take long to answer");
     }
 
-    let findings = Arc::new(FindingsLog::new(Arc::clone(&audit_log)));
-    let auditor = Arc::new(Auditor::new(AuditorParts {
-        engine: Arc::clone(&engine),
-        store: Arc::clone(&store),
-        findings: Arc::clone(&findings) as Arc<dyn Findings>,
-        period: config.audit_period,
-        rate: config.audit_rate,
-    }));
-    let scrubber = Arc::new(Scrubber::new(ScrubberParts {
-        engine: Arc::clone(&engine),
-        store: Arc::clone(&store),
-        findings: Arc::clone(&findings) as Arc<dyn Findings>,
-        period: config.scrub_period,
-        rate: config.scrub_rate,
-    }));
+    let upkeep = Upkeep::new(&config, &engine, &store, &audit_log);
     let workers = Arc::new(Workers::default());
     let moved = (Arc::clone(&engine), Arc::clone(&store));
     // The one place that takes the power to remove.
@@ -455,11 +440,9 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         node: Some(NodeParts {
             node,
             store,
-            auditor: Arc::clone(&auditor),
-            scrubber: Arc::clone(&scrubber),
+            upkeep: upkeep.clone(),
             repairer: Arc::clone(&repairer),
             collector: Arc::clone(&collector),
-            findings,
             workers: Arc::clone(&workers),
         }),
         engine: OnceCell::new_with(Some(engine)),
@@ -483,23 +466,9 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         let mover = HeadMover::new(Arc::clone(&moved.0), Arc::clone(&moved.1));
         catalog_worker::move_heads(mover, stop)
     });
-    let rate_alone = |bytes: u64| format!("{} a second", bytesize::ByteSize(bytes));
-    let rate = |bytes: u64, period: Duration| {
-        let period = humantime::format_duration(period);
-        format!("{} a second, once in {period}", bytesize::ByteSize(bytes))
-    };
-    let audits = Description::of("audit", rate(config.audit_rate, config.audit_period));
-    workers.start(&tasks, &stop, audits, move |stop| workers::audit(Arc::clone(&auditor), stop));
-    let progress = Arc::clone(&scrubber);
-    let scrubs = Description {
-        progress: Some(Box::new(move || {
-            let status = progress.status();
-            Some(WorkerProgress { done: status.done, total: status.total })
-        })),
-        ..Description::of("scrub", rate(config.scrub_rate, config.scrub_period))
-    };
-    workers.start(&tasks, &stop, scrubs, move |stop| workers::scrub(Arc::clone(&scrubber), stop));
-    let repairs = Description::of("repair", rate_alone(config.repair_rate));
+    upkeep.start(&config, &workers, &tasks, &stop);
+    let repairs =
+        Description::of("repair", format!("{} a second", bytesize::ByteSize(config.repair_rate)));
     workers.start(&tasks, &stop, repairs, {
         let repairer = Arc::clone(&repairer);
         move |stop| {

@@ -19,9 +19,7 @@ use datamesh_client::{Client, ClientParts, Packs, Publication};
 use datamesh_core::stream::{Sink, Source};
 use datamesh_core::{BoxFuture, Genesis, NodeId, Transport};
 use datamesh_crypto::DeviceKeys;
-use datamesh_engine::audit::Auditor;
 use datamesh_engine::repair::Repairer;
-use datamesh_engine::scrub::Scrubber;
 use datamesh_engine::{Collector, Engine, EngineParts};
 use datamesh_net::Network;
 use datamesh_store::Store;
@@ -32,17 +30,15 @@ use crate::audit_log::AuditLog;
 use crate::home::{Home, HomeLock};
 use crate::mesh::InviteLedger;
 use crate::system::{SystemClock, SystemEntropy, TokioExecutor};
-use crate::workers::{FindingsLog, Workers};
+use crate::workers::{Upkeep, Workers};
 use crate::{config, mesh};
 
 /// What a running service has and a single command lacks.
 pub(crate) struct NodeParts {
     pub(crate) node: NodeId,
     pub(crate) store: Arc<Store>,
-    pub(crate) auditor: Arc<Auditor>,
-    pub(crate) scrubber: Arc<Scrubber>,
+    pub(crate) upkeep: Upkeep,
     pub(crate) repairer: Arc<Repairer>,
-    pub(crate) findings: Arc<FindingsLog>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) collector: Arc<Collector>,
 }

@@ -9,7 +9,7 @@ use super::NodeParts;
 
 impl NodeParts {
     pub(super) fn audit_health(&self) -> AuditHealth {
-        let status = self.auditor.status();
+        let status = self.upkeep.auditor.status();
         let count = |outcome: &Outcome| status.counts.outcomes.get(outcome).copied().unwrap_or(0);
         AuditHealth {
             since: status.since,
@@ -33,12 +33,12 @@ impl NodeParts {
                     last: audit.last,
                 })
                 .collect(),
-            findings: self.findings.counts(),
+            findings: self.upkeep.findings.counts(),
         }
     }
 
     pub(super) fn scrub_health(&self) -> ScrubHealth {
-        let status = self.scrubber.status();
+        let status = self.upkeep.scrubber.status();
         ScrubHealth {
             started: status.started,
             complete: status.complete,

@@ -5,6 +5,7 @@ mod audit;
 mod findings;
 mod membership;
 mod scrub;
+mod upkeep;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,10 +19,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::system::SystemClock;
 
-pub(crate) use audit::audit;
 pub(crate) use findings::FindingsLog;
 pub(crate) use membership::{ADVERT_LIFETIME_MS, MembershipWorker, free_class};
-pub(crate) use scrub::scrub;
+pub(crate) use upkeep::Upkeep;
 
 /// How long a worker that panicked rests before it is started again: so long at first, twice as
 /// long after each panic.
