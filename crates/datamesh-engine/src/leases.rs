@@ -161,7 +161,8 @@ impl Engine {
             found.append(&mut releases);
         }
         found.sort_unstable_by_key(|release| (release.segment, release.epoch));
-        (found, 2 * answered >= asked)
+        // Whoever was away long takes all others for gone, and has asked nobody.
+        (found, 2 * answered >= asked && (asked > 0 || self.is_alone()))
     }
 
     /// The times of some other members, by their own clocks, and whether there are other members.
@@ -169,7 +170,7 @@ impl Engine {
         let local = self.transport.local();
         let mut nodes: Vec<NodeId> =
             self.candidates().iter().map(|c| c.node).filter(|node| *node != local).collect();
-        let alone = nodes.is_empty();
+        let alone = self.is_alone();
         // A few drawn by chance, so that no few members decide everybody's time.
         for at in 0..nodes.len().min(count) {
             let drawn = u64::from_le_bytes(seam::random(&*self.entropy)) as usize;
@@ -201,6 +202,12 @@ impl Engine {
             (Reply::Segments { listed, more }, _) => Ok((listed, more)),
             _ => Err(AskError::OffTopic { peer: node }),
         }
+    }
+
+    /// Whether no other member was ever heard of, gone or not.
+    fn is_alone(&self) -> bool {
+        let local = self.transport.local();
+        self.view().members().all(|member| member.advert.node() == local)
     }
 
     /// Members that are not gone.

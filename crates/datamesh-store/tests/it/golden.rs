@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use datamesh_core::lease::{Release, Renewal};
 use datamesh_core::wire::Encode;
-use datamesh_core::{Signature, StoreTicket};
+use datamesh_core::{PublicKey, Signature, StoreTicket};
 use datamesh_store::record::{
-    Head, Kind, PackHeader, RECORD_ALIGNMENT, ShardMark, ShardMeta, encode_record,
+    Compacted, Head, Kind, PackHeader, RECORD_ALIGNMENT, ShardMark, ShardMeta, Tombstone,
+    encode_record,
 };
 use datamesh_store::{
     Damage, LeaseState, ScrubCursor, ShardState, Store, StoreError, StoreId, name_of,
@@ -143,6 +144,30 @@ fn a_record_of_each_kind_is_read_and_folded() {
     assert!(renewed.sequence > layer.sequence);
     put(&store, &one, 1).unwrap();
     assert_eq!(store.held(one.id()), 0b1111);
+}
+
+#[test]
+fn a_tombstone_outlives_its_shards() {
+    let (gone, kept) = (Segment::small(1), Segment::small(2));
+    let mut layer = Layer::new();
+    layer.add(Kind::Grant as u8, &grant(1, 1 << 30).to_bytes(), &[]);
+    layer.shard(&gone, 0).shard(&gone, 1).shard(&kept, 0);
+    let release = Release { segment: gone.id(), epoch: 4, signature: Signature([4; 64]) };
+    let tombstone = Tombstone { release, lease_key: PublicKey([9; 32]), time: 2_000 };
+    layer.add(Kind::Tombstone as u8, &tombstone.to_bytes(), &[]);
+    layer.mark(Kind::Trash, &gone, 0).mark(Kind::Trash, &gone, 1).mark(Kind::Removed, &gone, 1);
+    layer.add(Kind::Compacted as u8, &Compacted { pack: 7 }.to_bytes(), &[]);
+    layer.group();
+
+    let (_disk, store) = over(&golden("collection.dmp", &layer.bytes));
+    let released = LeaseState { epoch: 4, expiry: 0, released: true };
+    assert_eq!(store.lease(gone.id()), Some(released));
+    assert_eq!(store.tombstone(gone.id()).unwrap(), Some(tombstone));
+    assert_eq!(store.lease_key(gone.id()).unwrap(), PublicKey([9; 32]));
+    assert_eq!(store.shard_state(gone.id(), 0), Some(ShardState::Trash));
+    assert_eq!(store.trashed_since(gone.id(), 0), Some(2_000));
+    assert_eq!(store.shard_state(gone.id(), 1), None);
+    assert_whole(&store, &kept, 0);
 }
 
 #[test]
