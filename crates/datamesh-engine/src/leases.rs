@@ -54,6 +54,9 @@ impl LeaseTold {
     }
 }
 
+/// A node that was asked, and its reply.
+type Asked = (NodeId, Result<(Reply, Bytes), AskError>);
+
 impl Engine {
     /// Ends leases everywhere. What comes back is in the order of the releases.
     pub async fn release(&self, releases: &[Release]) -> Vec<LeaseTold> {
@@ -110,7 +113,7 @@ impl Engine {
         nodes: Vec<NodeId>,
         request: &'a Request,
         deadline: Duration,
-    ) -> stream::BoxStream<'a, (NodeId, Result<(Reply, Bytes), AskError>)> {
+    ) -> stream::BoxStream<'a, Asked> {
         let mut asking = Vec::with_capacity(nodes.len());
         for node in nodes {
             asking.push(async move {
