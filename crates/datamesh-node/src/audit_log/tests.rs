@@ -1,3 +1,4 @@
+//! The chain as people break it: edits, removals, moves, torn ends, rotation.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
