@@ -54,9 +54,6 @@ impl LeaseTold {
     }
 }
 
-/// A node that was asked, and its reply.
-type Asked = (NodeId, Result<(Reply, Bytes), AskError>);
-
 impl Engine {
     /// Ends leases everywhere. What comes back is in the order of the releases.
     pub async fn release(&self, releases: &[Release]) -> Vec<LeaseTold> {
@@ -75,7 +72,7 @@ impl Engine {
         let mut all = Vec::new();
         for (count, request) in batches {
             let mut told = vec![LeaseTold::default(); count];
-            let mut answers = self.ask_each(nodes.clone(), &request, LEASES_DEADLINE);
+            let mut answers = self.ask_all(nodes.clone(), &request, LEASES_DEADLINE);
             while let Some((node, answer)) = answers.next().await {
                 let answered = match answer {
                     Ok((Reply::Leases(answers), _)) if answers.len() == count => answers,
@@ -106,22 +103,6 @@ impl Engine {
             all.append(&mut told);
         }
         all
-    }
-
-    fn ask_each<'a>(
-        &'a self,
-        nodes: Vec<NodeId>,
-        request: &'a Request,
-        deadline: Duration,
-    ) -> stream::BoxStream<'a, Asked> {
-        let mut asking = Vec::with_capacity(nodes.len());
-        for node in nodes {
-            asking.push(async move {
-                let answer = ask(&*self.transport, node, request, Bytes::new(), deadline).await;
-                (node, answer)
-            });
-        }
-        stream::iter(asking).buffer_unordered(ASKED_AT_ONCE).boxed()
     }
 
     /// The descriptor of a segment, from here or from a node that holds a shard of it.
@@ -182,7 +163,7 @@ impl Engine {
         }
         nodes.truncate(count);
         let request = Request::Hello { mesh: self.mesh() };
-        let mut answers = self.ask_each(nodes, &request, QUESTION_DEADLINE);
+        let mut answers = self.ask_all(nodes, &request, QUESTION_DEADLINE);
         let mut times = Vec::new();
         while let Some((_, answer)) = answers.next().await {
             if let Ok((Reply::Welcome { time, .. }, _)) = answer {

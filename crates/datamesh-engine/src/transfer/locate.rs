@@ -22,7 +22,7 @@ const HAVE_DEADLINE: Duration = Duration::from_secs(5);
 const ASKED_AT_ONCE: usize = 64;
 
 /// A node that was asked, and its reply.
-type Asked = (NodeId, Result<(Reply, Bytes), AskError>);
+pub(crate) type Asked = (NodeId, Result<(Reply, Bytes), AskError>);
 
 /// How far the search goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +55,7 @@ impl Engine {
         for (batch, asked) in segments.chunks(SEGMENTS_MAX).enumerate() {
             let request = Request::Have(asked.to_vec());
             let nodes = candidates.iter().map(|candidate| candidate.node).collect();
-            let mut answers = self.ask_all(nodes, &request);
+            let mut answers = self.ask_all(nodes, &request, HAVE_DEADLINE);
             while let Some((node, answer)) = answers.next().await {
                 let Ok((Reply::Holding(held), _)) = answer else { continue };
                 for (place, mask) in held.into_iter().take(asked.len()).enumerate() {
@@ -83,12 +83,17 @@ impl Engine {
     }
 
     /// Asks many nodes the same, a bounded number at once.
-    fn ask_all<'a>(&'a self, nodes: Vec<NodeId>, request: &'a Request) -> BoxStream<'a, Asked> {
+    pub(crate) fn ask_all<'a>(
+        &'a self,
+        nodes: Vec<NodeId>,
+        request: &'a Request,
+        deadline: Duration,
+    ) -> BoxStream<'a, Asked> {
         let mut asking = Vec::with_capacity(nodes.len());
         for node in nodes {
             asking.push(async move {
                 let transport = &*self.transport;
-                (node, ask(transport, node, request, Bytes::new(), HAVE_DEADLINE).await)
+                (node, ask(transport, node, request, Bytes::new(), deadline).await)
             });
         }
         stream::iter(asking).buffer_unordered(ASKED_AT_ONCE).boxed()
@@ -120,7 +125,7 @@ impl Engine {
             .filter(|node| !silent.contains(node))
             .collect();
         let request = Request::Have(vec![*segment]);
-        let mut answers = self.ask_all(asked, &request);
+        let mut answers = self.ask_all(asked, &request, HAVE_DEADLINE);
         let mut found = Vec::new();
         while let Some((node, answer)) = answers.next().await {
             match answer {

@@ -408,13 +408,11 @@ impl Model {
                     State::Live | State::Trash => State::Live,
                     State::Absent | State::Gone => State::Absent,
                 };
-                if state == State::Absent
-                    && !any
-                    && let Ok(outcomes) = &result
-                {
-                    assert_eq!(outcomes[0], LeaseOutcome::NotHeld);
-                } else {
-                    self.done(result.map(drop), [(n, (wanted, epoch))].into());
+                match result {
+                    Ok(outcomes) if state == State::Absent && !any => {
+                        assert_eq!(outcomes[0], LeaseOutcome::NotHeld);
+                    }
+                    result => self.done(result.map(drop), [(n, (wanted, epoch))].into()),
                 }
             }
             Step::Wait(hours) => self.now += hours * 3_600_000,
