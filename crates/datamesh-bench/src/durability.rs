@@ -12,7 +12,6 @@ mod mesh;
 
 use clap::Args;
 use datamesh_core::Scheme;
-use serde_json::json;
 
 use mesh::{Assumptions, Outcome, Spreading};
 
@@ -52,9 +51,6 @@ pub(crate) struct Plan {
     /// The run that this seed gives.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// One JSON object instead of the table.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Hours in a year.
@@ -92,23 +88,6 @@ pub(crate) fn run(plan: &Plan) {
         let chain = nines(markov::yearly_loss(scheme, plan.node_losses, repairs));
         let anywhere = mesh::simulate(scheme, Spreading::Anywhere, &assumptions, plan.seed);
         rows.push((scheme, design, chain, independent, spread, anywhere));
-    }
-    if plan.json {
-        let rows: Vec<_> = rows
-            .iter()
-            .map(|(scheme, design, chain, independent, spread, anywhere)| {
-                json!({
-                    "scheme": scheme.to_string(),
-                    "markov_24h_nines": design,
-                    "markov_nines": chain,
-                    "independent": told(independent),
-                    "zones_spread": told(spread),
-                    "zones_anywhere": told(anywhere),
-                })
-            })
-            .collect();
-        println!("{}", json!({ "seed": plan.seed, "rows": rows }));
-        return;
     }
     println!(
         "{} nodes in {} zones, {} segments, {} years, seed {}\n",
@@ -171,15 +150,4 @@ fn shown(outcome: &Outcome) -> String {
         (rate, true) => format!("> {:.1} (none lost)", nines(rate)),
         (rate, false) => format!("{:.1} ({} lost)", nines(rate), outcome.losses),
     }
-}
-
-fn told(outcome: &Outcome) -> serde_json::Value {
-    let (rate, bound) = rate(outcome);
-    json!({
-        "losses": outcome.losses,
-        "segment_years": outcome.segment_years,
-        "nines": nines(rate),
-        "bound": bound,
-        "mean_repair_hours": outcome.mean_repair * YEAR_HOURS,
-    })
 }
