@@ -23,8 +23,15 @@ const PAGE: usize = 256;
 pub struct HeadMover {
     engine: Arc<Engine>,
     store: Arc<Store>,
-    /// The members for whom all heads here are where they belong.
-    settled: Mutex<Option<Vec<Candidate>>>,
+    settled: Mutex<Option<Settled>>,
+}
+
+/// The membership for which all heads here are where they belong.
+#[derive(Clone)]
+struct Settled {
+    members: Vec<Candidate>,
+    /// Those that answered then. One that comes back later may lack what it missed.
+    reached: BTreeSet<NodeId>,
 }
 
 impl HeadMover {
@@ -34,25 +41,31 @@ impl HeadMover {
     }
 
     /// Hands over what the membership's changes since the last pass call for. Returns how many
-    /// heads were handed over; what was not taken is tried again by the next pass.
+    /// heads were handed over. Who does not answer gets them when it is heard of again.
     pub async fn pass(&self) -> u64 {
-        let now = self.engine.candidates();
+        let members = self.engine.candidates();
+        let mut reached = self.engine.answering();
         let before = self.settled.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(before) = before.filter(|before| ids(before) != ids(&now)) else {
-            self.settle(now);
+        let Some(before) = before else {
+            self.settle(Settled { members, reached });
             return 0;
         };
-        let (mut moved, mut failed) = (0, false);
-        let mut after: Option<Slot> = None;
+        if ids(&before.members) == ids(&members) && before.reached.is_superset(&reached) {
+            self.settle(Settled { members, reached });
+            return 0;
+        }
+        let (mut moved, mut after): (u64, Option<Slot>) = (0, None);
         loop {
             let page = self.store.heads_after(after, PAGE);
             let Some((last, _)) = page.last() else { break };
             after = Some(*last);
             for (slot, _) in page {
-                let had = keepers(&slot.0, &before);
-                let new: Vec<NodeId> = keepers(&slot.0, &now)
+                let had = keepers(&slot.0, &before.members);
+                let new: Vec<NodeId> = keepers(&slot.0, &members)
                     .into_iter()
-                    .filter(|node| !had.contains(node) && *node != self.engine.transport().local())
+                    .filter(|node| *node != self.engine.transport().local())
+                    .filter(|node| reached.contains(node))
+                    .filter(|node| !had.contains(node) || !before.reached.contains(node))
                     .collect();
                 if new.is_empty() {
                     continue;
@@ -62,19 +75,17 @@ impl HeadMover {
                     if self.engine.carry_head(node, &head).await {
                         moved += 1;
                     } else {
-                        failed = true;
+                        reached.remove(&node);
                     }
                 }
             }
         }
-        if !failed {
-            self.settle(now);
-        }
+        self.settle(Settled { members, reached });
         moved
     }
 
-    fn settle(&self, members: Vec<Candidate>) {
-        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = Some(members);
+    fn settle(&self, settled: Settled) {
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = Some(settled);
     }
 
     async fn head(&self, slot: Slot) -> Option<Head> {

@@ -20,6 +20,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use crate::ask::{AskError, ask};
 use crate::engine::Engine;
 use crate::placement::{Candidate, ranking};
+use crate::view::Standing;
 
 /// Nodes that keep an account's heads.
 const KEEPERS: usize = 7;
@@ -105,6 +106,17 @@ impl Engine {
         self.view().candidates(self.now())
     }
 
+    /// The members that answer, as far as is known here.
+    pub(crate) fn answering(&self) -> BTreeSet<NodeId> {
+        let (view, now) = (self.view(), self.now());
+        view.members()
+            .filter(|member| {
+                matches!(view.standing(member, now), Standing::Alive | Standing::Draining)
+            })
+            .map(|member| member.advert.node())
+            .collect()
+    }
+
     /// The nodes that keep an account's heads, in the order of the ranking.
     pub fn head_keepers(&self, account: &Pseudonym) -> Vec<NodeId> {
         keepers(&account.0, &self.candidates())
@@ -180,6 +192,9 @@ impl Engine {
     pub async fn carry_head(&self, node: NodeId, head: &Head) -> bool {
         let request = Request::PutHead(head.clone());
         let answer = ask(&*self.transport, node, &request, Bytes::new(), PUT_DEADLINE).await;
+        if let Err(error) = &answer {
+            self.note_answer(&node, error.is_absence());
+        }
         // A rival is at least as new: the node has what it needs.
         matches!(answer, Ok((Reply::Done | Reply::HeadKept(_), _)))
     }

@@ -10,7 +10,7 @@ use datamesh_client::{
 };
 use datamesh_core::{LogId, MeshPath, NodeId};
 use datamesh_crypto::DeviceKeys;
-use datamesh_engine::{Engine, EngineParts};
+use datamesh_engine::{Engine, EngineParts, HeadMover};
 use datamesh_testkit::{fixtures, sim};
 use tempfile::TempDir;
 
@@ -287,5 +287,43 @@ fn a_head_withheld_by_a_minority_is_found_with_the_others() {
         // One more away, and it says that it cannot know.
         world.cut(NodeId([0xD2; 32]), cluster.nodes[4].id);
         assert!(other.client.catch_up().await.unwrap().may_be_old);
+    });
+}
+
+#[test]
+fn a_node_that_was_away_gets_the_heads_it_missed_and_nobody_gets_them_twice() {
+    sim::assert_replays(46, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let device = Device::blank(&cluster, 0xD1);
+        let account = device.keys.pseudonym(&cluster.genesis.mesh_id());
+        let away = device.client.engine().head_keepers(&account)[0];
+        let mut others: Vec<NodeId> = cluster.nodes.iter().map(|node| node.id).collect();
+        others.retain(|node| *node != away);
+        others.push(NodeId([0xD1; 32]));
+        world.partition(&[&others, &[away]]);
+        assert_eq!(device.put("one", b"1").await.pending, 0);
+
+        let (missing, keeping): (Vec<_>, Vec<_>) =
+            cluster.nodes.iter().partition(|node| node.id == away);
+        assert!(missing[0].store.heads_after(None, 10).is_empty());
+        let movers: Vec<HeadMover> = keeping
+            .iter()
+            .map(|node| HeadMover::new(Arc::clone(&node.engine), Arc::clone(&node.store)))
+            .collect();
+        let pass = async || {
+            let mut moved = 0;
+            for (node, mover) in keeping.iter().zip(&movers) {
+                node.engine.look_around().await;
+                moved += mover.pass().await;
+            }
+            moved
+        };
+        assert_eq!(pass().await, 0);
+        // While it stays away nothing is carried to anybody.
+        assert_eq!(pass().await, 0);
+        world.heal();
+        assert!(pass().await > 0);
+        assert_eq!(missing[0].store.heads_after(None, 10).len(), 1);
+        assert_eq!(pass().await, 0);
     });
 }
