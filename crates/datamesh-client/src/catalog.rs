@@ -48,13 +48,25 @@ struct State {
     revisions: BTreeMap<LogId, u64>,
     /// This device's log as the mesh has it; nothing until the mesh was asked.
     own: Option<Own>,
+    /// How far heads say that other logs had come, whoever has those operations now.
+    told: BTreeMap<LogId, u64>,
     /// When a quorum's heads were last taken in.
     caught_up: Option<Timestamp>,
 }
 
+impl State {
+    /// What the mesh has of `log`; nothing while only another log's end is known, as after a call
+    /// that took a log and was given up half-way.
+    fn own(&self, log: &LogId) -> Option<&Own> {
+        self.own.as_ref().filter(|own| own.log == *log)
+    }
+}
+
 /// This device's log as the mesh has it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Own {
+    /// The log.
+    log: LogId,
     /// Revision of the newest head that was handed to any node; 0 before the first.
     revision: u64,
     /// The last operation that a quorum's head leads to.
@@ -63,4 +75,11 @@ struct Own {
     index: Option<ObjectPlace>,
     /// The newest pages, in order.
     pages: Vec<PagePlace>,
+}
+
+impl Own {
+    /// A log of which the mesh has nothing.
+    fn nothing(log: LogId) -> Self {
+        Self { log, revision: 0, sequence: 0, index: None, pages: Vec::new() }
+    }
 }

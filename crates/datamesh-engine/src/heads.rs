@@ -214,11 +214,9 @@ impl Engine {
                     self.note_answer(&node, false);
                     read.answered += 1;
                     for head in heads {
-                        let older = read
-                            .heads
-                            .get(&head.log)
-                            .is_none_or(|before| before.revision < head.revision);
-                        if older && (read.heads.len() < LOGS_MAX) {
+                        let before = read.heads.get(&head.log).map(|before| before.revision);
+                        let room = before.is_some() || read.heads.len() < LOGS_MAX;
+                        if room && before.is_none_or(|before| before < head.revision) {
                             read.heads.insert(head.log, head);
                         }
                     }

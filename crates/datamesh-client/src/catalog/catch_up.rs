@@ -54,7 +54,8 @@ impl Client {
     pub async fn catch_up_once(&self) -> Result<CaughtUp, ClientError> {
         let asked = self.publication.asked();
         let mut state = self.publication.state.lock().await;
-        if state.own.is_some() || self.publication.asked() != asked {
+        let log = self.catalog.owner().log;
+        if state.own(&log).is_some() || self.publication.asked() != asked {
             return Ok(CaughtUp::default());
         }
         self.catch_up_locked(&mut state).await
@@ -84,7 +85,7 @@ impl Client {
         let known: Vec<KnownHead> = state
             .revisions
             .iter()
-            .filter(|(known, _)| state.own.is_some() || **known != log)
+            .filter(|(known, _)| state.own(&log).is_some() || **known != log)
             .map(|(log, revision)| KnownHead { log: *log, revision: *revision })
             .collect();
         let read = self.engine.read_heads(&account, &known).await;
@@ -114,14 +115,17 @@ impl Client {
             .into_iter()
             .map(|end| (end.log, end))
             .collect();
-        let untold = bodies
-            .values()
-            .flat_map(|body| &body.seen)
-            .any(|seen| ends.get(&seen.log).is_none_or(|end| end.sequence < seen.sequence));
-        caught.may_be_old |= untold;
+        // Kept, as a head that was taken in does not come again: what it tells of other logs counts
+        // until somebody has it.
+        for seen in bodies.values().flat_map(|body| &body.seen) {
+            let told = state.told.entry(seen.log).or_default();
+            *told = seen.sequence.max(*told);
+        }
+        state.told.retain(|log, told| ends.get(log).is_none_or(|end| end.sequence < *told));
+        caught.may_be_old |= !state.told.is_empty();
         if read.reached() {
             let own = read.heads.get(&log).zip(bodies.get(&log));
-            caught.took_log = self.learn_own(state, own, own_was_behind).await?;
+            caught.took_log = self.learn_own(state, &log, own, own_was_behind).await?;
             if !caught.may_be_old {
                 state.caught_up = Some(self.engine.now());
                 self.catalog_call(|catalog| catalog.set_whole()).await?;
@@ -250,14 +254,17 @@ impl Client {
     async fn learn_own(
         &self,
         state: &mut State,
+        log: &LogId,
         newest: Option<(&Head, &HeadBody)>,
         was_behind: bool,
     ) -> Result<bool, ClientError> {
         let Some((head, body)) = newest else {
-            state.own.get_or_insert_with(Own::default);
+            if state.own(log).is_none() {
+                state.own = Some(Own::nothing(*log));
+            }
             return Ok(false);
         };
-        let (log, sequence) = (head.log, body.sequence);
+        let (log, sequence) = (*log, body.sequence);
         let here = self
             .catalog_call(move |catalog| match sequence.checked_sub(1) {
                 None => Ok(None),
@@ -270,10 +277,11 @@ impl Client {
         if was_behind || body.closed {
             let fresh = LogId(seam::random(&*self.entropy));
             self.catalog_call(move |catalog| catalog.take_log(fresh)).await?;
-            state.own = Some(Own::default());
+            state.own = Some(Own::nothing(fresh));
             return Ok(true);
         }
         state.own = Some(Own {
+            log,
             revision: head.revision,
             sequence: body.sequence,
             index: body.index,

@@ -45,7 +45,7 @@ impl Client {
         let tip = self.catalog_call(|catalog| catalog.tip()).await?;
         let asked = self.publication.asked();
         let mut state = self.publication.state.lock().await;
-        match &state.own {
+        match state.own(&self.catalog.owner().log) {
             Some(own) if own.sequence >= tip.sequence => return Ok(Published { pending: 0 }),
             // Somebody else was told just now that too few nodes answer.
             None if self.publication.asked() != asked => {
@@ -66,13 +66,13 @@ impl Client {
 
     async fn publish_locked(&self, state: &mut State) -> Result<Published, ClientError> {
         for _ in 0..TRIES {
-            if state.own.is_none() {
+            if state.own(&self.catalog.owner().log).is_none() {
                 self.catch_up_locked(state).await?;
             }
             // Those who wait for the lock are taken along.
             let tip = self.catalog_call(|catalog| catalog.tip()).await?;
             let log = self.catalog.owner().log;
-            let Some(mut own) = state.own.take() else {
+            let Some(mut own) = state.own.take().filter(|own| own.log == log) else {
                 return Ok(Published { pending: tip.sequence });
             };
             if own.sequence >= tip.sequence {
@@ -185,7 +185,7 @@ impl Client {
             let first = own.pages.get(from).map_or(1, |page| page.first);
             let last = own.pages.last().map_or(0, |page| page.last);
             let operations = self.operations_between(log, first - 1, last).await?;
-            let mut merged = Own::default();
+            let mut merged = Own::nothing(log);
             self.store_pages(log, &mut merged, operations).await?;
             own.pages.truncate(from);
             own.pages.extend(merged.pages);

@@ -11,6 +11,7 @@ use datamesh_client::{
 use datamesh_core::{LogId, MeshPath, NodeId};
 use datamesh_crypto::DeviceKeys;
 use datamesh_engine::{Engine, EngineParts, HeadMover};
+use datamesh_testkit::sim::Lie;
 use datamesh_testkit::{fixtures, sim};
 use tempfile::TempDir;
 
@@ -287,6 +288,30 @@ fn a_head_withheld_by_a_minority_is_found_with_the_others() {
         // One more away, and it says that it cannot know.
         world.cut(NodeId([0xD2; 32]), cluster.nodes[4].id);
         assert!(other.client.catch_up().await.unwrap().may_be_old);
+    });
+}
+
+#[test]
+fn what_one_log_tells_of_another_is_remembered_until_somebody_has_it() {
+    sim::assert_replays(47, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let (one, two) = (Device::blank(&cluster, 0xD1), Device::blank(&cluster, 0xD2));
+        two.put("by two", b"2").await;
+        one.client.catch_up().await.unwrap();
+        one.put("by one", b"1").await;
+        for node in &cluster.nodes {
+            node.liar.set(Lie::Withhold(LogId([0xD2; 16])));
+        }
+        let other = Device::blank(&cluster, 0xD3);
+        for _ in 0..3 {
+            assert!(other.client.catch_up().await.unwrap().may_be_old);
+            assert!(!other.client.catalog().whole());
+        }
+        for node in &cluster.nodes {
+            node.liar.set(Lie::None);
+        }
+        assert!(!other.client.catch_up().await.unwrap().may_be_old);
+        assert_eq!(told(other.client.catalog()), told(one.client.catalog()));
     });
 }
 

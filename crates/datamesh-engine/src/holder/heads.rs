@@ -53,7 +53,7 @@ impl Holder {
             return refuse(Refusal::NotPermitted, error);
         }
         let (store, slot) = (Arc::clone(&self.store), slot_of(&head));
-        if self.logs_of(&head.account, None, 1 + LOGS_PER_ACCOUNT_MAX).iter().all(|s| s.0 != slot) {
+        if self.store.head_slot(slot).is_none() {
             self.admit_slot(peer, &head.account)?;
         }
         let record = datamesh_store::record::Head {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use datamesh_core::message::{Refusal, Reply, Request};
 use datamesh_core::seam::BODY_BYTES_MAX;
 use datamesh_core::wire;
-use datamesh_core::{BoxFuture, Descriptor, Hash, Message, NodeId, Service};
+use datamesh_core::{BoxFuture, Descriptor, Hash, Head, LogId, Message, NodeId, Service};
 
 use crate::random::Dice;
 
@@ -47,6 +47,8 @@ pub enum Lie {
     DenyAll,
     /// Everything is refused, and nothing is done.
     Refuse(Refusal),
+    /// The head of this log is kept and never shown.
+    Withhold(LogId),
 }
 
 /// Wraps a service and falsifies its replies. The service itself does its work first, except where
@@ -134,6 +136,18 @@ fn refused(refusal: Refusal) -> Message {
     }
 }
 
+/// The heads of a reply's body but for those of one log.
+fn without(body: &[u8], log: &LogId) -> Vec<u8> {
+    let mut from = wire::Reader::new(body);
+    let mut kept = wire::Writer::new();
+    while let Ok(bytes) = from.bytes("head", body.len()) {
+        if wire::decode::<Head>(bytes).is_ok_and(|head| head.log != *log) {
+            kept.bytes(bytes);
+        }
+    }
+    kept.into_vec()
+}
+
 impl State {
     fn falsify(&mut self, lie: Lie, asked: Option<&Request>, honest: &Message) -> Message {
         let with_body = |body: Vec<u8>| Message { head: honest.head.clone(), body: body.into() };
@@ -162,6 +176,10 @@ impl State {
                 Message { head: head.into(), body: honest.body.clone() }
             }
             Lie::Empty => Message::default(),
+            Lie::Withhold(log) if matches!(asked, Some(Request::Heads { .. })) => {
+                with_body(without(&honest.body, &log))
+            }
+            Lie::Withhold(_) => honest.clone(),
             Lie::Stale => self.reply.clone().unwrap_or_else(|| refused(Refusal::Internal)),
             Lie::DenyAll if matches!(asked, Some(Request::Read { .. })) => {
                 refused(Refusal::NotFound)
