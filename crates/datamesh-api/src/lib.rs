@@ -10,6 +10,7 @@ mod files;
 mod keys;
 mod mesh;
 mod operations;
+mod reach;
 mod repair;
 mod state;
 mod upkeep;
@@ -30,6 +31,12 @@ pub use mesh::{
     PeersRequest,
 };
 pub use operations::{Answer, Call, EventFn, Operations, OperationsExt, Progress};
+pub use reach::{
+    BandwidthLimits, BootstrapPeer, BootstrapReply, BootstrapRequest, BreakerInfo, ConnectionInfo,
+    CryptographyUse, DiscoverReply, DiscoverRequest, FoundBy, FoundPeer, KeystoreInfo, LimitInfo,
+    NatState, ReachSettings, SecurityReply, SecurityRequest, TrafficStats, TransportReply,
+    TransportRequest,
+};
 pub use repair::{
     DistributionReply, DistributionRequest, DomainShards, DrainState, NodeShards, RepairReply,
     RepairRequest, RepairState, SegmentProblem,

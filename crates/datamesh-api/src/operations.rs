@@ -16,6 +16,10 @@ use crate::files::{
 };
 use crate::keys::{KeysReply, KeysRequest};
 use crate::mesh::{InviteReply, InviteRequest, JoinReply, JoinRequest, PeersReply, PeersRequest};
+use crate::reach::{
+    BootstrapReply, BootstrapRequest, DiscoverReply, DiscoverRequest, SecurityReply,
+    SecurityRequest, TransportReply, TransportRequest,
+};
 use crate::repair::{DistributionReply, DistributionRequest, RepairReply, RepairRequest};
 use crate::state::{HealthReply, HealthRequest, StatsReply, StatsRequest};
 
@@ -98,6 +102,14 @@ calls! {
     repair Repair(RepairRequest) -> RepairReply;
     /// Tells where shards are.
     distribution Distribution(DistributionRequest) -> DistributionReply;
+    /// Tells how the node is connected.
+    transport Transport(TransportRequest) -> TransportReply;
+    /// Looks for peers.
+    discover Discover(DiscoverRequest) -> DiscoverReply;
+    /// Shows, changes and tries the list of bootstrap peers.
+    bootstrap Bootstrap(BootstrapRequest) -> BootstrapReply;
+    /// Looks over what protects the home.
+    security Security(SecurityRequest) -> SecurityReply;
 }
 
 /// Everything that can be asked of a node or of a home without a running one.

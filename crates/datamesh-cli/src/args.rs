@@ -6,9 +6,13 @@ use crate::commands::configuration::{ConfigArgs, DoctorArgs};
 use crate::commands::demo::DemoArgs;
 use crate::commands::files::{GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, VersionsArgs};
 use crate::commands::maintenance::{CleanupArgs, RepairArgs};
-use crate::commands::network::{DistributionArgs, HealthArgs, PeersArgs, StatsArgs};
-use crate::commands::nodes::{InitArgs, InviteArgs, JoinArgs, RecoverArgs, ServiceArgs};
-use crate::commands::security::{AuditArgs, KeysArgs};
+use crate::commands::network::{
+    DiscoverArgs, DistributionArgs, HealthArgs, NetworksArgs, PeersArgs, StatsArgs,
+};
+use crate::commands::nodes::{
+    BootstrapArgs, InitArgs, InviteArgs, JoinArgs, RecoverArgs, ServiceArgs,
+};
+use crate::commands::security::{AuditArgs, KeysArgs, SecurityArgs, TransportArgs};
 use crate::context::{Context, GlobalArgs};
 use crate::error::{Outcome, Stop};
 
@@ -54,12 +58,17 @@ pub(crate) enum Command {
     Service(ServiceArgs),
     Invite(InviteArgs),
     Join(JoinArgs),
+    Bootstrap(BootstrapArgs),
     Keys(KeysArgs),
     Audit(AuditArgs),
+    Security(SecurityArgs),
+    Transport(TransportArgs),
     Peers(PeersArgs),
     Stats(StatsArgs),
     Health(HealthArgs),
     Distribution(DistributionArgs),
+    Discover(DiscoverArgs),
+    Networks(NetworksArgs),
     Repair(RepairArgs),
     Config(ConfigArgs),
     Doctor(DoctorArgs),
@@ -87,7 +96,12 @@ impl Command {
             Self::Service(args) => args.run(context).await,
             Self::Invite(args) => args.run(context).await,
             Self::Join(args) => args.run(context).await,
+            Self::Bootstrap(args) => args.run(context).await,
             Self::Keys(args) => args.run(context).await,
+            Self::Security(args) => args.run(context).await,
+            Self::Transport(args) => args.run(context).await,
+            Self::Discover(args) => args.run(context).await,
+            Self::Networks(args) => args.run(context),
             Self::Audit(args) => args.run(context),
             Self::Peers(args) => args.run(context).await,
             Self::Stats(args) => args.run(context).await,

@@ -22,6 +22,8 @@ pub(crate) enum Outcome {
     Partial,
     /// It answered, and the answer is bad. Exit code 1.
     Bad,
+    /// It answered that nobody can be reached. Exit code 5.
+    Unreachable,
 }
 
 impl Outcome {
@@ -30,6 +32,7 @@ impl Outcome {
         match self {
             Self::Done => 0,
             Self::Partial => ErrorKind::Partial.exit_code(),
+            Self::Unreachable => ErrorKind::Network.exit_code(),
             Self::Bad => ErrorKind::Failed.exit_code(),
         }
     }

@@ -28,7 +28,7 @@ pub const PASSWORD_BYTES_MIN: usize = 8;
 
 /// Costs of a fresh keystore: 64 MiB, three passes, one lane (RFC 9106's second choice, with one
 /// lane because the library uses one core).
-const COSTS: Costs = Costs { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
+pub const COSTS: Costs = Costs { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
 
 /// Why a keystore does not open.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,11 +50,28 @@ pub enum KeystoreError {
     Cipher(String),
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Costs {
-    memory_kib: u32,
-    passes: u32,
-    lanes: u32,
+/// What stretching a password costs (Argon2id, RFC 9106).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Costs {
+    /// Memory in KiB.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub passes: u32,
+    /// Lanes.
+    pub lanes: u32,
+}
+
+/// The costs that a keystore file names. Nothing is opened.
+///
+/// # Errors
+/// [`KeystoreError::Format`] for another kind of file, [`KeystoreError::Damaged`] for costs out of
+/// bounds.
+pub fn costs(file: &[u8]) -> Result<Costs, KeystoreError> {
+    let mut from = Reader::new(file);
+    if file.len() > KEYSTORE_BYTES_MAX || from.array::<4>() != Ok(MAGIC) {
+        return Err(KeystoreError::Format);
+    }
+    Ok(read_header(&mut from).map_err(KeystoreError::Damaged)?.0)
 }
 
 impl Costs {
@@ -147,11 +164,7 @@ pub fn open(file: &[u8], password: &str) -> Result<DeviceKeys, KeystoreError> {
 /// # Errors
 /// [`KeystoreError::Format`] and [`KeystoreError::Damaged`].
 pub fn check(file: &[u8]) -> Result<(), KeystoreError> {
-    let mut from = Reader::new(file);
-    if file.len() > KEYSTORE_BYTES_MAX || from.array::<4>() != Ok(MAGIC) {
-        return Err(KeystoreError::Format);
-    }
-    read_header(&mut from).map(drop).map_err(KeystoreError::Damaged)
+    costs(file).map(drop)
 }
 
 fn read_header(from: &mut Reader<'_>) -> Result<(Costs, [u8; 16], [u8; 12]), WireError> {

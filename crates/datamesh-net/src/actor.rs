@@ -6,33 +6,41 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::num::NonZeroU8;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use datamesh_core::NodeId;
+use datamesh_core::{NodeId, Service};
 use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{Boxed, ListenerId};
 use libp2p::identity::Keypair;
+use libp2p::kad::store::MemoryStore;
+use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError, NetworkBehaviour, SwarmEvent};
 use libp2p::{
-    Multiaddr, PeerId, Swarm, TransportError, connection_limits, identify,
-    memory_connection_limits, ping,
+    Multiaddr, PeerId, Swarm, TransportError, autonat, connection_limits, dcutr, identify, kad,
+    mdns, memory_connection_limits, ping, relay, upnp,
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::Access;
+use crate::address::{Listenable, Way};
 use crate::book::Book;
+use crate::candidates::Bounded;
+use crate::dialling::{Diallings, Next};
+use crate::discovery::{Found, Lookup, Queries, Sightings, Source};
 use crate::identity::{node_id, peer_id};
 use crate::peers::Peers;
+use crate::reach::{Nat, Reach, Reached, Relays};
 use crate::statistics::Counters;
-use crate::{Limits, NetworkError, address, streams};
+use crate::{Limits, NetworkError, access, address, discovery, reach, streams};
 
 /// Says which protocol family this is when peers identify themselves.
 const IDENTIFY_PROTOCOL: &str = "/datamesh/1";
@@ -45,6 +53,12 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long connections may take to close in an orderly way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether this node needs relays.
+const RELAY_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Addresses that are believed of what one peer tells of itself.
+const ADDRESSES_BELIEVED_MAX: usize = 8;
 
 /// Addresses of one peer that are tried at once.
 const DIALS_AT_ONCE: NonZeroU8 = NonZeroU8::new(4).expect("four is not zero");
@@ -61,22 +75,57 @@ const IDLE_GRACE: Duration = Duration::from_secs(10);
 pub(crate) enum Command {
     /// Connect to `node`, joining a dial that is under way.
     Dial { node: NodeId, addresses: Vec<Multiaddr>, done: oneshot::Sender<Result<(), String>> },
-    /// Connect to whoever answers at `address`, and tell who it is.
-    Meet { address: Multiaddr, done: oneshot::Sender<Result<NodeId, String>> },
+    /// Connect to whoever answers at `address`, or only to the peer `named`, and tell who it is.
+    Meet {
+        address: Multiaddr,
+        named: Option<NodeId>,
+        done: oneshot::Sender<Result<NodeId, String>>,
+    },
+    /// Look something up in the distributed hash table.
+    Find { lookup: Lookup, done: Found },
+    /// Point to this node under a key.
+    Point { key: [u8; 32] },
+    /// Fill the routing table anew.
+    Refresh,
 }
 
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
+    /// First: nothing else is asked about who is kept out.
+    access: access::Behaviour,
     connections: connection_limits::Behaviour,
     memory: memory_connection_limits::Behaviour,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
+    relay_client: relay::client::Behaviour,
+    relay: Toggle<relay::Behaviour>,
+    hole_punch: Toggle<Bounded<dcutr::Behaviour>>,
+    probe: Toggle<Bounded<autonat::v2::client::Behaviour>>,
+    probed: Toggle<autonat::v2::server::Behaviour>,
+    dht: Toggle<kad::Behaviour<MemoryStore>>,
+    mdns: Toggle<mdns::tokio::Behaviour>,
+    upnp: Toggle<upnp::tokio::Behaviour>,
     /// Last: see [`streams::Behaviour`].
     streams: streams::Behaviour,
 }
 
+/// What the behaviours are made of.
+pub(crate) struct BehaviourParts<'a> {
+    pub(crate) keypair: &'a Keypair,
+    pub(crate) limits: &'a Limits,
+    pub(crate) reach: &'a Reach,
+    pub(crate) access: Access,
+    pub(crate) service: Arc<dyn Service>,
+    pub(crate) relay_client: relay::client::Behaviour,
+    pub(crate) streams: streams::Behaviour,
+    /// This node listens.
+    pub(crate) listens: bool,
+}
+
 impl Behaviour {
-    pub(crate) fn new(keypair: &Keypair, limits: &Limits, streams: streams::Behaviour) -> Self {
+    pub(crate) fn new(parts: BehaviourParts<'_>) -> Result<Self, NetworkError> {
+        let BehaviourParts { keypair, limits, reach, .. } = parts;
+        let local = keypair.public().to_peer_id();
         let connections = connection_limits::ConnectionLimits::default()
             .with_max_pending_incoming(Some(limits.inbound_handshakes_max))
             .with_max_pending_outgoing(Some(limits.outbound_handshakes_max))
@@ -91,15 +140,38 @@ impl Behaviour {
         let ping = ping::Config::new()
             .with_interval(limits.ping_interval)
             .with_timeout(limits.ping_timeout);
-        Self {
+        let mdns = match reach.mdns {
+            true => {
+                let mdns = mdns::tokio::Behaviour::new(mdns::Config::default(), local)
+                    .map_err(|source| NetworkError::Mdns { source })?;
+                Some(mdns)
+            }
+            false => None,
+        };
+        Ok(Self {
+            access: access::Behaviour(parts.access),
             connections: connection_limits::Behaviour::new(connections),
             memory: memory_connection_limits::Behaviour::with_max_bytes(
                 limits.process_memory_bytes_max,
             ),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
-            streams,
-        }
+            relay_client: parts.relay_client,
+            relay: reach
+                .serve_relay
+                .then(|| relay::Behaviour::new(local, reach::relay_limits(parts.service)))
+                .into(),
+            hole_punch: reach.relays.then(|| Bounded::new(dcutr::Behaviour::new(local))).into(),
+            probe: reach
+                .probe
+                .then(|| Bounded::new(autonat::v2::client::Behaviour::default()))
+                .into(),
+            probed: reach.probe.then(autonat::v2::server::Behaviour::default).into(),
+            dht: reach.dht.then(|| discovery::dht(local, parts.listens)).into(),
+            mdns: mdns.into(),
+            upnp: reach.upnp.then(upnp::tokio::Behaviour::default).into(),
+            streams: parts.streams,
+        })
     }
 }
 
@@ -132,8 +204,13 @@ pub(crate) struct Actor {
     counters: Arc<Counters>,
     listening: Arc<Listening>,
     disconnect: CancellationToken,
-    /// Who waits for a dial; a peer is here exactly while it is dialled.
-    dials: BTreeMap<NodeId, Vec<oneshot::Sender<Result<(), String>>>>,
+    reach: Reach,
+    reached: Arc<Reached>,
+    relays: Relays,
+    sightings: Arc<Sightings>,
+    queries: Queries,
+    service: Arc<dyn Service>,
+    dials: Diallings,
     /// Who waits to hear who answers at an address.
     meetings: HashMap<ConnectionId, oneshot::Sender<Result<NodeId, String>>>,
     ping_failures: HashMap<ConnectionId, u8>,
@@ -152,6 +229,10 @@ pub(crate) struct Parts {
     pub(crate) book: Arc<Book>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) listening: Arc<Listening>,
+    pub(crate) reach: Reach,
+    pub(crate) reached: Arc<Reached>,
+    pub(crate) sightings: Arc<Sightings>,
+    pub(crate) service: Arc<dyn Service>,
     pub(crate) disconnect: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -173,7 +254,13 @@ impl Actor {
             counters: parts.counters,
             listening: parts.listening,
             disconnect: parts.disconnect,
-            dials: BTreeMap::new(),
+            reach: parts.reach,
+            reached: parts.reached,
+            relays: Relays::default(),
+            sightings: parts.sightings,
+            queries: Queries::default(),
+            service: parts.service,
+            dials: Diallings::default(),
             meetings: HashMap::new(),
             ping_failures: HashMap::new(),
             chance: RandomState::new(),
@@ -211,12 +298,15 @@ impl Actor {
     }
 
     fn listen_on(&mut self, text: &str) -> Result<ListenerId, NetworkError> {
-        let (address, ip, port) = address::listenable(text)?;
+        let Listenable { address, ip, port, way } = address::listenable(text)?;
         // libp2p's listeners share a port with each other, so that a second node on it would
         // start and take half of the first one's peers. A plain socket does not share.
-        if port != 0 {
-            TcpListener::bind((ip, port)).map_err(|error| listen_error(text.to_owned(), error))?;
-        }
+        let taken = match way {
+            _ if port == 0 => Ok(()),
+            Way::Tcp => TcpListener::bind((ip, port)).map(drop),
+            Way::Quic | Way::Relay => UdpSocket::bind((ip, port)).map(drop),
+        };
+        taken.map_err(|error| listen_error(text.to_owned(), error))?;
         self.swarm.listen_on(address).map_err(|error| match error {
             TransportError::MultiaddrNotSupported(_) => NetworkError::Address {
                 address: text.to_owned(),
@@ -226,11 +316,27 @@ impl Actor {
         })
     }
 
+    /// Tells what the operator says about where this node can be reached.
+    pub(crate) fn announce(&mut self, external: Vec<Multiaddr>) {
+        for address in external {
+            self.swarm.add_external_address(address);
+        }
+    }
+
     /// Runs until the network closes, then ends every connection.
     pub(crate) async fn run(mut self) {
         let mut save = interval(SAVE_INTERVAL);
         save.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut keep = interval(RELAY_INTERVAL);
+        keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let wave = self.dials.due();
+            let wave = async {
+                match wave {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = self.disconnect.cancelled() => break,
                 event = self.swarm.select_next_some() => self.on_event(event),
@@ -238,6 +344,12 @@ impl Actor {
                     Some(command) => self.on_command(command),
                     None => break,
                 },
+                () = wave => {
+                    for next in self.dials.tick(Instant::now()) {
+                        self.go_on(next);
+                    }
+                }
+                _ = keep.tick() => self.keep_relays(),
                 _ = save.tick() => {
                     let book = Arc::clone(&self.book);
                     // A save that fails has been reported by the book.
@@ -265,14 +377,42 @@ impl Actor {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Dial { node, addresses, done } => self.dial(node, addresses, done),
-            Command::Meet { address, done } => self.meet(address, done),
+            Command::Meet { address, named, done } => self.meet(address, named, done),
+            Command::Find { lookup, done } => {
+                self.queries.start(self.swarm.behaviour_mut().dht.as_mut(), &lookup, done);
+            }
+            Command::Point { key } => {
+                if let Some(dht) = self.swarm.behaviour_mut().dht.as_mut()
+                    && let Err(error) = dht.start_providing(key.to_vec().into())
+                {
+                    tracing::warn!(?error, "no pointer to the mesh was left");
+                }
+            }
+            Command::Refresh => {
+                if let Some(dht) = self.swarm.behaviour_mut().dht.as_mut() {
+                    // Without a peer in the table there is nobody to ask.
+                    let _nobody_known = dht.bootstrap();
+                }
+            }
         }
     }
 
-    /// Dials an address whose peer is not known: whoever answers there proves its own key and no
-    /// more, so this is only for a first contact that the user named.
-    fn meet(&mut self, address: Multiaddr, done: oneshot::Sender<Result<NodeId, String>>) {
-        let options = DialOpts::unknown_peer_id().address(address).allocate_new_port().build();
+    /// Dials an address that the user named. Where no peer is named too, whoever answers there
+    /// proves its own key and no more, so this is only for a first contact.
+    fn meet(
+        &mut self,
+        address: Multiaddr,
+        named: Option<NodeId>,
+        done: oneshot::Sender<Result<NodeId, String>>,
+    ) {
+        let options = match named.and_then(|node| peer_id(&node)) {
+            Some(peer) => DialOpts::peer_id(peer)
+                .condition(PeerCondition::Always)
+                .addresses(vec![address])
+                .allocate_new_port()
+                .build(),
+            None => DialOpts::unknown_peer_id().address(address).allocate_new_port().build(),
+        };
         self.counters.dials.add(1);
         self.meetings.insert(options.connection_id(), done);
         let connection = options.connection_id();
@@ -297,25 +437,38 @@ impl Actor {
             let _caller_gone = done.send(Ok(()));
             return;
         }
-        if let Some(waiting) = self.dials.get_mut(&node) {
-            waiting.push(done);
-            return;
+        if let Some(next) = self.dials.begin(node, addresses, done, Instant::now()) {
+            self.counters.dials.add(1);
+            self.go_on(next);
         }
-        let Some(peer) = peer_id(&node) else {
-            let _caller_gone = done.send(Err("the id is not a key".to_owned()));
-            return;
-        };
-        // A port of its own for each dial: the listener's port would make two nodes that dial
-        // each other at once share one pair of addresses.
-        let options = DialOpts::peer_id(peer)
-            .condition(PeerCondition::Always)
-            .addresses(addresses)
-            .allocate_new_port()
-            .build();
-        self.counters.dials.add(1);
-        self.dials.insert(node, vec![done]);
-        if let Err(error) = self.swarm.dial(options) {
-            self.dial_failed(node, &reason(&error));
+    }
+
+    /// Does what the dials of a peer need next.
+    fn go_on(&mut self, next: Next) {
+        let mut next = Some(next);
+        while let Some(step) = next.take() {
+            match step {
+                Next::Failed(node, reason) => self.dial_failed(node, &reason),
+                Next::Dial(node, addresses) => {
+                    let Some(peer) = peer_id(&node) else {
+                        return self.dial_failed(node, "the id is not a key");
+                    };
+                    let options = DialOpts::peer_id(peer).condition(PeerCondition::Always);
+                    let quic = addresses.iter().all(|it| address::way(it) == Way::Quic);
+                    let options = options.addresses(addresses);
+                    // TCP: a port of its own for each dial; the listener's port would make two
+                    // nodes that dial each other at once share one pair of addresses. QUIC: the
+                    // listener's port, so that the mapping of a NAT stays alive for peers.
+                    let options =
+                        if quic { options.build() } else { options.allocate_new_port().build() };
+                    let connection = options.connection_id();
+                    self.dials.started(node, connection);
+                    if let Err(error) = self.swarm.dial(options) {
+                        let reason = reason(&error);
+                        next = self.dials.failed(node, connection, reason, Instant::now());
+                    }
+                }
+            }
         }
     }
 
@@ -335,26 +488,52 @@ impl Actor {
                     }
                     ConnectedPoint::Listener { .. } => self.book.came(node),
                 }
-                for done in self.dials.remove(&node).into_iter().flatten() {
+                for done in self.dials.end(&node) {
                     let _caller_gone = done.send(Ok(()));
                 }
             }
-            SwarmEvent::ConnectionClosed { connection_id, .. } => {
+            SwarmEvent::ConnectionClosed { connection_id, peer_id, num_established, .. } => {
                 self.counters.connections_closed.add(1);
                 self.ping_failures.remove(&connection_id);
+                if num_established == 0 {
+                    self.relays.left(&peer_id);
+                }
             }
             SwarmEvent::OutgoingConnectionError { peer_id, error, connection_id } => {
                 self.met(connection_id, Err(reason(&error)));
-                if let Some(node) = peer_id.and_then(|peer| node_id(&peer)) {
-                    self.dial_failed(node, &reason(&error));
+                let node = peer_id.and_then(|peer| node_id(&peer));
+                let next = node.and_then(|node| {
+                    self.dials.failed(node, connection_id, reason(&error), Instant::now())
+                });
+                if let Some(next) = next {
+                    self.go_on(next);
                 }
             }
             SwarmEvent::IncomingConnectionError { error, .. } => {
                 self.counters.connections_refused.add(1);
                 tracing::debug!(%error, "inbound connection refused");
             }
+            SwarmEvent::NewListenAddr { address, .. } if address::is_relayed(&address) => {
+                self.reached.circuit(&address, true);
+            }
             SwarmEvent::NewListenAddr { address, .. } => self.listening.add(address),
+            SwarmEvent::ExpiredListenAddr { address, .. } if address::is_relayed(&address) => {
+                self.reached.circuit(&address, false);
+            }
             SwarmEvent::ExpiredListenAddr { address, .. } => self.listening.remove(&address),
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason }
+                if self.relays.ended(listener_id, Instant::now()) =>
+            {
+                for address in &addresses {
+                    self.reached.circuit(address, false);
+                }
+                if let Err(error) = reason {
+                    tracing::debug!(%error, "a place at a relay is lost");
+                }
+            }
+            SwarmEvent::ListenerError { listener_id, error } if self.relays.has(&listener_id) => {
+                tracing::debug!(%error, "a relay fails");
+            }
             SwarmEvent::ListenerClosed { addresses, reason, .. } => {
                 for address in &addresses {
                     self.listening.remove(address);
@@ -371,14 +550,34 @@ impl Actor {
                 connection_id,
                 peer_id,
                 info,
-            })) => self.on_identified(connection_id, &peer_id, &info.listen_addrs),
+            })) => self.on_identified(connection_id, &peer_id, &info),
+            SwarmEvent::ExternalAddrConfirmed { address } => {
+                if self.reached.confirmed(&address) {
+                    tracing::info!(%address, "peers can dial this node");
+                } else {
+                    // Of no use to anyone outside, and it must not make this node a relay.
+                    self.swarm.remove_external_address(&address);
+                }
+            }
+            SwarmEvent::ExternalAddrExpired { address } => self.reached.expired(&address),
+            SwarmEvent::NewExternalAddrOfPeer { peer_id, address } => {
+                // From an answer of the hash table: where a peer that points to a key may be.
+                if let (Some(node), Some(address)) = (node_id(&peer_id), address::clean(&address)) {
+                    self.sightings.saw(node, Some(&address), Source::Dht);
+                    self.book.learn(node, [address]);
+                }
+            }
+            SwarmEvent::Behaviour(event) => self.on_reach_event(event),
             _ => {}
         }
     }
 
     fn dial_failed(&mut self, node: NodeId, reason: &str) {
         // A second dial of a connected peer is of no interest to anyone.
-        let Some(waiting) = self.dials.remove(&node) else { return };
+        let waiting = self.dials.end(&node);
+        if waiting.is_empty() {
+            return;
+        }
         self.counters.dials_failed.add(1);
         tracing::debug!(peer = %node, reason, "dial failed");
         self.draws += 1;
@@ -410,15 +609,106 @@ impl Actor {
         }
     }
 
+    /// What the behaviours about being reached and finding others tell.
+    fn on_reach_event(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Probe(event) => {
+                if let Err(error) = &event.result {
+                    tracing::debug!(address = %event.tested_addr, %error, "not to be dialled");
+                    self.reached.in_vain(&event.tested_addr);
+                    if self.reached.read().nat == Nat::Unreachable
+                        && let Some(dht) = self.swarm.behaviour_mut().dht.as_mut()
+                    {
+                        // Others must not be sent to a node that they cannot dial.
+                        dht.set_mode(Some(kad::Mode::Client));
+                    }
+                }
+            }
+            BehaviourEvent::Relay(event) => self.reached.on_relay(&event),
+            BehaviourEvent::HolePunch(event) => match event.result {
+                Ok(_) => self.reached.punched(),
+                Err(error) => tracing::debug!(
+                    peer = %event.remote_peer_id, %error, "no way straight to the peer"
+                ),
+            },
+            BehaviourEvent::Upnp(event) => match event {
+                upnp::Event::NewExternalAddr { .. } => self.reached.mapped(true),
+                upnp::Event::ExpiredExternalAddr { .. } => self.reached.mapped(false),
+                upnp::Event::GatewayNotFound | upnp::Event::NonRoutableGateway => {
+                    tracing::debug!("no router gives a port");
+                }
+            },
+            BehaviourEvent::Mdns(event) => {
+                let book = &self.book;
+                discovery::on_mdns(event, &self.sightings, |node, address| {
+                    book.learn(node, [address]);
+                });
+            }
+            BehaviourEvent::Dht(event) => {
+                let book = &self.book;
+                if let Some(dht) = self.swarm.behaviour_mut().dht.as_mut() {
+                    self.queries.on_event(dht, event, &self.sightings, |node, addresses| {
+                        book.learn(node, addresses);
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Keeps places at relays while this node cannot be reached otherwise.
+    fn keep_relays(&mut self) {
+        if !self.reach.relays {
+            return;
+        }
+        let wanted = match self.reached.read().nat {
+            Nat::Reachable => false,
+            Nat::Unreachable => true,
+            // Whoever never asks takes what it can get.
+            Nat::Unknown => !self.reach.probe,
+        };
+        if !wanted {
+            for listener in self.relays.listeners() {
+                self.swarm.remove_listener(listener);
+            }
+            return;
+        }
+        let now = Instant::now();
+        while let Some((relay, address)) = self.relays.next(now, |node| self.service.knows(node)) {
+            match self.swarm.listen_on(address) {
+                Ok(listener) => self.relays.asked(listener, relay),
+                Err(error) => {
+                    tracing::debug!(%relay, %error, "no place at a relay");
+                    self.relays.refused(relay, now);
+                }
+            }
+        }
+    }
+
     /// A peer tells where it listens. Believed only for the IP address at which we see it: a peer
     /// must not be able to make us dial elsewhere, and a node behind loopback stays there.
-    fn on_identified(&self, connection: ConnectionId, peer: &PeerId, told: &[Multiaddr]) {
+    fn on_identified(&mut self, connection: ConnectionId, peer: &PeerId, info: &identify::Info) {
         let Some(node) = node_id(peer) else { return };
         let Some(seen) = self.peers.remote_ip(&node, connection) else { return };
-        let believed = told
+        let believed: Vec<Multiaddr> = info
+            .listen_addrs
             .iter()
             .filter_map(address::clean)
-            .filter(|address| address::ip(address) == Some(seen));
+            .filter(|address| address::ip(address) == Some(seen))
+            .take(ADDRESSES_BELIEVED_MAX)
+            .collect();
+        if info.protocols.contains(&discovery::DHT_PROTOCOL)
+            && let Some(dht) = self.swarm.behaviour_mut().dht.as_mut()
+        {
+            for address in &believed {
+                dht.add_address(peer, address.clone());
+            }
+        }
+        if info.protocols.contains(&relay::HOP_PROTOCOL_NAME)
+            && let Some(place) = believed.first()
+        {
+            self.relays.offered(*peer, place.clone());
+        }
         self.book.learn(node, believed);
     }
 }

@@ -7,18 +7,25 @@ use std::time::Duration;
 use datamesh_core::Service;
 use zeroize::Zeroizing;
 
+use crate::access::Access;
+use crate::reach::Reach;
+
 /// Everything [`Network::start`](crate::Network::start) needs.
 #[derive(Clone)]
 pub struct NetworkConfig {
     /// The node's Ed25519 secret (RFC 8032 seed). A throw-away client draws a fresh one.
     pub secret_key: Zeroizing<[u8; 32]>,
-    /// Multiaddrs to listen on, such as `/ip4/127.0.0.1/tcp/4001`; port 0 takes a free one. None
-    /// for a client that only dials.
+    /// Multiaddrs to listen on, such as `/ip4/127.0.0.1/tcp/4001` or
+    /// `/ip4/0.0.0.0/udp/4001/quic-v1`; port 0 takes a free one. None for a client that only dials.
     pub listen: Vec<String>,
     /// Answers requests of peers.
     pub service: Arc<dyn Service>,
     /// File in which the addresses of peers survive a restart; `None` keeps them in memory.
     pub peer_book: Option<PathBuf>,
+    /// How peers are found and this node is reached.
+    pub reach: Reach,
+    /// Who may connect.
+    pub access: Access,
     /// The bounds.
     pub limits: Limits,
 }
@@ -26,7 +33,15 @@ pub struct NetworkConfig {
 impl NetworkConfig {
     /// A client without listeners and without a peer book, with the default bounds.
     pub fn new(secret_key: Zeroizing<[u8; 32]>, service: Arc<dyn Service>) -> Self {
-        Self { secret_key, listen: Vec::new(), service, peer_book: None, limits: Limits::default() }
+        Self {
+            secret_key,
+            listen: Vec::new(),
+            service,
+            peer_book: None,
+            reach: Reach::default(),
+            access: Access::default(),
+            limits: Limits::default(),
+        }
     }
 }
 

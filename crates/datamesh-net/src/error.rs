@@ -15,8 +15,8 @@ pub enum NetworkError {
         /// What failed.
         reason: String,
     },
-    /// The text is not an address this node can listen on.
-    #[error("{address} is not an address to listen on: {reason}")]
+    /// The text is not an address that this node can listen on or dial.
+    #[error("{address} is no address to use here: {reason}")]
     Address {
         /// The text as given.
         address: String,
@@ -37,6 +37,12 @@ pub enum NetworkError {
         /// What the system said.
         source: io::Error,
     },
+    /// The local network cannot be searched for peers.
+    #[error("mDNS cannot be started; it is switched off with the setting network.mdns")]
+    Mdns {
+        /// What the system said.
+        source: io::Error,
+    },
     /// Reading the peer book was broken off.
     #[error("reading the peer book was broken off")]
     PeerBook,
@@ -45,6 +51,12 @@ pub enum NetworkError {
     NotListening {
         /// How long was waited.
         seconds: u64,
+    },
+    /// A look-up in the distributed hash table failed.
+    #[error("looking up in the distributed hash table failed: {reason}")]
+    Lookup {
+        /// Why.
+        reason: String,
     },
     /// Nobody, or somebody else, answers at an address.
     #[error("{address} cannot be reached: {reason}")]

@@ -27,6 +27,7 @@ use crate::book::{Book, DialPlan};
 use crate::frame::{self, FrameError, Lengths};
 use crate::peers::{ExchangeStream, Lease, Peer, Peers, permits};
 use crate::statistics::Counters;
+use crate::throttle::{Throttle, UsedUp};
 
 /// What calls and the actor share.
 pub(crate) struct Caller {
@@ -36,6 +37,7 @@ pub(crate) struct Caller {
     pub(crate) counters: Arc<Counters>,
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) reply_bytes: Arc<Semaphore>,
+    pub(crate) throttle: Arc<Throttle>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) closing: CancellationToken,
 }
@@ -64,25 +66,43 @@ impl Caller {
         request: Message,
         deadline: Duration,
     ) -> Result<Message, TransportError> {
-        let result = tokio::select! {
-            () = self.closing.cancelled() => Err(TransportError::Shutdown),
-            result = timeout(deadline, self.exchange(id, &request)) => result
-                .unwrap_or(Err(TransportError::Timeout { peer: id, after: deadline })),
+        let peer = self.peers.lease(id);
+        let entered = peer.breaker().enter(Instant::now());
+        let result = match entered {
+            Err(left) => Err(TransportError::Unreachable {
+                peer: id,
+                reason: format!("it failed again and again; next try in {} ms", left.as_millis()),
+            }),
+            Ok(()) => tokio::select! {
+                () = self.closing.cancelled() => Err(TransportError::Shutdown),
+                result = timeout(deadline, self.exchange(&peer, &request)) => result
+                    .unwrap_or(Err(TransportError::Timeout { peer: id, after: deadline })),
+            },
         };
         match &result {
-            Ok(_) => self.counters.calls.add(1),
-            Err(_) => self.counters.calls_failed.add(1),
+            Ok(_) => {
+                self.counters.calls.add(1);
+                peer.breaker().succeeded();
+            }
+            Err(error) => {
+                self.counters.calls_failed.add(1);
+                if matches!(error, TransportError::Timeout { .. } | TransportError::Closed { .. }) {
+                    peer.breaker().failed(Instant::now());
+                }
+            }
         }
         result
     }
 
-    async fn exchange(&self, id: NodeId, request: &Message) -> Result<Message, TransportError> {
+    async fn exchange(&self, peer: &Lease, request: &Message) -> Result<Message, TransportError> {
+        let id = peer.id;
         let lengths = Lengths::of(request).map_err(|error| self.failure(id, error))?;
-        let peer = self.peers.lease(id);
-        let _turn = self.turn(&peer).await?;
+        let _turn = self.turn(peer).await?;
+        let used_up = |_: UsedUp| TransportError::Busy { peer: id };
+        self.throttle.up(lengths.body).await.map_err(used_up)?;
 
         if let Some(kept) = peer.take_idle() {
-            match self.attempt(&peer, kept, request, lengths).await {
+            match self.attempt(peer, kept, request, lengths).await {
                 Ok(reply) => return Ok(reply),
                 Err(Failed {
                     error: FrameError::Ended | FrameError::Io(_),
@@ -93,8 +113,8 @@ impl Caller {
                 Err(Failed { error, .. }) => return Err(self.failure(id, error)),
             }
         }
-        let fresh = self.open(&peer).await?;
-        self.attempt(&peer, fresh, request, lengths)
+        let fresh = self.open(peer).await?;
+        self.attempt(peer, fresh, request, lengths)
             .await
             .map_err(|failed| self.failure(id, failed.error))
     }
@@ -141,6 +161,8 @@ impl Caller {
     async fn read_reply(&self, from: &mut Stream, lengths: Lengths) -> Result<Message, FrameError> {
         let never = Duration::MAX;
         let head = frame::read_head(from, lengths.head, never).await?;
+        // The bytes are on their way already; whoever asks for more of them waits.
+        let _too_much_for_now = self.throttle.down(lengths.body).await;
         // Given back when the body is read: from then on it is the caller's to account for.
         let _reserved = self.reserve(lengths.body).await;
         let mut body = self.bodies.take(lengths.body);
@@ -206,10 +228,14 @@ impl Caller {
     }
 
     /// Connects to whoever answers at an address.
-    pub(crate) async fn meet(&self, address: Multiaddr) -> Result<NodeId, String> {
+    pub(crate) async fn meet(
+        &self,
+        address: Multiaddr,
+        named: Option<NodeId>,
+    ) -> Result<NodeId, String> {
         let closing = || "the network is closing".to_owned();
         let (done, met) = oneshot::channel();
-        self.commands.send(Command::Meet { address, done }).await.map_err(|_| closing())?;
+        self.commands.send(Command::Meet { address, named, done }).await.map_err(|_| closing())?;
         met.await.map_err(|_| closing())?
     }
 

@@ -7,7 +7,8 @@
 //! and each inbound stream too.
 //!
 //! Reading order: [`config`] (what may be set), `transport` (from a socket to streams), `frame`
-//! (the bytes of an exchange), `exchange` and `serve` (its two ends), `actor` (the swarm).
+//! (the bytes of an exchange), `exchange` and `serve` (its two ends), `actor` (the swarm), `reach`
+//! (being reached behind NATs), `discovery` (finding peers).
 //!
 //! Guaranteed: the peer that answers holds the key that its id names; every queue, table, buffer
 //! and task set is bounded by [`Limits`]; a stranger does not choose how much is allocated.
@@ -18,13 +19,18 @@
     reason = "the network lives in real time, on tasks of its own"
 )]
 
+mod access;
 mod actor;
 mod address;
 mod body;
 mod book;
+mod breaker;
 mod bucket;
 mod budget;
+mod candidates;
 pub mod config;
+mod dialling;
+mod discovery;
 mod error;
 mod exchange;
 mod frame;
@@ -34,15 +40,22 @@ mod io;
 mod muxer;
 mod network;
 mod peers;
+mod reach;
 mod security;
 mod serve;
 mod statistics;
 mod streams;
+mod throttle;
 mod tls;
 mod transport;
 
-pub use address::check_listen;
+pub use access::{Access, Rule, RuleError};
+pub use address::{check_dial, check_listen};
+pub use breaker::BreakerState;
 pub use config::{Limits, NetworkConfig};
+pub use discovery::{Sighting, Source};
 pub use error::NetworkError;
 pub use network::Network;
+pub use reach::{Nat, Reach, Reachability, only_on_loopback};
 pub use statistics::{PeerStatus, Security, Statistics};
+pub use throttle::Bandwidth;

@@ -4,22 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datamesh_core::{BoxFuture, Message, NodeId, Transport, TransportError};
-use tokio::sync::mpsc;
+use libp2p::relay;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::actor::{Actor, Behaviour, Listening, Parts};
+use crate::actor::{Actor, Behaviour, BehaviourParts, Command, Listening, Parts};
 use crate::body::Bodies;
-use crate::book::{self, Book};
+use crate::book::Book;
+use crate::discovery::{Lookup, Sighting, Sightings};
 use crate::exchange::{Caller, reply_budget};
 use crate::peers::Peers;
+use crate::reach::{Reachability, Reached};
 use crate::security::{Agreed, Encryption};
 use crate::serve::Server;
 use crate::statistics::Counters;
+use crate::throttle::{Bandwidth, Throttle};
 use crate::{
-    NetworkConfig, NetworkError, PeerStatus, Statistics, address, heap, identity, streams,
-    transport,
+    NetworkConfig, NetworkError, PeerStatus, Statistics, address, book, heap, identity, reach,
+    streams, transport,
 };
 
 /// Dials that wait for the actor.
@@ -36,6 +40,8 @@ struct Inner {
     local: NodeId,
     caller: Caller,
     listening: Arc<Listening>,
+    reached: Arc<Reached>,
+    sightings: Arc<Sightings>,
     /// Inbound streams.
     serving: TaskTracker,
     /// The actor and the connections.
@@ -55,11 +61,21 @@ impl Network {
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn start(config: NetworkConfig) -> Result<Self, NetworkError> {
-        let NetworkConfig { secret_key, listen, service, peer_book, limits } = config;
+        let NetworkConfig { secret_key, listen, service, peer_book, mut reach, access, limits } =
+            config;
         heap::keep_freed_buffers();
         let keypair = identity::keypair(&secret_key)?;
         let peer = keypair.public().to_peer_id();
         let local = identity::node_id(&peer).ok_or(NetworkError::Key)?;
+        if !listen.is_empty() && reach::only_on_loopback(&listen) {
+            // Nobody elsewhere could come, so nothing is sent there.
+            (reach.mdns, reach.upnp, reach.probe) = (false, false, false);
+        }
+        let external = reach
+            .external
+            .iter()
+            .map(|text| address::parse_dial(text).map(|(address, _)| address))
+            .collect::<Result<Vec<_>, _>>()?;
 
         let book = {
             let limits = limits.clone();
@@ -77,11 +93,15 @@ impl Network {
         let abandon = CancellationToken::new();
         let disconnect = CancellationToken::new();
         let agreed = Agreed::default();
+        let throttle = Arc::new(Throttle::default());
+        let reached = Arc::new(Reached::default());
+        let sightings = Arc::new(Sightings::default());
         let server = Arc::new(Server::new(
-            service,
+            Arc::clone(&service),
             limits.clone(),
             Arc::clone(&counters),
             Arc::clone(&bodies),
+            Arc::clone(&throttle),
             serving.clone(),
             closing.clone(),
             abandon.clone(),
@@ -94,22 +114,36 @@ impl Network {
             limits.connection_idle_timeout,
         );
         let (commands, requests) = mpsc::channel(COMMANDS_MAX);
+        let (through_relays, relay_client) = relay::client::new(peer);
+        let encryption = Encryption::new(&keypair, agreed)?;
+        let timeout = limits.handshake_timeout;
         let mut actor = Actor::new(Parts {
-            transport: transport::build(
-                Encryption::new(&keypair, agreed)?,
-                limits.handshake_timeout,
-            ),
-            behaviour: Behaviour::new(&keypair, &limits, streams),
+            transport: transport::build(&keypair, &encryption, through_relays, timeout),
+            behaviour: Behaviour::new(BehaviourParts {
+                keypair: &keypair,
+                limits: &limits,
+                reach: &reach,
+                access,
+                service: Arc::clone(&service),
+                relay_client,
+                streams,
+                listens: !listen.is_empty(),
+            })?,
             local: peer,
             commands: requests,
             peers: Arc::clone(&peers),
             book: Arc::clone(&book),
             counters: Arc::clone(&counters),
             listening: Arc::clone(&listening),
+            reach,
+            reached: Arc::clone(&reached),
+            sightings: Arc::clone(&sightings),
+            service,
             disconnect: disconnect.clone(),
             tasks: tasks.clone(),
         });
         actor.listen(&listen).await?;
+        actor.announce(external);
         tasks.spawn(actor.run());
         let caller = Caller {
             reply_bytes: reply_budget(&limits),
@@ -118,6 +152,7 @@ impl Network {
             book,
             counters,
             bodies,
+            throttle,
             commands,
             closing: closing.clone(),
         };
@@ -126,6 +161,8 @@ impl Network {
                 local,
                 caller,
                 listening,
+                reached,
+                sightings,
                 serving,
                 tasks,
                 abandon: abandon.clone(),
@@ -138,6 +175,96 @@ impl Network {
     /// The multiaddrs on which this node listens now, with the real ports, sorted.
     pub fn listening(&self) -> Vec<String> {
         self.inner.listening.addresses()
+    }
+
+    /// Where others are told that this node is, the most useful first: external addresses, places
+    /// at relays, listeners. Loopback only where there is nothing else.
+    pub fn announced(&self) -> Vec<String> {
+        let Reachability { external, relayed, .. } = self.reachability();
+        let (loopback, local): (Vec<String>, Vec<String>) = self
+            .listening()
+            .into_iter()
+            .partition(|text| text.parse().is_ok_and(|address| reach::is_loopback(&address)));
+        let local = local.into_iter().filter(|address| !external.contains(address));
+        let mut all: Vec<String> = external.iter().cloned().chain(relayed).chain(local).collect();
+        if all.is_empty() {
+            all = loopback;
+        }
+        all
+    }
+
+    /// How this node is reached, as far as it is known.
+    pub fn reachability(&self) -> Reachability {
+        self.inner.reached.read()
+    }
+
+    /// Peers that were found on the local network and in the distributed hash table, in the order
+    /// of ids. At most 1024, those found last.
+    pub fn sightings(&self) -> Vec<Sighting> {
+        self.inner.sightings.read()
+    }
+
+    /// Looks the addresses of a peer up in the distributed hash table; what is found is learnt.
+    /// Returns whether anything was.
+    ///
+    /// # Errors
+    /// [`NetworkError::Lookup`] where the table is off, too many look-ups run, or nothing came of it
+    /// within `deadline`.
+    pub async fn find(&self, peer: NodeId, deadline: Duration) -> Result<bool, NetworkError> {
+        let found = self.look_up(Lookup::Peer(peer), deadline).await?;
+        Ok(!found.is_empty())
+    }
+
+    /// Peers that point to `key` in the distributed hash table. Their addresses are learnt where
+    /// the table tells them.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub async fn pointers(
+        &self,
+        key: [u8; 32],
+        deadline: Duration,
+    ) -> Result<Vec<NodeId>, NetworkError> {
+        self.look_up(Lookup::Pointers(key), deadline).await
+    }
+
+    async fn look_up(
+        &self,
+        lookup: Lookup,
+        deadline: Duration,
+    ) -> Result<Vec<NodeId>, NetworkError> {
+        let failed = |reason: String| NetworkError::Lookup { reason };
+        let closing = || failed("the network is closing".to_owned());
+        let (done, found) = oneshot::channel();
+        let command = Command::Find { lookup, done };
+        self.inner.caller.commands.send(command).await.map_err(|_| closing())?;
+        match timeout(deadline, found).await {
+            Ok(Ok(found)) => found.map_err(failed),
+            Ok(Err(_)) => Err(closing()),
+            Err(_) => Err(failed(format!("no answer within {} s", deadline.as_secs()))),
+        }
+    }
+
+    /// Points to this node under `key` in the distributed hash table, for as long as it runs.
+    /// Nothing happens where the table is off.
+    pub async fn point(&self, key: [u8; 32]) {
+        let _closing = self.inner.caller.commands.send(Command::Point { key }).await;
+    }
+
+    /// Fills the routing table of the distributed hash table anew. Nothing happens where it is off
+    /// or nobody in it is known.
+    pub async fn refresh(&self) {
+        let _closing = self.inner.caller.commands.send(Command::Refresh).await;
+    }
+
+    /// Limits what this node sends and receives, all peers together, from now on.
+    pub fn limit(&self, bandwidth: Bandwidth) {
+        self.inner.caller.throttle.set(bandwidth);
+    }
+
+    /// The limits that count now.
+    pub fn bandwidth(&self) -> Bandwidth {
+        self.inner.caller.throttle.limits()
     }
 
     /// Connects to a peer by its known addresses and waits out pauses between dials, where
@@ -156,20 +283,9 @@ impl Network {
     /// [`NetworkError::Address`] for an address that cannot be dialled, [`NetworkError::Meet`] where
     /// nobody answers in time or somebody else does.
     pub async fn meet(&self, address: &str, deadline: Duration) -> Result<NodeId, NetworkError> {
-        let wrong = |reason: &str| NetworkError::Address {
-            address: address.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let dialable = address::dialable(address)
-            .ok_or_else(|| wrong("an IP address or a DNS name and a TCP port are needed"))?;
-        let expected = match address.split_once("/p2p/") {
-            Some((_, id)) => {
-                Some(id.parse().map_err(|_| wrong("what follows /p2p/ is no peer id"))?)
-            }
-            None => None,
-        };
+        let (dialable, expected) = address::parse_dial(address)?;
         let failed = |reason: String| NetworkError::Meet { address: address.to_owned(), reason };
-        let met = timeout(deadline, self.inner.caller.meet(dialable)).await;
+        let met = timeout(deadline, self.inner.caller.meet(dialable, expected)).await;
         let node = met
             .unwrap_or_else(|_| Err(format!("no answer within {} s", deadline.as_secs())))
             .map_err(failed)?;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Limits;
 use crate::address;
+use crate::breaker::Breaker;
 use crate::bucket::Bucket;
 use crate::statistics::{PeerStatus, Security};
 use crate::streams::OpenStream;
@@ -87,6 +88,7 @@ pub(crate) struct Connection {
     pub(crate) usage: Arc<Usage>,
     pub(crate) address: Multiaddr,
     pub(crate) inbound: bool,
+    pub(crate) relayed: bool,
     pub(crate) since: Instant,
     pub(crate) security: Option<Security>,
     pub(crate) round_trip: Option<Duration>,
@@ -126,11 +128,13 @@ pub(crate) struct Peer {
     pub(crate) requests_bucket: Mutex<Bucket>,
     /// Bytes a second.
     pub(crate) bytes_bucket: Mutex<Bucket>,
+    breaker: Mutex<Breaker>,
 }
 
 #[derive(Debug, Default)]
 struct Links {
-    /// Oldest first; the oldest carries the exchanges.
+    /// Those straight to the peer before those through relays, and then the oldest first; the
+    /// first carries the exchanges.
     connections: Vec<Connection>,
     /// Most recently used last, so that surplus ones age.
     idle: Vec<ExchangeStream>,
@@ -157,6 +161,7 @@ impl Peer {
                 now,
             )),
             bytes_bucket: Mutex::new(Bucket::new(limits.peer_bytes_per_second as f64, now)),
+            breaker: Mutex::default(),
         }
     }
 
@@ -164,7 +169,7 @@ impl Peer {
         !lock(&self.links).connections.is_empty()
     }
 
-    /// The way to open a stream: the oldest connection that still takes requests.
+    /// The way to open a stream: the first connection that still takes requests.
     pub(crate) fn opener(&self) -> Option<(ConnectionId, mpsc::Sender<OpenStream>, Arc<Usage>)> {
         let links = lock(&self.links);
         let connection = links.connections.iter().find(|it| !it.streams.is_closed())?;
@@ -180,7 +185,10 @@ impl Peer {
     /// enough or its connection is gone.
     pub(crate) fn put_idle(&self, stream: ExchangeStream) {
         let mut links = lock(&self.links);
-        let live = links.connections.iter().any(|it| it.id == stream.connection);
+        // A relayed connection is left to end as soon as there is a better one.
+        let best = links.connections.first().is_some_and(|it| !it.relayed);
+        let live =
+            links.connections.iter().any(|it| it.id == stream.connection && (!best || !it.relayed));
         if live && links.idle.len() < self.idle_streams_max {
             links.idle.push(stream);
         }
@@ -194,17 +202,25 @@ impl Peer {
         by_requests.max(by_bytes)
     }
 
+    /// The breaker of calls to the peer. It lasts as long as the entry: a peer to which there is
+    /// neither a connection nor a call must be dialled first, and dials have pauses of their own.
+    pub(crate) fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        lock(&self.breaker)
+    }
+
     fn status(&self) -> Option<PeerStatus> {
         let links = lock(&self.links);
-        let oldest = links.connections.first()?;
+        let first = links.connections.first()?;
         Some(PeerStatus {
             peer: self.id,
             addresses: links.connections.iter().map(|it| it.address.to_string()).collect(),
-            inbound: oldest.inbound,
-            connected_for: oldest.since.elapsed(),
-            round_trip: oldest.round_trip,
-            security: oldest.security.clone(),
+            inbound: first.inbound,
+            relayed: first.relayed,
+            connected_for: first.since.elapsed(),
+            round_trip: first.round_trip,
+            security: first.security.clone(),
             exchanges: self.exchanges_max.saturating_sub(self.exchanges.available_permits()),
+            breaker: self.breaker().state(Instant::now()),
         })
     }
 }
@@ -233,8 +249,23 @@ impl Peers {
     pub(crate) fn connected(&self, id: NodeId, connection: Connection) -> Arc<Peer> {
         let mut table = lock(&self.table);
         let peer = table.entry(id).or_insert_with(|| Arc::new(Peer::new(id, &self.limits)));
-        lock(&peer.links).connections.push(connection);
-        Arc::clone(peer)
+        let peer = Arc::clone(peer);
+        let surplus: Vec<ExchangeStream> = {
+            let mut links = lock(&peer.links);
+            if connection.relayed {
+                links.connections.push(connection);
+                Vec::new()
+            } else {
+                let place = links.connections.iter().take_while(|it| !it.relayed).count();
+                let relayed: Vec<ConnectionId> =
+                    links.connections[place..].iter().map(|it| it.id).collect();
+                links.connections.insert(place, connection);
+                links.idle.extract_if(.., |it| relayed.contains(&it.connection)).collect()
+            }
+        };
+        drop(table);
+        drop(surplus);
+        peer
     }
 
     /// Removes a connection with its idle streams and ends its inbound ones.
@@ -330,6 +361,7 @@ mod tests {
             usage: Usage::new(Duration::from_secs(1)),
             address: Multiaddr::empty(),
             inbound: true,
+            relayed: false,
             since: Instant::now(),
             security: None,
             round_trip: None,
@@ -360,6 +392,22 @@ mod tests {
         drop(other);
         assert_eq!(count(), 0);
         drop(held);
+    }
+
+    #[test]
+    fn a_connection_straight_to_the_peer_comes_before_one_through_a_relay() {
+        let peers = Arc::new(Peers::new(Limits::default()));
+        let id = NodeId([1; 32]);
+        let relayed = |n| Connection { relayed: true, ..connection(n) };
+        let peer = peers.connected(id, relayed(1));
+        assert!(peer.status().is_some_and(|status| status.relayed));
+        peers.connected(id, connection(2));
+        peers.connected(id, relayed(3));
+        peers.connected(id, connection(4));
+        let order: Vec<ConnectionId> =
+            lock(&peer.links).connections.iter().map(|it| it.id).collect();
+        assert_eq!(order, [2, 4, 1, 3].map(ConnectionId::new_unchecked));
+        assert!(peer.status().is_some_and(|status| !status.relayed));
     }
 
     #[test]

@@ -45,7 +45,7 @@ const AGREED_MAX: usize = 1024;
 pub(crate) struct Agreed(Arc<Mutex<BTreeMap<PeerId, Security>>>);
 
 impl Agreed {
-    fn put(&self, peer: PeerId, security: Security) {
+    pub(crate) fn put(&self, peer: PeerId, security: Security) {
         let mut agreed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if agreed.len() >= AGREED_MAX {
             agreed.pop_first();
@@ -73,6 +73,11 @@ impl Encryption {
         let noise = noise::Config::new(keypair)
             .map_err(|error| NetworkError::Certificate { reason: error.to_string() })?;
         Ok(Self { tls: Some(Tls::new(keypair)?), noise, agreed })
+    }
+
+    /// Where handshakes tell what they agreed on.
+    pub(crate) fn agreed(&self) -> Agreed {
+        self.agreed.clone()
     }
 }
 
@@ -153,14 +158,14 @@ impl<C> Encrypted<C> {
                 let (_, state) = stream.get_ref();
                 Security {
                     protocol: statistics::TLS,
-                    cipher_suite: tls::cipher_suite(state),
-                    key_exchange: tls::key_exchange(state),
+                    cipher_suite: Some(tls::cipher_suite(state)),
+                    key_exchange: Some(tls::key_exchange(state)),
                 }
             }
             Self::Noise(_) => Security {
                 protocol: statistics::NOISE,
-                cipher_suite: "CHACHA20_POLY1305_SHA256".to_owned(),
-                key_exchange: "X25519".to_owned(),
+                cipher_suite: Some("CHACHA20_POLY1305_SHA256".to_owned()),
+                key_exchange: Some("X25519".to_owned()),
             },
         }
     }

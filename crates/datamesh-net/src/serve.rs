@@ -25,6 +25,7 @@ use crate::budget::{Budget, Held};
 use crate::frame::{self, FrameError, Lengths};
 use crate::peers::{Peer, Usage, permits};
 use crate::statistics::Counters;
+use crate::throttle::{Throttle, UsedUp};
 
 /// Everything inbound streams share.
 pub(crate) struct Server {
@@ -32,6 +33,7 @@ pub(crate) struct Server {
     limits: Limits,
     counters: Arc<Counters>,
     bodies: Arc<Bodies>,
+    throttle: Arc<Throttle>,
     /// Request bodies of all peers, in [`permits`].
     request_bytes: Budget,
     /// Bodies of the replies to them, in [`permits`].
@@ -61,6 +63,8 @@ enum ServeError {
     Service(Duration),
     #[error("the network shuts down")]
     Shutdown,
+    #[error(transparent)]
+    UsedUp(#[from] UsedUp),
 }
 
 impl Server {
@@ -69,6 +73,7 @@ impl Server {
         limits: Limits,
         counters: Arc<Counters>,
         bodies: Arc<Bodies>,
+        throttle: Arc<Throttle>,
         tasks: TaskTracker,
         closing: CancellationToken,
         abandon: CancellationToken,
@@ -81,6 +86,7 @@ impl Server {
             service,
             counters,
             bodies,
+            throttle,
             request_bytes: bytes(limits.request_bytes_max),
             served_bytes: bytes(limits.served_bytes_max),
             streams: Budget::new(limits.inbound_streams_max, 1),
@@ -194,6 +200,7 @@ impl Server {
         };
         let is_known = self.service.knows(peer.id);
         sleep_if_any(peer.charge(0, lengths.body as u64)).await;
+        self.throttle.down(lengths.body).await?;
         // Held until the reply is sent, so that bodies in the service's hands count too.
         let (budget, share) = (&self.request_bytes, &peer.request_bytes);
         let _request_held = self.reserve(budget, share, is_known, lengths.body).await?;
@@ -214,6 +221,7 @@ impl Server {
         reply: &Message,
     ) -> Result<(), ServeError> {
         let lengths = Lengths::of(reply)?;
+        self.throttle.up(lengths.body).await?;
         let written = frame::write(stream, reply, lengths, self.limits.stall_timeout);
         self.within_rate(lengths.body, written).await?;
         self.counters.bytes_out.add(lengths.total());

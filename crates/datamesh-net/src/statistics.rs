@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use datamesh_core::NodeId;
 
+use crate::breaker::BreakerState;
+
 pub(crate) const TLS: &str = "tls";
 pub(crate) const NOISE: &str = "noise";
+pub(crate) const QUIC: &str = "quic";
 
 /// Totals since start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,12 +87,13 @@ impl Counter {
 /// How a connection is encrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Security {
-    /// `tls` or `noise`.
+    /// `tls` or `noise` over TCP, or `quic`, which is TLS 1.3 over UDP.
     pub protocol: &'static str,
-    /// The cipher suite, as in `TLS13_AES_256_GCM_SHA384`.
-    pub cipher_suite: String,
-    /// The key exchange, as in `X25519MLKEM768`.
-    pub key_exchange: String,
+    /// The cipher suite, as in `TLS13_AES_256_GCM_SHA384`; nothing where it is not told, as with
+    /// QUIC.
+    pub cipher_suite: Option<String>,
+    /// The key exchange, as in `X25519MLKEM768`; nothing where it is not told, as with QUIC.
+    pub key_exchange: Option<String>,
 }
 
 /// One connected peer.
@@ -100,14 +104,19 @@ pub struct PeerStatus {
     /// Remote addresses of the live connections. Those of inbound connections have the port the
     /// peer dialled from.
     pub addresses: Vec<String>,
-    /// Whether the oldest connection was opened by the peer.
+    /// The connection that carries the exchanges was opened by the peer. It is the oldest of those
+    /// that lead straight to the peer, or else the oldest.
     pub inbound: bool,
-    /// How long the oldest connection has been open.
+    /// That connection leads through a relay.
+    pub relayed: bool,
+    /// How long that connection has been open.
     pub connected_for: Duration,
-    /// Time of the newest ping and its answer.
+    /// Time of the newest ping and its answer on it.
     pub round_trip: Option<Duration>,
-    /// How the oldest connection is encrypted.
+    /// How that connection is encrypted.
     pub security: Option<Security>,
     /// Exchanges with the peer that this side started and that run now.
     pub exchanges: usize,
+    /// Whether calls to the peer go through.
+    pub breaker: BreakerState,
 }

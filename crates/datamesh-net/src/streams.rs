@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::address;
 use crate::frame::PROTOCOL;
 use crate::identity::node_id;
 use crate::peers::{Connection, Peer, Peers, Usage};
@@ -73,6 +74,7 @@ impl Behaviour {
         peer: PeerId,
         address: &Multiaddr,
         inbound: bool,
+        relayed: bool,
     ) -> Result<Handler, ConnectionDenied> {
         let node = node_id(&peer).ok_or_else(|| ConnectionDenied::new(NotANode(peer)))?;
         let (streams, requests) = mpsc::channel(OPENS_WAITING_MAX);
@@ -84,6 +86,7 @@ impl Behaviour {
             usage: Arc::clone(&usage),
             address: address.clone(),
             inbound,
+            relayed,
             since: Instant::now(),
             security: self.agreed.take(&peer),
             round_trip: None,
@@ -109,10 +112,11 @@ impl NetworkBehaviour for Behaviour {
         &mut self,
         id: ConnectionId,
         peer: PeerId,
-        _: &Multiaddr,
+        local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.enter(id, peer, remote, true)
+        // The far end of a relayed connection has no address of its own.
+        self.enter(id, peer, remote, true, address::is_relayed(local))
     }
 
     fn handle_established_outbound_connection(
@@ -123,7 +127,7 @@ impl NetworkBehaviour for Behaviour {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.enter(id, peer, address, false)
+        self.enter(id, peer, address, false, address::is_relayed(address))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {

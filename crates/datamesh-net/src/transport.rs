@@ -1,36 +1,62 @@
 //! From an address to an authenticated connection with streams: TCP, then TLS or Noise, then
-//! yamux.
+//! yamux; or QUIC, which has all of these in itself; or either through a relay, encrypted once
+//! more from end to end.
 
 use std::time::Duration;
 
-use libp2p::PeerId;
 use libp2p::core::Transport as _;
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{Boxed, upgrade::Version};
-use libp2p::{dns, tcp};
+use libp2p::identity::Keypair;
+use libp2p::{PeerId, dns, quic, relay, tcp};
 
 use crate::muxer::Yamux;
 use crate::security::Encryption;
+use crate::statistics::{QUIC, Security};
+
+/// A peer and the streams with it.
+type Connected = (PeerId, StreamMuxerBox);
 
 /// Builds the stack. `timeout` bounds each handshake.
-pub(crate) fn build(encryption: Encryption, timeout: Duration) -> Boxed<(PeerId, StreamMuxerBox)> {
-    let socket = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
-    // Names are looked up when they are dialled; no system configuration means no names.
-    match dns::tokio::Transport::system(socket) {
-        Ok(named) => named
+pub(crate) fn build(
+    keypair: &Keypair,
+    encryption: &Encryption,
+    relay: relay::client::Transport,
+    timeout: Duration,
+) -> Boxed<Connected> {
+    let relayed = relay
+        .upgrade(Version::V1)
+        .authenticate(encryption.clone())
+        .multiplex(Yamux)
+        .timeout(timeout)
+        .boxed();
+    let direct = || {
+        let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
             .upgrade(Version::V1)
-            .authenticate(encryption)
+            .authenticate(encryption.clone())
             .multiplex(Yamux)
             .timeout(timeout)
-            .boxed(),
+            .boxed();
+        let mut config = quic::Config::new(keypair);
+        config.handshake_timeout = timeout;
+        let agreed = encryption.agreed();
+        let quic = quic::tokio::Transport::new(config)
+            .map(move |(peer, connection), _| {
+                // The library does not tell what it agreed on.
+                let security = Security { protocol: QUIC, cipher_suite: None, key_exchange: None };
+                agreed.put(peer, security);
+                (peer, StreamMuxerBox::new(connection))
+            })
+            .boxed();
+        tcp.or_transport(quic).map(|either, _| either.into_inner()).boxed()
+    };
+    // Names are looked up when they are dialled; no system configuration means no names.
+    let named = match dns::tokio::Transport::system(direct()) {
+        Ok(named) => named.boxed(),
         Err(error) => {
             tracing::warn!(%error, "names cannot be looked up, only ip addresses are dialled");
-            tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
-                .upgrade(Version::V1)
-                .authenticate(encryption)
-                .multiplex(Yamux)
-                .timeout(timeout)
-                .boxed()
+            direct()
         }
-    }
+    };
+    relayed.or_transport(named).map(|either, _| either.into_inner()).boxed()
 }

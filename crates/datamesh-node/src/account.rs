@@ -45,6 +45,13 @@ pub fn has_account(home: &Home) -> bool {
     home.has(KEYSTORE)
 }
 
+/// What opening the keystore of a home costs; nothing in a home without an account.
+pub(crate) fn keystore_costs(home: &Home) -> Result<Option<keystore::Costs>, OperationError> {
+    let Some(file) = home.read(KEYSTORE)? else { return Ok(None) };
+    let costs = keystore::costs(&file);
+    costs.map(Some).map_err(|error| OperationError::of(ErrorKind::Failed, &error))
+}
+
 /// Makes an account in a home: draws its words and writes its keystore. Blocks for some 0.3 s.
 ///
 /// # Errors

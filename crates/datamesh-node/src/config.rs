@@ -9,9 +9,12 @@ use std::time::Duration;
 use datamesh_api::{ErrorKind, OperationError};
 use datamesh_core::Domain;
 use datamesh_engine::CollectorConfig;
+use datamesh_net::{Access, Bandwidth, Reach, Rule};
 use datamesh_store::CollectionTerms;
 
+use crate::bandwidth::{self, Plan, Terms};
 use crate::home::Home;
+use crate::presets::{self, PRESETS};
 
 const FILE: &str = "config.toml";
 
@@ -118,6 +121,58 @@ fn is_domain(text: &str) -> Result<(), String> {
     text.parse::<Domain>().map(drop).map_err(|error| error.to_string())
 }
 
+fn is_external(text: &str) -> Result<(), String> {
+    addresses(text).try_for_each(|address| {
+        datamesh_net::check_dial(address).map_err(|error| error.to_string())
+    })
+}
+
+/// Most rules of who may connect in one list.
+const RULES_MAX: usize = 1024;
+
+fn rules(text: &str) -> Result<Vec<Rule>, String> {
+    let rules: Vec<Rule> = addresses(text)
+        .map(|rule| rule.parse().map_err(|error: datamesh_net::RuleError| error.to_string()))
+        .collect::<Result<_, _>>()?;
+    if rules.len() > RULES_MAX {
+        return Err(format!("a list has at most {RULES_MAX} rules"));
+    }
+    Ok(rules)
+}
+
+fn is_rules(text: &str) -> Result<(), String> {
+    rules(text).map(drop)
+}
+
+fn is_preset(text: &str) -> Result<(), String> {
+    match presets::preset(text) {
+        Some(_) => Ok(()),
+        None => {
+            let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+            Err(format!("presets are {}", names.join(", ")))
+        }
+    }
+}
+
+fn is_switch(text: &str) -> Result<(), String> {
+    match text {
+        "on" | "off" => Ok(()),
+        _ => Err("it is on or off".to_owned()),
+    }
+}
+
+fn is_switch_or_nothing(text: &str) -> Result<(), String> {
+    if text.is_empty() { Ok(()) } else { is_switch(text) }
+}
+
+fn is_bandwidth(text: &str) -> Result<(), String> {
+    bandwidth::parse_rate(text).map(drop)
+}
+
+fn is_schedule(text: &str) -> Result<(), String> {
+    Plan::parse(text, Terms::default()).map(drop)
+}
+
 /// Bytes from text such as `8GiB`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     text.parse::<bytesize::ByteSize>().map(|size| size.as_u64())
@@ -135,6 +190,30 @@ const KEYS: &[Key] = &[
         default: "8MiB",
         about: "most bytes a second that other nodes read for this node's audits",
         check: is_rate,
+    },
+    Key {
+        name: "bandwidth.down",
+        default: "",
+        about: "most bytes a second that this node receives of content; no limit if empty",
+        check: is_bandwidth,
+    },
+    Key {
+        name: "bandwidth.metered",
+        default: "off",
+        about: "bytes cost money: repair moves only what has no margin left",
+        check: is_switch,
+    },
+    Key {
+        name: "bandwidth.schedule",
+        default: "",
+        about: "what counts when, for instance: mon-fri 08:00-18:00 up=1MiB down=4MiB; sat,sun 22:00-06:00 metered",
+        check: is_schedule,
+    },
+    Key {
+        name: "bandwidth.up",
+        default: "",
+        about: "most bytes a second that this node sends of content; no limit if empty",
+        check: is_bandwidth,
     },
     Key {
         name: "collection.clock",
@@ -173,6 +252,12 @@ const KEYS: &[Key] = &[
         check: is_duration,
     },
     Key {
+        name: "discovery.interval",
+        default: "10m",
+        about: "time between searches for members at bootstrap peers, in the hash table and nearby",
+        check: is_interval,
+    },
+    Key {
         name: "membership.gossip_interval",
         default: "20s",
         about: "time between exchanges of adverts with a random member",
@@ -183,6 +268,66 @@ const KEYS: &[Key] = &[
         default: "5m",
         about: "time without a word after which a member counts as silent",
         check: is_duration,
+    },
+    Key {
+        name: "network.allow",
+        default: "",
+        about: "peer ids and networks such as 10.0.0.0/8 that alone may connect, with commas; everybody if empty",
+        check: is_rules,
+    },
+    Key {
+        name: "network.deny",
+        default: "",
+        about: "peer ids and networks that may not connect, with commas",
+        check: is_rules,
+    },
+    Key {
+        name: "network.dht",
+        default: "",
+        about: "on or off: distributed hash table of addresses (Kademlia); as the preset if empty",
+        check: is_switch_or_nothing,
+    },
+    Key {
+        name: "network.external",
+        default: "",
+        about: "multiaddrs at which this node can be reached from outside, with commas",
+        check: is_external,
+    },
+    Key {
+        name: "network.mdns",
+        default: "",
+        about: "on or off: search of the local network (mDNS); as the preset if empty",
+        check: is_switch_or_nothing,
+    },
+    Key {
+        name: "network.preset",
+        default: "public",
+        about: "public, local, test or custom; see datamesh networks",
+        check: is_preset,
+    },
+    Key {
+        name: "network.probe",
+        default: "",
+        about: "on or off: peers find out whether this node can be reached (AutoNAT); as the preset if empty",
+        check: is_switch_or_nothing,
+    },
+    Key {
+        name: "network.relays",
+        default: "",
+        about: "on or off: relays where this node cannot be reached; as the preset if empty",
+        check: is_switch_or_nothing,
+    },
+    Key {
+        name: "network.serve_relay",
+        default: "",
+        about: "on or off: be a relay for others where this node can be reached; as the preset if empty",
+        check: is_switch_or_nothing,
+    },
+    Key {
+        name: "network.upnp",
+        default: "",
+        about: "on or off: ask the router for a port (UPnP); as the preset if empty",
+        check: is_switch_or_nothing,
     },
     Key {
         name: "repair.grace",
@@ -234,7 +379,7 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "service.listen",
-        default: "/ip4/0.0.0.0/tcp/0",
+        default: "/ip4/0.0.0.0/tcp/0, /ip4/0.0.0.0/udp/0/quic-v1",
         about: "multiaddrs to listen on, separated by commas",
         check: is_listen,
     },
@@ -252,9 +397,20 @@ const KEYS: &[Key] = &[
     },
 ];
 
+/// The settings of the network as the program uses them.
+#[derive(Debug, Clone)]
+pub(crate) struct NetworkSettings {
+    pub(crate) preset: &'static str,
+    pub(crate) reach: Reach,
+    pub(crate) access: Access,
+}
+
 /// The settings as the program uses them.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
+    pub(crate) network: NetworkSettings,
+    pub(crate) bandwidth: Plan,
+    pub(crate) discovery_interval: Duration,
     pub(crate) collection: CollectionTerms,
     pub(crate) collector: CollectorConfig,
     pub(crate) collection_interval: Duration,
@@ -406,6 +562,32 @@ pub fn validate(home: &Home) -> Result<(), OperationError> {
     load(home).map(drop)
 }
 
+/// What the settings say of the network: what the preset switches on, and what is said beside it.
+fn network(take: &mut impl FnMut(&str) -> String) -> Result<NetworkSettings, OperationError> {
+    let name = take("network.preset");
+    let preset = presets::preset(&name).ok_or_else(|| usage(format!("no preset {name}")))?;
+    let usual = preset.reach();
+    let mut switch = |key: &str, usual: bool| match take(key).as_str() {
+        "" => usual,
+        text => text == "on",
+    };
+    let reach = Reach {
+        dht: switch("network.dht", usual.dht),
+        mdns: switch("network.mdns", usual.mdns),
+        upnp: switch("network.upnp", usual.upnp),
+        probe: switch("network.probe", usual.probe),
+        relays: switch("network.relays", usual.relays),
+        serve_relay: switch("network.serve_relay", usual.serve_relay),
+        external: Vec::new(),
+    };
+    let external = addresses(&take("network.external")).map(str::to_owned).collect();
+    let access = Access {
+        allow: rules(&take("network.allow")).map_err(usage)?,
+        deny: rules(&take("network.deny")).map_err(usage)?,
+    };
+    Ok(NetworkSettings { preset: preset.name, reach: Reach { external, ..reach }, access })
+}
+
 /// The settings as the program uses them.
 pub(crate) fn load(home: &Home) -> Result<Config, OperationError> {
     let mut values: BTreeMap<&str, String> =
@@ -416,7 +598,18 @@ pub(crate) fn load(home: &Home) -> Result<Config, OperationError> {
     };
     let text = |text: String| Some(text).filter(|text| !text.is_empty());
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let network = network(&mut take)?;
+    let usual = Terms {
+        bandwidth: Bandwidth {
+            up: bandwidth::parse_rate(&take("bandwidth.up")).map_err(usage)?,
+            down: bandwidth::parse_rate(&take("bandwidth.down")).map_err(usage)?,
+        },
+        metered: take("bandwidth.metered") == "on",
+    };
     Ok(Config {
+        network,
+        bandwidth: Plan::parse(&take("bandwidth.schedule"), usual).map_err(usage)?,
+        discovery_interval: duration(take("discovery.interval"))?,
         collection: CollectionTerms {
             trash_ms: ms(duration(take("collection.trash"))?),
             expired_ms: ms(duration(take("collection.expired"))?),
@@ -477,6 +670,29 @@ mod tests {
         set(&home, "service.storage", "8GiB").unwrap();
         assert_eq!(load(&home).unwrap().storage, Some(8 << 30));
         assert_eq!(get(&home, "service.storage").unwrap().origin, "file");
+    }
+
+    #[test]
+    fn a_preset_switches_on_what_no_setting_says_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path().to_owned());
+        let network = || load(&home).unwrap().network;
+        assert!(network().reach.upnp && network().reach.dht);
+        set(&home, "network.preset", "local").unwrap();
+        let reach = network().reach;
+        assert_eq!((reach.mdns, reach.upnp, reach.dht), (true, false, false));
+        set(&home, "network.mdns", "off").unwrap();
+        set(&home, "network.dht", "on").unwrap();
+        let reach = network().reach;
+        assert_eq!((reach.mdns, reach.upnp, reach.dht), (false, false, true));
+        assert!(set(&home, "network.preset", "fast").is_err());
+        assert!(set(&home, "network.dht", "yes").is_err());
+        assert!(set(&home, "network.deny", "10.0.0.0/99").is_err());
+        assert!(set(&home, "network.external", "example.org").is_err());
+        assert!(set(&home, "bandwidth.up", "1KiB").is_err());
+        assert!(set(&home, "bandwidth.schedule", "always").is_err());
+        set(&home, "network.deny", "10.0.0.0/8, 192.0.2.7").unwrap();
+        assert_eq!(network().access.deny.len(), 2);
     }
 
     #[test]

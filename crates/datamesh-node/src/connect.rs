@@ -7,6 +7,8 @@ use tokio::sync::OnceCell;
 
 use crate::account::{self, PasswordSource};
 use crate::audit_log::AuditLog;
+use crate::bootstrap::Bootstrap;
+use crate::config;
 use crate::home::Home;
 use crate::local::{Remote, reach_daemon};
 use crate::mesh::{self, InviteLedger};
@@ -51,6 +53,8 @@ pub async fn connect(
     };
     let shared = Arc::new(Shared {
         home: home.clone(),
+        settings: config::load(home)?,
+        bootstrap: Arc::new(Bootstrap::of(home)),
         public,
         catalog,
         publication: Arc::default(),

@@ -11,17 +11,19 @@
 
 mod account;
 mod audit_log;
-mod catalog_worker;
-mod collect_worker;
+mod bandwidth;
+mod bootstrap;
 pub mod config;
 mod connect;
 mod convert;
+mod discovery;
 mod doctor;
 mod home;
 mod keys;
 mod local;
 mod mesh;
 mod operations;
+mod presets;
 mod recover;
 mod service;
 mod system;
@@ -36,5 +38,6 @@ pub use connect::{connect, is_served};
 pub use doctor::doctor;
 pub use home::{Home, Status, read_status};
 pub use keys::{KEY_FILE_BYTES_MAX, add_device, export_keys, import_keys, recovery_kit};
+pub use presets::{PRESETS, Preset};
 pub use recover::{RecoveredAccount, recover_account};
 pub use service::{ServiceOptions, run_service};

@@ -23,16 +23,16 @@ use tokio_util::task::TaskTracker;
 use self::end::{End, wait_for_end};
 use crate::account::{self, PasswordSource};
 use crate::audit_log::{AuditLog, NotedAdmissions};
-use crate::catalog_worker;
-use crate::collect_worker;
-use crate::config::{self, Config};
+use crate::bootstrap::Bootstrap;
+use crate::config::{self, Config, NetworkSettings};
 use crate::home::{Home, Status};
 use crate::local::LocalServer;
 use crate::mesh::{self, InviteLedger, LateService, Loopback};
 use crate::operations::{HomeOperations, NodeParts, Shared, engine_over};
 use crate::system::SystemEntropy;
 use crate::workers::{
-    ADVERT_LIFETIME_MS, Description, MembershipWorker, Upkeep, Workers, free_class,
+    self, ADVERT_LIFETIME_MS, BandwidthWorker, Description, DiscoveryWorker, MembershipWorker,
+    Upkeep, Workers, free_class,
 };
 
 const LISTENING: &str = "node/listening";
@@ -96,17 +96,23 @@ pub(crate) fn remembered_listening(home: &Home) -> Result<Vec<String>, Operation
     Ok(addresses)
 }
 
-/// The TCP port of a multiaddr.
-fn port(address: &str) -> Option<&str> {
+/// The protocol and the port of a multiaddr.
+fn port(address: &str) -> Option<(&str, &str)> {
     let mut parts = address.split('/');
-    parts.find(|part| *part == "tcp")?;
-    parts.next()
+    let protocol = parts.find(|part| matches!(*part, "tcp" | "udp"))?;
+    Some((protocol, parts.next()?))
+}
+
+/// A port is to be chosen.
+fn is_free_choice(address: &str) -> bool {
+    port(address).is_some_and(|(_, port)| port == "0")
 }
 
 /// Starts the network on the remembered ports, or on fresh ones where they are taken by now.
 async fn start_network(
     home: &Home,
     listen: &[String],
+    settings: &NetworkSettings,
     late: &Arc<LateService>,
 ) -> Result<Network, OperationError> {
     let key = mesh::node_key(home)?;
@@ -116,8 +122,8 @@ async fn start_network(
         .map(|asked| {
             let known = remembered.iter().find(|(before, _)| before == asked);
             match known.and_then(|(_, became)| port(became)) {
-                Some(port) if self::port(asked) == Some("0") => {
-                    asked.replacen("/tcp/0", &format!("/tcp/{port}"), 1)
+                Some((protocol, port)) if is_free_choice(asked) => {
+                    asked.replacen(&format!("/{protocol}/0"), &format!("/{protocol}/{port}"), 1)
                 }
                 _ => asked.clone(),
             }
@@ -127,6 +133,8 @@ async fn start_network(
         let mut config = NetworkConfig::new(key.secret(), Arc::clone(late) as _);
         config.listen = listen;
         config.peer_book = Some(home.file("node/peers"));
+        config.reach = settings.reach.clone();
+        config.access = settings.access.clone();
         Network::start(config)
     };
     let network = match start(resolved.clone()).await {
@@ -155,8 +163,10 @@ async fn start_network(
         .iter()
         .map(|became| {
             let asked = listen.iter().zip(&resolved).find(|(asked, resolved)| {
-                let (same, wanted) = (port(resolved) == port(became), port(asked) == Some("0"));
-                same || wanted && listen.len() == 1
+                let kind = |address: &str| port(address).map(|(protocol, _)| protocol.to_owned());
+                let alone = listen.iter().filter(|it| kind(it) == kind(became)).count() == 1;
+                let chosen = is_free_choice(asked) && alone && kind(asked) == kind(became);
+                port(resolved) == port(became) || chosen
             });
             let asked = asked.map_or(became.as_str(), |(asked, _)| asked.as_str());
             format!("{asked} {became}")
@@ -331,7 +341,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
 
     let late = Arc::new(LateService::default());
     let listen = if options.listen.is_empty() { config.listen.clone() } else { options.listen };
-    let network = start_network(home, &listen, &late).await?;
+    let network = start_network(home, &listen, &config.network, &late).await?;
     let wish = Wish {
         domain: options.domain.or(config.domain.clone()),
         operator: options.operator.or(config.operator.clone()),
@@ -424,6 +434,20 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         tracing::warn!("known members take long to answer");
     }
 
+    let bootstrap = Arc::new(Bootstrap::of(home));
+    let discovers = Arc::new(DiscoveryWorker {
+        bootstrap: Arc::clone(&bootstrap),
+        network: network.clone(),
+        engine: Arc::clone(&engine),
+        dht: config.network.reach.dht,
+        interval: config.discovery_interval,
+    });
+    let limits = Arc::new(BandwidthWorker {
+        plan: config.bandwidth.clone(),
+        network: network.clone(),
+        repairer: Arc::clone(&repairer),
+        repair_rate: config.repair_rate,
+    });
     let upkeep = Upkeep::new(&config, &engine, &store, &audit_log);
     let workers = Arc::new(Workers::default());
     let moved = (Arc::clone(&engine), Arc::clone(&store));
@@ -434,6 +458,8 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     let collector = Arc::new(Collector::new(Arc::clone(&engine), collection, config.collector));
     let shared = Arc::new(Shared {
         home: home.clone(),
+        settings: config.clone(),
+        bootstrap: Arc::clone(&bootstrap),
         public,
         catalog,
         publication: Arc::default(),
@@ -461,10 +487,15 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         format!("an exchange each {}", humantime::format_duration(config.gossip_interval));
     let membership = Description::of("membership", throttle);
     workers.start(&tasks, &stop, membership, move |stop| Arc::clone(&worker).run(stop));
+    let every = humantime::format_duration(config.discovery_interval);
+    let discovery = Description::of("discovery", format!("a search each {every}"));
+    workers.start(&tasks, &stop, discovery, move |stop| Arc::clone(&discovers).run(stop));
+    let bandwidth = Description::of("bandwidth", "a look each 10s");
+    workers.start(&tasks, &stop, bandwidth, move |stop| Arc::clone(&limits).run(stop));
     let heads = Description::of("heads", "a pass each 5s");
     workers.start(&tasks, &stop, heads, move |stop| {
         let mover = HeadMover::new(Arc::clone(&moved.0), Arc::clone(&moved.1));
-        catalog_worker::move_heads(mover, stop)
+        workers::move_heads(mover, stop)
     });
     upkeep.start(&config, &workers, &tasks, &stop);
     let repairs =
@@ -482,7 +513,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     let collects = Description::of("collection", format!("a pass each {collects}"));
     workers.start(&tasks, &stop, collects, {
         let interval = config.collection_interval;
-        move |stop| collect_worker::collect(Arc::clone(&collector), interval, stop)
+        move |stop| workers::collect(Arc::clone(&collector), interval, stop)
     });
     if follows {
         let catalog = Description::of("catalog", "a round each 30s");
@@ -490,7 +521,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
             let operations = HomeOperations::with_open_keys(&shared);
             async move {
                 if let Some(operations) = operations {
-                    catalog_worker::follow_catalog(operations, stop).await;
+                    workers::follow_catalog(operations, stop).await;
                 }
             }
         });

@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod fixtures;
+pub mod namespaces;
 pub mod processes;
 pub mod random;
 #[cfg(feature = "sim")]

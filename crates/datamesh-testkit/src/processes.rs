@@ -29,6 +29,7 @@ const STORAGE: &str = "4GiB";
 pub struct Mesh {
     program: PathBuf,
     storage: String,
+    listen: Vec<String>,
     settings: Vec<(String, String)>,
     nodes: Vec<Option<Child>>,
     /// After the nodes, so that they are dead when it goes.
@@ -124,6 +125,7 @@ impl Mesh {
         Self {
             program: program.into(),
             storage: STORAGE.to_owned(),
+            listen: vec!["/ip4/127.0.0.1/tcp/0".to_owned()],
             settings: Vec::new(),
             nodes: Vec::new(),
             folder,
@@ -140,6 +142,11 @@ impl Mesh {
     /// What each node that is started from now on offers.
     pub fn offer(&mut self, storage: &str) {
         storage.clone_into(&mut self.storage);
+    }
+
+    /// Where each node that is started from now on listens: only for nodes in namespaces.
+    pub fn listen(&mut self, addresses: &[&str]) {
+        self.listen = addresses.iter().map(|&address| address.to_owned()).collect();
     }
 
     /// Lets nodes that are started from now on have this setting.
@@ -248,7 +255,10 @@ impl Mesh {
     /// The command that runs node `number` in its home.
     pub fn service(&self, number: usize, arguments: &[&str]) -> Command {
         let home = format!("n{number}");
-        let mut command = self.command(&home, &["service", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+        let mut command = self.command(&home, &["service"]);
+        for address in &self.listen {
+            command.args(["--listen", address]);
+        }
         command.args(["--storage", &self.storage]).args(arguments);
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command

@@ -11,6 +11,8 @@ mod bad_input;
 mod collection;
 mod demo;
 mod losses;
+mod namespaces;
+mod reaching;
 mod recover;
 mod repair;
 mod resumed_gets;

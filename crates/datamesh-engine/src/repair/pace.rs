@@ -1,6 +1,7 @@
 //! How many bytes repair may move, and how many it did.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ const RECENT_MAX: usize = 4096;
 /// A budget of bytes a second, 0 for none at all. What is urgent is outside of it.
 #[derive(Debug)]
 pub(super) struct Pace {
-    rate: u64,
+    rate: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -29,7 +30,16 @@ struct State {
 impl Pace {
     pub(super) fn new(rate: u64) -> Self {
         let state = State { free: Instant::now(), recent: VecDeque::new() };
-        Self { rate, state: Mutex::new(state) }
+        Self { rate: AtomicU64::new(rate), state: Mutex::new(state) }
+    }
+
+    fn rate(&self) -> u64 {
+        self.rate.load(Ordering::Relaxed)
+    }
+
+    /// Sets the budget, which counts from the next work on.
+    pub(super) fn set_rate(&self, rate: u64) {
+        self.rate.store(rate, Ordering::Relaxed);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -38,22 +48,22 @@ impl Pace {
 
     /// Whether work of so many bytes may begin now; if so, it is charged.
     pub(super) fn admits(&self, bytes: u64, urgent: bool) -> bool {
-        let (mut state, now) = (self.state(), Instant::now());
+        let (mut state, now, rate) = (self.state(), Instant::now(), self.rate());
         if urgent {
             return true;
         }
-        if self.rate == 0 || state.free > now {
+        if rate == 0 || state.free > now {
             return false;
         }
         // In microseconds, so that small work at a high rate costs something.
-        let cost = u128::from(bytes) * 1_000_000 / u128::from(self.rate);
+        let cost = u128::from(bytes) * 1_000_000 / u128::from(rate);
         state.free = now + Duration::from_micros(u64::try_from(cost).unwrap_or(u64::MAX / 4));
         true
     }
 
     /// How long until work that is not urgent may begin.
     pub(super) fn wait(&self) -> Duration {
-        if self.rate == 0 {
+        if self.rate() == 0 {
             return Duration::MAX;
         }
         self.state().free.saturating_duration_since(Instant::now())
@@ -96,5 +106,7 @@ mod tests {
         assert!(pace.measured().abs() < 1e-9);
         let none = Pace::new(0);
         assert!(!none.admits(1, false) && none.admits(1, true));
+        none.set_rate(1);
+        assert!(none.admits(1, false));
     }
 }

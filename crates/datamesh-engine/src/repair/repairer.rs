@@ -179,6 +179,11 @@ impl Repairer {
         status
     }
 
+    /// Sets `repair.rate` anew: bytes a second; with 0 only what is urgent is mended.
+    pub fn set_rate(&self, rate: u64) {
+        self.pace.set_rate(rate);
+    }
+
     /// Looks at everything soon, and tries again what failed.
     pub fn look_soon(&self) {
         let mut state = self.state();

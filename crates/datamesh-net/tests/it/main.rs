@@ -12,5 +12,6 @@ mod exchanges;
 mod guard;
 mod hostile;
 mod lifecycle;
+mod reaching;
 mod stranger;
 mod support;

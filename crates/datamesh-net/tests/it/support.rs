@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use datamesh_core::seam::BODY_BYTES_MAX;
 use datamesh_core::{BoxFuture, Message, NodeId, Service, Transport};
-use datamesh_net::{Limits, Network, NetworkConfig};
+use datamesh_net::{Access, Limits, Network, NetworkConfig, Reach};
 use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
@@ -96,6 +96,8 @@ pub struct Start {
     pub seed: u8,
     pub listen: Vec<String>,
     pub peer_book: Option<PathBuf>,
+    pub reach: Reach,
+    pub access: Access,
     pub limits: Limits,
 }
 
@@ -106,6 +108,8 @@ impl Start {
             seed,
             listen: vec!["/ip4/127.0.0.1/tcp/0".to_owned()],
             peer_book: None,
+            reach: Reach::default(),
+            access: Access::default(),
             limits: Limits {
                 dial_backoff_min: Duration::from_millis(100),
                 shutdown_grace: Duration::from_secs(2),
@@ -131,6 +135,8 @@ impl Start {
             listen: self.listen,
             service: Arc::clone(&service) as Arc<dyn Service>,
             peer_book: self.peer_book,
+            reach: self.reach,
+            access: self.access,
             limits: self.limits,
         })
         .await?;

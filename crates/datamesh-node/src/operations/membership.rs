@@ -10,9 +10,10 @@ use datamesh_core::invite::InvitePowers;
 use datamesh_core::{InviteTicket, NodeId, Signer, Transport};
 use datamesh_crypto::SigningKey;
 use datamesh_engine::{Engine, Standing};
-use datamesh_net::{Network, NetworkConfig};
+use datamesh_net::{Network, NetworkConfig, Reach, only_on_loopback};
 
 use super::{HomeOperations, engine_over};
+use crate::discovery::Discovery;
 use crate::mesh::{self, InviteTerms, LateService};
 use crate::service::remembered_listening;
 use crate::system::SystemEntropy;
@@ -23,15 +24,32 @@ const VIEW_TRIES: usize = 8;
 impl HomeOperations {
     /// The network of this process; a command without a daemon starts one with a throw-away key
     /// and no listener.
-    async fn network(&self) -> Result<&Network, OperationError> {
+    pub(super) async fn network(&self) -> Result<&Network, OperationError> {
         self.shared
             .network
             .get_or_try_init(|| async {
                 let key = SigningKey::draw(&SystemEntropy).secret();
-                let config = NetworkConfig::new(key, Arc::new(LateService::default()));
-                Network::start(config)
+                let settings = &self.shared.settings;
+                let asked = &settings.network.reach;
+                // Where all of the mesh that this home knows is on this machine, nothing is sent
+                // beyond it.
+                let mut known = remembered_listening(self.home())?;
+                if let Some(ticket) = mesh::ticket(self.home())? {
+                    known.extend(ticket.addresses);
+                }
+                let mut config = NetworkConfig::new(key, Arc::new(LateService::default()));
+                config.access = settings.network.access.clone();
+                // It is reached by nobody, and finds others where the home's node would.
+                config.reach = Reach {
+                    dht: asked.dht,
+                    mdns: asked.mdns && !only_on_loopback(&known),
+                    ..Reach::default()
+                };
+                let network = Network::start(config)
                     .await
-                    .map_err(|error| OperationError::of(ErrorKind::Failed, &error))
+                    .map_err(|error| OperationError::of(ErrorKind::Failed, &error))?;
+                network.limit(settings.bandwidth.now().bandwidth);
+                Ok(network)
             })
             .await
     }
@@ -60,6 +78,16 @@ impl HomeOperations {
                 peers.extend(known.iter().map(|peer| peer.member.advert.node()));
                 peers.truncate(VIEW_TRIES);
                 engine.fetch_view(&peers).await;
+                if self.network().await?.connected().is_empty() {
+                    // Everyone has moved, or is away.
+                    let discovery = Discovery {
+                        bootstrap: &self.shared.bootstrap,
+                        network: self.network().await?,
+                        engine: Some(&engine),
+                        dht: self.shared.settings.network.reach.dht,
+                    };
+                    discovery.round().await?;
+                }
                 let adverts: Vec<_> =
                     engine.peers().into_iter().map(|peer| peer.member.advert).collect();
                 if let Err(error) = db.save_adverts(&adverts) {
@@ -127,7 +155,7 @@ impl HomeOperations {
         };
         let node = mesh::node_key(home)?;
         let addresses = match self.shared.network.get() {
-            Some(network) if self.shared.node.is_some() => network.listening(),
+            Some(network) if self.shared.node.is_some() => network.announced(),
             _ => remembered_listening(home)?,
         };
         if addresses.is_empty() {

@@ -5,7 +5,9 @@ mod files;
 mod keys;
 mod membership;
 mod noted;
+mod reach;
 mod repair;
+mod security;
 mod state;
 mod upkeep;
 
@@ -27,11 +29,13 @@ use tokio::sync::OnceCell;
 
 use crate::account::{self, PasswordSource, PublicAccount};
 use crate::audit_log::AuditLog;
+use crate::bootstrap::Bootstrap;
+use crate::config::{self, Config};
 use crate::home::{Home, HomeLock};
+use crate::mesh;
 use crate::mesh::InviteLedger;
 use crate::system::{SystemClock, SystemEntropy, TokioExecutor};
 use crate::workers::{Upkeep, Workers};
-use crate::{config, mesh};
 
 /// What a running service has and a single command lacks.
 pub(crate) struct NodeParts {
@@ -46,6 +50,9 @@ pub(crate) struct NodeParts {
 /// What all operations of one process share.
 pub(crate) struct Shared {
     pub(crate) home: Home,
+    /// As they were when the process started.
+    pub(crate) settings: Config,
+    pub(crate) bootstrap: Arc<Bootstrap>,
     pub(crate) public: Option<PublicAccount>,
     pub(crate) catalog: Option<Arc<AccountDb>>,
     /// What is known of the account's heads on the mesh.
@@ -218,6 +225,10 @@ impl HomeOperations {
             Call::Stats(_) => Answer::Stats(self.do_stats().await?),
             Call::Health(_) => Answer::Health(self.do_health().await?),
             Call::Repair(request) => Answer::Repair(self.do_repair(request).await?),
+            Call::Transport(_) => Answer::Transport(self.do_transport().await?),
+            Call::Discover(request) => Answer::Discover(self.do_discover(request).await?),
+            Call::Bootstrap(request) => Answer::Bootstrap(self.do_bootstrap(request).await?),
+            Call::Security(_) => Answer::Security(self.do_security().await?),
             Call::Distribution(request) => {
                 Answer::Distribution(self.do_distribution(request).await?)
             }

@@ -62,7 +62,7 @@ impl MembershipWorker {
             _ => advert.free_class = 0,
         }
         advert.draining = self.draining.load(Ordering::Relaxed);
-        advert.addresses = self.network.listening();
+        advert.addresses = self.network.announced();
         advert.addresses.truncate(datamesh_core::advert::ADDRESSES_MAX);
         let advert = self.engine.sign_advert(&*self.signer, advert, ADVERT_LIFETIME_MS);
         *self.advert.lock().unwrap_or_else(PoisonError::into_inner) = advert.clone();
@@ -95,6 +95,22 @@ impl MembershipWorker {
             // service begin with what is remembered here.
             let members = self.engine.member_count();
             let due = gossiped.elapsed() >= self.interval;
+            // Who looks for this node where it was must hear of it soon.
+            let moved = {
+                let mut addresses = self.network.announced();
+                addresses.truncate(datamesh_core::advert::ADDRESSES_MAX);
+                let advert = self.advert.lock().unwrap_or_else(PoisonError::into_inner);
+                advert.addresses != addresses
+            };
+            if moved {
+                let advert = self.refresh().await;
+                refreshed = tokio::time::Instant::now();
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    () = self.engine.announce_widely(&advert) => {}
+                }
+            }
             if due {
                 if refreshed.elapsed() >= ADVERT_REFRESH.min(self.interval * 3) {
                     self.refresh().await;

@@ -2,6 +2,10 @@
 //! and one that panics is started again.
 
 mod audit;
+mod bandwidth;
+mod catalog;
+mod collect;
+mod discovery;
 mod findings;
 mod membership;
 mod scrub;
@@ -19,6 +23,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::system::SystemClock;
 
+pub(crate) use bandwidth::BandwidthWorker;
+pub(crate) use catalog::{follow_catalog, move_heads};
+pub(crate) use collect::collect;
+pub(crate) use discovery::DiscoveryWorker;
 pub(crate) use findings::FindingsLog;
 pub(crate) use membership::{ADVERT_LIFETIME_MS, MembershipWorker, free_class};
 pub(crate) use upkeep::Upkeep;

@@ -1,12 +1,16 @@
 //! Commands about the mesh and its state.
 
+mod discover;
 mod distribution;
 mod health;
+mod networks;
 mod peers;
 mod stats;
 
+pub(crate) use discover::DiscoverArgs;
 pub(crate) use distribution::DistributionArgs;
 pub(crate) use health::HealthArgs;
+pub(crate) use networks::NetworksArgs;
 pub(crate) use peers::PeersArgs;
 pub(crate) use stats::StatsArgs;
 

@@ -1,11 +1,13 @@
 //! Commands that set up homes and run nodes.
 
+mod bootstrap;
 mod init;
 mod invite;
 mod join;
 mod recover;
 mod service;
 
+pub(crate) use bootstrap::BootstrapArgs;
 pub(crate) use init::InitArgs;
 pub(crate) use invite::InviteArgs;
 pub(crate) use join::JoinArgs;

@@ -1,0 +1,129 @@
+//! Meshes over network namespaces: routers with NAT, loss, partition, hosts that move.
+
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use datamesh_core::Entropy;
+use datamesh_testkit::SeededEntropy;
+use datamesh_testkit::namespaces::{Host, Internet};
+use datamesh_testkit::processes::{Done, Mesh};
+
+use crate::{PROGRAM, not_run};
+
+/// How long something may take to come about.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+const EVERYWHERE: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
+
+/// A mesh of which each node runs on a host.
+struct Spread {
+    mesh: Mesh,
+    hosts: Vec<Host>,
+    _internet: Internet,
+}
+
+impl Spread {
+    /// Founds a mesh with a node on each host, the founder's on the first.
+    fn found(internet: Internet, hosts: Vec<Host>, settings: &[(&str, &str)]) -> Self {
+        let mut mesh = Mesh::empty(PROGRAM);
+        mesh.listen(&EVERYWHERE);
+        for (key, value) in settings {
+            mesh.set(key, value);
+        }
+        let mut spread = Self { mesh, hosts, _internet: internet };
+        spread.mesh.init("n0");
+        spread.start(0);
+        // The ticket must have an address that others can dial.
+        let ticket = spread.mesh.run("n0", &["invite"]).ok().out.trim().to_owned();
+        for number in 1..spread.hosts.len() {
+            let join = spread.mesh.command(&format!("n{number}"), &["join", &ticket]);
+            let output: Output = spread.hosts[number].command(&join).output().unwrap();
+            Done::from(output).ok();
+            spread.start(number);
+        }
+        spread.mesh.members(spread.hosts.len());
+        spread
+    }
+
+    /// Starts a node on its host.
+    fn start(&mut self, number: usize) {
+        let domain = format!("zone-{number}/host-{number}");
+        let service = self.mesh.service(number, &["--domain", &domain]);
+        let command = self.hosts[number].command(&service);
+        self.mesh.start_as(number, command);
+    }
+
+    fn transport(&self, number: usize) -> serde_json::Value {
+        self.mesh.run(&format!("n{number}"), &["transport", "--json"]).ok().json()
+    }
+
+    /// How a node is connected with another: nothing, `straight` or `relayed`.
+    fn way(&self, from: usize, to: usize) -> Option<&'static str> {
+        let id = self.mesh.id_of(to);
+        let transport = self.transport(from);
+        let connections = transport["connections"].as_array().unwrap().clone();
+        let found = connections.iter().find(|it| it["node"] == *id)?;
+        Some(if found["relayed"] == true { "relayed" } else { "straight" })
+    }
+
+    /// Members that a node counts as alive.
+    fn alive(&self, number: usize) -> usize {
+        let peers = self.mesh.run(&format!("n{number}"), &["peers", "--json"]).ok().json();
+        peers.as_array().unwrap().iter().filter(|peer| peer["state"] == "alive").count()
+    }
+
+    /// Puts bytes from a home and fetches them from it again.
+    fn put(&self, home: &str, name: &str, seed: u64) -> Vec<u8> {
+        let mut content = vec![0; 3 << 20];
+        SeededEntropy::new(seed).fill(&mut content);
+        let file = self.mesh.path(name);
+        std::fs::write(&file, &content).unwrap();
+        let stored = self.mesh.run(home, &["put", &self.mesh.text(&file), name, "--json"]).ok();
+        assert_eq!(stored.json()["stored"][0]["margin"], 2);
+        content
+    }
+}
+
+#[track_caller]
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "still not: {what}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn nodes_behind_two_nats_are_reached_through_a_relay_and_then_straight() {
+    let mut internet = match Internet::build() {
+        Ok(internet) => internet,
+        Err(why) => return not_run(&why),
+    };
+    let mut hosts: Vec<Host> = (0..4).map(|n| internet.host(&format!("p{n}"), 10 + n)).collect();
+    hosts.extend(internet.behind_nat("a", 101, 1, 1));
+    hosts.extend(internet.behind_nat("b", 102, 2, 1));
+    let spread = Spread::found(internet, hosts, &[("membership.gossip_interval", "1s")]);
+
+    for number in [4, 5] {
+        eventually("it is found that nobody can dial it", || {
+            spread.transport(number)["nat"] == "unreachable"
+        });
+        eventually("it has a place at a relay", || {
+            !spread.transport(number)["relayed"].as_array().unwrap().is_empty()
+        });
+    }
+    eventually("public nodes know that they are", || {
+        (0..4).any(|number| spread.transport(number)["nat"] == "reachable")
+    });
+    eventually("all see all", || (0..6).all(|number| spread.alive(number) == 6));
+
+    // Six nodes for 4+2: each holds a shard, those behind the routers too.
+    let content = spread.put("n0", "across", 1);
+    assert_eq!(spread.mesh.bytes("n0", &["get", "across", "-"]), content);
+    let mut holders = spread.mesh.holders("across", 0);
+    holders.sort_unstable();
+    assert_eq!(holders, [0, 1, 2, 3, 4, 5]);
+
+    eventually("a hole is punched", || spread.way(4, 5) == Some("straight"));
+    assert!(spread.transport(4)["punched"].as_u64().unwrap() > 0);
+}
