@@ -22,7 +22,7 @@ pub enum NatState {
     Unreachable,
 }
 
-/// What of the network is switched on.
+/// What of the network runs. Where all listeners are on loopback that is less than the settings say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReachSettings {
     /// The preset.
@@ -119,7 +119,7 @@ pub struct TransportReply {
     pub service: bool,
     /// This side's id. A command without a service draws one for the occasion.
     pub node: NodeId,
-    /// What is switched on.
+    /// What runs.
     pub settings: ReachSettings,
     /// Where it listens.
     pub listening: Vec<String>,

@@ -35,7 +35,7 @@ use crate::address::{Listenable, Way};
 use crate::book::Book;
 use crate::candidates::Bounded;
 use crate::dialling::{Diallings, Next};
-use crate::discovery::{Found, Lookup, Queries, Sightings, Source};
+use crate::discovery::{Found, Lookup, Queries, Sightings};
 use crate::identity::{node_id, peer_id};
 use crate::peers::Peers;
 use crate::reach::{Nat, Reach, Reached, Relays};
@@ -319,6 +319,7 @@ impl Actor {
     /// Tells what the operator says about where this node can be reached.
     pub(crate) fn announce(&mut self, external: Vec<Multiaddr>) {
         for address in external {
+            self.reached.confirmed(&address);
             self.swarm.add_external_address(address);
         }
     }
@@ -520,7 +521,10 @@ impl Actor {
             SwarmEvent::ExpiredListenAddr { address, .. } if address::is_relayed(&address) => {
                 self.reached.circuit(&address, false);
             }
-            SwarmEvent::ExpiredListenAddr { address, .. } => self.listening.remove(&address),
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.listening.remove(&address);
+                self.left_network(&address);
+            }
             SwarmEvent::ListenerClosed { listener_id, addresses, reason }
                 if self.relays.ended(listener_id, Instant::now()) =>
             {
@@ -560,13 +564,6 @@ impl Actor {
                 }
             }
             SwarmEvent::ExternalAddrExpired { address } => self.reached.expired(&address),
-            SwarmEvent::NewExternalAddrOfPeer { peer_id, address } => {
-                // From an answer of the hash table: where a peer that points to a key may be.
-                if let (Some(node), Some(address)) = (node_id(&peer_id), address::clean(&address)) {
-                    self.sightings.saw(node, Some(&address), Source::Dht);
-                    self.book.learn(node, [address]);
-                }
-            }
             SwarmEvent::Behaviour(event) => self.on_reach_event(event),
             _ => {}
         }
@@ -653,6 +650,20 @@ impl Actor {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Ends the connections of a node whose last address outside its machine is gone: they are dead,
+    /// and whoever waits for them to be found so waits a minute.
+    fn left_network(&mut self, gone: &Multiaddr) {
+        let is_elsewhere =
+            |text: &String| text.parse().is_ok_and(|address| !reach::is_loopback(&address));
+        if reach::is_loopback(gone) || self.listening.addresses().iter().any(is_elsewhere) {
+            return;
+        }
+        tracing::info!("this node has no address any more; its connections are ended");
+        for peer in self.swarm.connected_peers().copied().collect::<Vec<_>>() {
+            let _already_gone = self.swarm.disconnect_peer_id(peer);
         }
     }
 

@@ -86,6 +86,9 @@ impl Caller {
             }
             Err(error) => {
                 self.counters.calls_failed.add(1);
+                if matches!(error, TransportError::Timeout { .. }) {
+                    peer.prefer_next();
+                }
                 if matches!(error, TransportError::Timeout { .. } | TransportError::Closed { .. }) {
                     peer.breaker().failed(Instant::now());
                 }

@@ -16,7 +16,7 @@ use crate::book::Book;
 use crate::discovery::{Lookup, Sighting, Sightings};
 use crate::exchange::{Caller, reply_budget};
 use crate::peers::Peers;
-use crate::reach::{Reachability, Reached};
+use crate::reach::{Reach, Reachability, Reached};
 use crate::security::{Agreed, Encryption};
 use crate::serve::Server;
 use crate::statistics::Counters;
@@ -40,6 +40,7 @@ struct Inner {
     local: NodeId,
     caller: Caller,
     listening: Arc<Listening>,
+    reach: Reach,
     reached: Arc<Reached>,
     sightings: Arc<Sightings>,
     /// Inbound streams.
@@ -135,7 +136,7 @@ impl Network {
             book: Arc::clone(&book),
             counters: Arc::clone(&counters),
             listening: Arc::clone(&listening),
-            reach,
+            reach: reach.clone(),
             reached: Arc::clone(&reached),
             sightings: Arc::clone(&sightings),
             service,
@@ -161,6 +162,7 @@ impl Network {
                 local,
                 caller,
                 listening,
+                reach,
                 reached,
                 sightings,
                 serving,
@@ -193,6 +195,12 @@ impl Network {
         all
     }
 
+    /// The ways to be found and reached that are on: less than was asked for where all listeners are
+    /// on loopback.
+    pub fn reach(&self) -> &Reach {
+        &self.inner.reach
+    }
+
     /// How this node is reached, as far as it is known.
     pub fn reachability(&self) -> Reachability {
         self.inner.reached.read()
@@ -215,8 +223,8 @@ impl Network {
         Ok(!found.is_empty())
     }
 
-    /// Peers that point to `key` in the distributed hash table. Their addresses are learnt where
-    /// the table tells them.
+    /// Peers that point to `key` in the distributed hash table. Where they are is looked up with
+    /// [`find`](Self::find).
     ///
     /// # Errors
     /// As [`find`](Self::find).

@@ -133,8 +133,8 @@ pub(crate) struct Peer {
 
 #[derive(Debug, Default)]
 struct Links {
-    /// Those straight to the peer before those through relays, and then the oldest first; the
-    /// first carries the exchanges.
+    /// Those straight to the peer before those through relays, and then the oldest first, but for
+    /// those that did not answer; the first carries the exchanges.
     connections: Vec<Connection>,
     /// Most recently used last, so that surplus ones age.
     idle: Vec<ExchangeStream>,
@@ -192,6 +192,24 @@ impl Peer {
         if live && links.idle.len() < self.idle_streams_max {
             links.idle.push(stream);
         }
+    }
+
+    /// Lets the next connection of the same kind carry the exchanges, if there is one: after an
+    /// exchange that was not answered in time. A connection may be dead without anybody knowing,
+    /// where the peer has moved and come again.
+    pub(crate) fn prefer_next(&self) {
+        let dropped: Vec<ExchangeStream> = {
+            let mut links = lock(&self.links);
+            let straight = links.connections.iter().take_while(|it| !it.relayed).count();
+            let alike = if straight > 0 { straight } else { links.connections.len() };
+            if alike < 2 {
+                return;
+            }
+            let first = links.connections[0].id;
+            links.connections[..alike].rotate_left(1);
+            links.idle.extract_if(.., |it| it.connection == first).collect()
+        };
+        drop(dropped);
     }
 
     /// How long one more request of `bytes` must wait for the peer's buckets.
@@ -408,6 +426,10 @@ mod tests {
             lock(&peer.links).connections.iter().map(|it| it.id).collect();
         assert_eq!(order, [2, 4, 1, 3].map(ConnectionId::new_unchecked));
         assert!(peer.status().is_some_and(|status| !status.relayed));
+        peer.prefer_next();
+        let order: Vec<ConnectionId> =
+            lock(&peer.links).connections.iter().map(|it| it.id).collect();
+        assert_eq!(order, [4, 2, 1, 3].map(ConnectionId::new_unchecked));
     }
 
     #[test]

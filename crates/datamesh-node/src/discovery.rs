@@ -46,7 +46,12 @@ impl Discovery<'_> {
         self.bootstrap.start(self.network, self.engine, false).await?;
         if let Some(engine) = self.engine {
             let (pointed, ()) = futures::join!(self.pointers(engine), self.look_up_silent(engine));
-            self.ask(engine, pointed, &before).await;
+            let fresh: Vec<NodeId> =
+                pointed.into_iter().filter(|peer| !before.contains(peer)).take(ASKED_MAX).collect();
+            let found = fresh.iter().map(|peer| self.network.find(*peer, LOOKUP_DEADLINE));
+            // Who is not found may be known from elsewhere.
+            drop(futures::future::join_all(found).await);
+            self.ask(engine, fresh, &before).await;
             let nearby = self.network.sightings();
             let nearby = nearby.into_iter().filter(|it| it.source == Source::Mdns);
             self.ask(engine, nearby.map(|it| it.peer).collect(), &before).await;

@@ -19,7 +19,7 @@ const EVERYWHERE: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1
 struct Spread {
     mesh: Mesh,
     hosts: Vec<Host>,
-    _internet: Internet,
+    internet: Internet,
 }
 
 impl Spread {
@@ -30,7 +30,7 @@ impl Spread {
         for (key, value) in settings {
             mesh.set(key, value);
         }
-        let mut spread = Self { mesh, hosts, _internet: internet };
+        let mut spread = Self { mesh, hosts, internet };
         spread.mesh.init("n0");
         spread.start(0);
         // The ticket must have an address that others can dial.
@@ -126,4 +126,83 @@ fn nodes_behind_two_nats_are_reached_through_a_relay_and_then_straight() {
 
     eventually("a hole is punched", || spread.way(4, 5) == Some("straight"));
     assert!(spread.transport(4)["punched"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_mesh_that_was_cut_in_two_and_loses_packets_heals_and_keeps_every_file() {
+    let mut internet = match Internet::build() {
+        Ok(internet) => internet,
+        Err(why) => return not_run(&why),
+    };
+    let hosts: Vec<Host> = (0..8).map(|n| internet.host(&format!("p{n}"), 10 + n)).collect();
+    let settings = [
+        ("membership.gossip_interval", "500ms"),
+        ("membership.offline_after", "4s"),
+        ("repair.grace", "2s"),
+        ("repair.interval", "2s"),
+    ];
+    let spread = Spread::found(internet, hosts, &settings);
+    let before = spread.put("n0", "before", 1);
+
+    // Two of eight are cut off: what they hold is rebuilt on the others.
+    for host in &spread.hosts[6..] {
+        host.unplug();
+    }
+    eventually("the others notice", || spread.alive(0) == 6);
+    let during = spread.put("n0", "during", 2);
+    for (name, content) in [("before", &before), ("during", &during)] {
+        assert_eq!(spread.mesh.bytes("n0", &["get", name, "-"]), *content);
+    }
+    for host in &spread.hosts[6..] {
+        host.plug();
+    }
+    eventually("all see all again", || (0..8).all(|number| spread.alive(number) == 8));
+
+    spread.internet.lose(5);
+    let rain = spread.put("n0", "rain", 3);
+    assert_eq!(spread.mesh.bytes("n0", &["get", "rain", "-"]), rain);
+    spread.internet.lose(0);
+    assert_eq!(spread.mesh.bytes("n0", &["get", "before", "-"]), before);
+}
+
+#[test]
+fn a_node_that_moved_to_another_address_is_found_again() {
+    let mut internet = match Internet::build() {
+        Ok(internet) => internet,
+        Err(why) => return not_run(&why),
+    };
+    let hosts: Vec<Host> = (0..6).map(|n| internet.host(&format!("p{n}"), 10 + n)).collect();
+    let settings = [("membership.gossip_interval", "500ms"), ("membership.offline_after", "4s")];
+    let spread = Spread::found(internet, hosts, &settings);
+    let content = spread.put("n0", "kept", 1);
+    // It goes on running and finds itself elsewhere, as a laptop does.
+    spread.hosts[3].renumber("198.51.100.77");
+    let id = spread.mesh.id_of(3);
+    eventually("the others know its address", || {
+        let peers = spread.mesh.run("n0", &["peers", "--json"]).ok().json();
+        let peers = peers.as_array().unwrap().clone();
+        let moved = peers.iter().find(|peer| peer["node"] == *id).unwrap();
+        moved["state"] == "alive" && moved["addresses"].to_string().contains("198.51.100.77")
+    });
+    eventually("all see all", || (0..6).all(|number| spread.alive(number) == 6));
+    assert_eq!(spread.mesh.bytes("n0", &["get", "kept", "-"]), content);
+}
+
+#[test]
+fn nodes_of_one_local_network_find_each_other_without_an_address() {
+    let mut internet = match Internet::build() {
+        Ok(internet) => internet,
+        Err(why) => return not_run(&why),
+    };
+    let hosts: Vec<Host> = (0..3).map(|n| internet.host(&format!("p{n}"), 10 + n)).collect();
+    let settings = [("network.preset", "local"), ("membership.gossip_interval", "500ms")];
+    let spread = Spread::found(internet, hosts, &settings);
+    let reply = spread.mesh.run("n1", &["discover", "--timeout", "5s", "--json"]).ok().json();
+    let peers = reply["peers"].as_array().unwrap();
+    let nearby = |id: &str| {
+        peers.iter().any(|peer| {
+            peer["node"] == *id && peer["found_by"].as_array().unwrap().contains(&"mdns".into())
+        })
+    };
+    assert!(nearby(&spread.mesh.id_of(0)) && nearby(&spread.mesh.id_of(2)), "{reply}");
 }

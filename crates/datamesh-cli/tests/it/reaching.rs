@@ -58,7 +58,7 @@ fn bootstrap_peers_bring_a_client_back_whose_mesh_has_moved() {
     mesh.run("c", &["bootstrap", "add", &address, "--priority", "2", "--region", "here"]).ok();
     let listed = mesh.run("c", &["bootstrap", "check", "--json"]).code(4).json();
     assert_eq!(listed[0]["address"], gone);
-    assert_eq!(listed[0]["failures"], 1);
+    assert!(listed[0]["failures"].as_u64().unwrap() > 0);
     assert_eq!(listed[1]["node"], *mesh.id_of(0));
     assert_eq!(listed[1]["region"], "here");
     assert_eq!(alive(&mesh.run("c", &["peers", "--json"]).ok().json()), 2);

@@ -189,3 +189,15 @@ async fn two_nodes_that_call_each_other_at_once_both_succeed() {
         assert_eq!(&fro.unwrap().head[32..], b"fro");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_body_was_refused_unread_the_next_one_goes_through() {
+    let (node, client) = pair().await;
+    let body = vec![5; 3 << 20];
+    for _ in 0..20 {
+        let refused = client.call(node.local(), message(b"unwanted", &body), LONG).await.unwrap();
+        assert_eq!(&refused.head[..], b"no");
+        let reply = client.call(node.local(), message(b"wanted", &body), LONG).await.unwrap();
+        assert_eq!(reply.body.len(), body.len());
+    }
+}

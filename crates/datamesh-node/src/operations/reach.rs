@@ -65,7 +65,7 @@ impl HomeOperations {
         let network = self.network().await?;
         let reached = network.reachability();
         let settings = &self.shared.settings;
-        let reach = &settings.network.reach;
+        let reach = network.reach();
         let limits = network.bandwidth();
         let statistics = network.statistics();
         Ok(TransportReply {
