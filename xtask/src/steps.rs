@@ -93,3 +93,30 @@ pub(crate) fn install(root: &Path, name: &str, version: &str) -> Result<(), Stri
             .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
     )
 }
+
+/// Programs that tests over network namespaces need, and the Debian packages that have them.
+const TEST_HOSTS: [(&str, &str); 2] = [("/usr/sbin/ip", "iproute2"), ("/usr/sbin/nft", "nftables")];
+
+/// Installs what tests over network namespaces need, where that can be done. Where it cannot, those
+/// tests say that they were not run.
+pub(crate) fn install_test_hosts() {
+    let missing: Vec<&str> = TEST_HOSTS
+        .iter()
+        .filter(|(program, _)| !Path::new(program).exists())
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return;
+    }
+    let apt = |words: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(words).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+        answers(&mut command)
+    };
+    let install = [&["install", "--yes", "--no-install-recommends"], missing.as_slice()].concat();
+    // The lists of packages may be missing or old; they are fetched only where that is so.
+    if !(apt(&install) || apt(&["update"]) && apt(&install)) {
+        let missing = missing.join(", ");
+        println!("not installed: {missing}. Tests over network namespaces will not run");
+    }
+}

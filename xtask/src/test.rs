@@ -23,6 +23,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     step("deny", || deny::run(root))?;
     step("documentation tests", || run(&["test", "--workspace", "--doc"], &[]))?;
     step("test runner", || steps::install(root, "cargo-nextest", NEXTEST_VERSION))?;
+    steps::install_test_hosts();
     println!("== tests");
     run(&["nextest", "run", "--workspace"], &[])
 }

@@ -6,13 +6,11 @@
 //! asked; and time by a stall limit on each step, a least rate for each body, and a bucket for what
 //! a peer may cause.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use datamesh_core::seam::BODY_BYTES_MAX;
 use datamesh_core::{Message, Service};
-use futures::AsyncWriteExt;
 use libp2p::swarm::Stream;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -143,14 +141,11 @@ impl Server {
             };
             patience = Duration::MAX;
             let _in_use = usage.begin();
-            let served = tokio::select! {
+            tokio::select! {
                 () = self.abandon.cancelled() => return Err(ServeError::Shutdown),
                 served = self.serve_one(peer, &mut stream, lengths, gone) => served?,
-            };
-            self.counters.served.add(1);
-            if served.is_break() {
-                return Ok(());
             }
+            self.counters.served.add(1);
         }
     }
 
@@ -160,7 +155,7 @@ impl Server {
         stream: &mut Stream,
         lengths: Lengths,
         gone: &CancellationToken,
-    ) -> Result<ControlFlow<()>, ServeError> {
+    ) -> Result<(), ServeError> {
         let received = unless(gone, self.receive(peer, stream, lengths)).await??;
         let Admitted { request, _request_held, mut reply_held, reply_max } = match received {
             Received::Admitted(admitted) => admitted,
@@ -180,8 +175,7 @@ impl Server {
         if let Some(held) = &mut reply_held {
             held.shrink_to(permits(length));
         }
-        unless(gone, self.send(peer, stream, &reply)).await??;
-        Ok(ControlFlow::Continue(()))
+        unless(gone, self.send(peer, stream, &reply)).await?
     }
 
     /// Reads a request. Nothing is set aside for its body before the service has admitted it.
@@ -237,20 +231,16 @@ impl Server {
         stream: &mut Stream,
         body: usize,
         refusal: &Message,
-    ) -> Result<ControlFlow<()>, ServeError> {
+    ) -> Result<(), ServeError> {
         self.send(peer, stream, refusal).await?;
         if body == 0 {
-            return Ok(ControlFlow::Continue(()));
+            return Ok(());
         }
-        // The peer reads the refusal only after it has sent the body, so that has to go somewhere
-        // for a while. What else may be under way is not worth being told from it.
+        // The peer reads the refusal only after it has sent the body, so that has to go somewhere.
+        // The stream stays in step: closing it here would leave the peer with one that takes no
+        // more and does not say so.
         peer.charge(0, body as u64);
-        let discarded = async {
-            stream.close().await?;
-            frame::discard(stream, body).await
-        };
-        self.within_rate(body, discarded).await?;
-        Ok(ControlFlow::Break(()))
+        self.within_rate(body, frame::discard(stream, body)).await
     }
 
     /// Waits until `bytes` of a body may be held.

@@ -501,19 +501,23 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     let repairs =
         Description::of("repair", format!("{} a second", bytesize::ByteSize(config.repair_rate)));
     workers.start(&tasks, &stop, repairs, {
-        let repairer = Arc::clone(&repairer);
+        let (repairer, collector) = (Arc::clone(&repairer), Arc::clone(&collector));
         move |stop| {
-            let repairer = Arc::clone(&repairer);
+            let (repairer, collector) = (Arc::clone(&repairer), Arc::clone(&collector));
             async move {
-                let _stopped = stop.run_until_cancelled(repairer.run()).await;
+                let work = async {
+                    workers::reconciled(&collector).await;
+                    repairer.run().await;
+                };
+                let _stopped = stop.run_until_cancelled(work).await;
             }
         }
     });
     let collects = humantime::format_duration(config.collection_interval);
     let collects = Description::of("collection", format!("a pass each {collects}"));
     workers.start(&tasks, &stop, collects, {
-        let interval = config.collection_interval;
-        move |stop| workers::collect(Arc::clone(&collector), interval, stop)
+        let (interval, offline_after) = (config.collection_interval, config.offline_after);
+        move |stop| workers::collect(Arc::clone(&collector), interval, offline_after, stop)
     });
     if follows {
         let catalog = Description::of("catalog", "a round each 30s");

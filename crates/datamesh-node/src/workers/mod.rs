@@ -25,7 +25,7 @@ use crate::system::SystemClock;
 
 pub(crate) use bandwidth::BandwidthWorker;
 pub(crate) use catalog::{follow_catalog, move_heads};
-pub(crate) use collect::collect;
+pub(crate) use collect::{collect, reconciled};
 pub(crate) use discovery::DiscoveryWorker;
 pub(crate) use findings::FindingsLog;
 pub(crate) use membership::{ADVERT_LIFETIME_MS, MembershipWorker, free_class};
