@@ -57,6 +57,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often it is looked whether this node needs relays.
 const RELAY_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How long it may stay unknown whether this node can be reached before it looks for relays.
+const PROBE_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Addresses that are believed of what one peer tells of itself.
 const ADDRESSES_BELIEVED_MAX: usize = 8;
 
@@ -210,6 +213,7 @@ pub(crate) struct Actor {
     sightings: Arc<Sightings>,
     queries: Queries,
     service: Arc<dyn Service>,
+    since: Instant,
     dials: Diallings,
     /// Who waits to hear who answers at an address.
     meetings: HashMap<ConnectionId, oneshot::Sender<Result<NodeId, String>>>,
@@ -260,6 +264,7 @@ impl Actor {
             sightings: parts.sightings,
             queries: Queries::default(),
             service: parts.service,
+            since: Instant::now(),
             dials: Diallings::default(),
             meetings: HashMap::new(),
             ping_failures: HashMap::new(),
@@ -675,8 +680,8 @@ impl Actor {
         let wanted = match self.reached.read().nat {
             Nat::Reachable => false,
             Nat::Unreachable => true,
-            // Whoever never asks takes what it can get.
-            Nat::Unknown => !self.reach.probe,
+            // Whoever never asks, or gets no answer, takes what it can get.
+            Nat::Unknown => !self.reach.probe || self.since.elapsed() > PROBE_PATIENCE,
         };
         if !wanted {
             for listener in self.relays.listeners() {

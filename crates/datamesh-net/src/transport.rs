@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use libp2p::core::Transport as _;
 use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::timeout::TransportTimeout;
 use libp2p::core::transport::{Boxed, upgrade::Version};
 use libp2p::identity::Keypair;
 use libp2p::{PeerId, dns, quic, relay, tcp};
@@ -13,6 +14,11 @@ use libp2p::{PeerId, dns, quic, relay, tcp};
 use crate::muxer::Yamux;
 use crate::security::Encryption;
 use crate::statistics::{QUIC, Security};
+
+/// How long the first packets of a connection may stay without an answer: three tries of TCP. Peers
+/// that find out for each other whether they can be dialled wait ten seconds for the result, and
+/// most routers drop what they do not let in without a word.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A peer and the streams with it.
 type Connected = (PeerId, StreamMuxerBox);
@@ -31,14 +37,15 @@ pub(crate) fn build(
         .timeout(timeout)
         .boxed();
     let direct = || {
-        let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
+        let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
+        let tcp = TransportTimeout::with_outgoing_timeout(tcp, CONNECT_TIMEOUT.min(timeout))
             .upgrade(Version::V1)
             .authenticate(encryption.clone())
             .multiplex(Yamux)
             .timeout(timeout)
             .boxed();
         let mut config = quic::Config::new(keypair);
-        config.handshake_timeout = timeout;
+        config.handshake_timeout = CONNECT_TIMEOUT.min(timeout);
         let agreed = encryption.agreed();
         let quic = quic::tokio::Transport::new(config)
             .map(move |(peer, connection), _| {
