@@ -566,7 +566,7 @@ pub fn validate(home: &Home) -> Result<(), OperationError> {
 fn network(take: &mut impl FnMut(&str) -> String) -> Result<NetworkSettings, OperationError> {
     let name = take("network.preset");
     let preset = presets::preset(&name).ok_or_else(|| usage(format!("no preset {name}")))?;
-    let usual = preset.reach();
+    let usual = &preset.reach;
     let mut switch = |key: &str, usual: bool| match take(key).as_str() {
         "" => usual,
         text => text == "on",

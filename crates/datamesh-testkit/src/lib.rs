@@ -1,5 +1,6 @@
 //! For tests only: the outside world as it fails, from one seed.
 
+pub mod census;
 pub mod disk;
 pub mod fixtures;
 pub mod namespaces;

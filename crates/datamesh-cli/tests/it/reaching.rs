@@ -63,6 +63,9 @@ fn bootstrap_peers_bring_a_client_back_whose_mesh_has_moved() {
     assert!(listed[0]["failures"].as_u64().unwrap() > 0);
     assert_eq!(listed[1]["node"], *mesh.id_of(0));
     assert_eq!(listed[1]["region"], "here");
+    // The two nodes have lost each other too.
+    mesh.run("n1", &["bootstrap", "add", &address]).ok();
+    mesh.run("n1", &["bootstrap", "check"]).ok();
     let end = Instant::now() + Duration::from_secs(60);
     while alive(&mesh.run("c", &["peers", "--json"]).ok().json()) < 2 {
         assert!(Instant::now() < end, "the members are not found again");
@@ -79,13 +82,13 @@ fn bootstrap_peers_bring_a_client_back_whose_mesh_has_moved() {
 fn discover_lists_members_and_who_the_hash_table_knows() {
     let mesh = Mesh::of(PROGRAM, 3);
     for home in ["n1", "n0"] {
-        let reply = mesh.run(home, &["discover", "--timeout", "20s", "--json"]).ok().json();
+        let reply = mesh.run(home, &["discover", "--timeout", "10s", "--json"]).ok().json();
         let peers = reply["peers"].as_array().unwrap();
         assert_eq!(peers.len(), 2, "{reply}");
         assert!(peers.iter().all(|peer| peer["member"] == true && peer["connected"] == true));
     }
     mesh.client("c");
-    let reply = mesh.run("c", &["discover", "--timeout", "20s", "--json"]).ok().json();
+    let reply = mesh.run("c", &["discover", "--timeout", "10s", "--json"]).ok().json();
     assert_eq!(reply["peers"].as_array().unwrap().len(), 3);
     mesh.run("c", &["discover", "--timeout", "2h"]).code(2);
 }

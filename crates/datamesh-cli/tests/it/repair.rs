@@ -3,8 +3,11 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use datamesh_core::NodeId;
+use datamesh_testkit::census::{self, Census};
 use datamesh_testkit::fixtures::noise;
 use datamesh_testkit::processes::{Done, Mesh};
+use datamesh_testkit::random::Dice;
 
 use crate::PROGRAM;
 
@@ -30,11 +33,17 @@ fn put(mesh: &Mesh, name: &str, bytes: &[u8]) {
 /// because of the question.
 #[track_caller]
 fn heals(mesh: &Mesh) {
+    heals_to(mesh, "2");
+}
+
+/// The same for files of another margin.
+#[track_caller]
+fn heals_to(mesh: &Mesh, margin: &str) {
     let end = Instant::now() + PATIENCE;
     loop {
         let found = mesh.run("client", &["distribution", "--json"]).ok().json();
         let segments = found["segments"].as_u64().unwrap();
-        if found["margins"]["2"] == segments {
+        if found["margins"][margin] == segments {
             return;
         }
         assert!(Instant::now() < end, "not whole: {found}");
@@ -87,6 +96,57 @@ fn two_holders_are_lost_for_good_and_later_two_others() {
     }
     assert!(mesh.bytes("client", &["get", "--", "large", "-"]) == large);
     assert!(mesh.bytes("client", &["get", "--", "small", "-"]) == small);
+}
+
+/// Quads that are lost one after the other in the short form.
+const QUADS: usize = 3;
+
+#[test]
+fn quads_of_holders_in_8_and_4_are_lost_for_good_and_the_disks_have_every_shard_again() {
+    let quads = std::env::var("DATAMESH_QUADS").map_or(QUADS, |text| text.parse().unwrap());
+    let mut mesh = mesh(17);
+    let bytes = noise(5, 9_000_000);
+    let put = ["put", "--json", "--scheme", "8+4", "--", "-", "file"];
+    let done = mesh.pipe("client", &put, &bytes).ok();
+    assert_eq!(done.json()["stored"][0]["margin"], 4, "{}", done.out);
+    let ticket = mesh.run("n0", &["invite"]).ok().out.trim().to_owned();
+    let mut chosen = Dice::new(1);
+    let mut alive: Vec<usize> = (0..17).collect();
+    let mut next = alive.len();
+    for quad in 0..quads {
+        // Four of the holders of one segment or another; the founder only issues invites.
+        let mut holders = mesh.holders_of("client", "file", quad % 3);
+        holders.retain(|node| *node != 0);
+        for _ in 0..4 {
+            let lost = holders.swap_remove(chosen.below(holders.len() as u64) as usize);
+            mesh.kill(lost);
+            std::fs::remove_dir_all(mesh.path(&format!("n{lost}"))).unwrap();
+            alive.retain(|node| *node != lost);
+            // Somebody else comes, with an empty disk.
+            let fresh = next;
+            next += 1;
+            mesh.run(&format!("n{fresh}"), &["join", &ticket]).ok();
+            mesh.start(fresh, &["--domain", &format!("zone-{fresh}/host-{fresh}")]);
+            alive.push(fresh);
+        }
+        heals_to(&mesh, "4");
+    }
+    assert!(mesh.bytes("client", &["get", "--", "file", "-"]) == bytes);
+
+    let nodes: Vec<(usize, NodeId)> =
+        alive.iter().map(|node| (*node, mesh.id_of(*node).parse().unwrap())).collect();
+    for node in &alive {
+        mesh.kill(*node);
+    }
+    let mut census = Census::new();
+    for (number, node) in nodes {
+        census::count(&mut census, &mesh.path(&format!("n{number}")), node);
+    }
+    let coded: Vec<_> = census.values().filter(|shards| shards.len() > 6).collect();
+    assert_eq!(coded.len(), 3, "segments of the file");
+    for shards in coded {
+        assert_eq!(shards.keys().copied().collect::<Vec<u8>>(), (0..12).collect::<Vec<u8>>());
+    }
 }
 
 #[test]

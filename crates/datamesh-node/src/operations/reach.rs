@@ -125,7 +125,7 @@ impl HomeOperations {
         let until = Instant::now() + patience;
         let engine = self.engine_if_any().await?;
         let network = self.network().await?;
-        let reach = &self.shared.settings.network.reach;
+        let reach = network.reach();
         let bootstrap = &*self.shared.bootstrap;
         let discovery = Discovery { bootstrap, network, engine, dht: reach.dht };
         let fresh = match tokio::time::timeout_at(until, discovery.round()).await {

@@ -39,12 +39,12 @@ fn answer(preset: &Preset, chosen: &str) -> serde_json::Value {
         "name": preset.name,
         "about": preset.about,
         "chosen": preset.name == chosen,
-        "dht": preset.dht,
-        "mdns": preset.mdns,
-        "upnp": preset.upnp,
-        "probe": preset.probe,
-        "relays": preset.relays,
-        "serve_relay": preset.serve_relay,
+        "dht": preset.reach.dht,
+        "mdns": preset.reach.mdns,
+        "upnp": preset.reach.upnp,
+        "probe": preset.reach.probe,
+        "relays": preset.reach.relays,
+        "serve_relay": preset.reach.serve_relay,
     })
 }
 
@@ -72,16 +72,16 @@ impl NetworksArgs {
             "FOR",
         ]);
         let on = |it: bool| if it { "on" } else { "off" };
-        for preset in &PRESETS {
+        for preset in PRESETS.iter() {
             table.row([
                 preset.name,
                 if preset.name == chosen { "yes" } else { "" },
-                on(preset.dht),
-                on(preset.mdns),
-                on(preset.upnp),
-                on(preset.probe),
-                on(preset.relays),
-                on(preset.serve_relay),
+                on(preset.reach.dht),
+                on(preset.reach.mdns),
+                on(preset.reach.upnp),
+                on(preset.reach.probe),
+                on(preset.reach.relays),
+                on(preset.reach.serve_relay),
                 preset.about,
             ]);
         }
