@@ -30,6 +30,7 @@ use crate::index;
 use crate::journal::Journal;
 
 mod check;
+mod epochs;
 mod fold;
 mod list;
 mod log;

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `a` | [`OwnerRecord`] | whose catalog this is |
 //! | `c` | [`Tally`] | counts, and the highest clock seen |
+//! | `e` | an epochs record | the newest that was seen, as it came |
 //! | `d` path | [`PathState`] | a deleted path |
 //! | `f` file id | [`FileState`] | the newest operation that names the file |
 //! | `i` version id | [`Place`] | the operation that made the version |
@@ -177,6 +178,10 @@ pub(super) fn owner_key() -> Vec<u8> {
 
 pub(super) fn tally_key() -> Vec<u8> {
     vec![b'c']
+}
+
+pub(super) fn epochs_key() -> Vec<u8> {
+    vec![b'e']
 }
 
 pub(super) fn log_key(log: &LogId) -> Vec<u8> {

@@ -26,7 +26,7 @@ const MERGED_PAGES: usize = 4;
 const PAGES_KEPT: usize = 16;
 
 /// How often a head that met another one is tried with a higher revision.
-const TRIES: usize = 3;
+pub(super) const TRIES: usize = 3;
 
 /// How far the mesh has this device's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,8 +64,9 @@ impl Client {
         }
     }
 
-    async fn publish_locked(&self, state: &mut State) -> Result<Published, ClientError> {
+    pub(super) async fn publish_locked(&self, state: &mut State) -> Result<Published, ClientError> {
         for _ in 0..TRIES {
+            self.admitted().await?;
             if state.own(&self.catalog.owner().log).is_none() {
                 self.catch_up_locked(state).await?;
             }
@@ -91,7 +92,13 @@ impl Client {
             own.revision += 1;
             let mesh = self.engine.mesh();
             let head = self.keys.seal_head(&*self.entropy, &mesh, (log, own.revision), &body)?;
-            let published = self.engine.publish_head(&head).await;
+            // A new epoch is learnt of with the head that would not count in it.
+            let publishing = self.engine.publish_head(&head);
+            let (published, newer) = futures::join!(publishing, self.newer_epochs());
+            if let (Some(record), _) = newer? {
+                self.take_epochs(state, &record).await?;
+                continue;
+            }
             if published.reached() {
                 own.sequence = tip.sequence;
                 state.revisions.insert(log, own.revision);

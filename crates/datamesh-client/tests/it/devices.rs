@@ -19,11 +19,11 @@ use crate::cluster::{Cluster, files};
 use crate::streams::{Collected, Files};
 
 /// One more device of the cluster's account, with a home of its own.
-struct Device {
-    client: Client,
-    keys: Arc<DeviceKeys>,
-    folder: TempDir,
-    number: u8,
+pub(crate) struct Device {
+    pub(crate) client: Client,
+    pub(crate) keys: Arc<DeviceKeys>,
+    pub(crate) folder: TempDir,
+    pub(crate) number: u8,
 }
 
 fn engine(cluster: &Cluster, number: u8) -> Arc<Engine> {
@@ -46,14 +46,14 @@ fn engine(cluster: &Cluster, number: u8) -> Arc<Engine> {
 
 impl Device {
     /// A blank device that knows the words and nothing else.
-    fn blank(cluster: &Cluster, number: u8) -> Self {
+    pub(crate) fn blank(cluster: &Cluster, number: u8) -> Self {
         let entropy = cluster.world.entropy(NodeId([number; 32]));
         let keys = Arc::new(DeviceKeys::set_up(&cluster.words, &*entropy, 2));
         let folder = tempfile::tempdir().unwrap();
         Self::over(cluster, number, keys, folder, AccountDb::restore)
     }
 
-    fn over(
+    pub(crate) fn over(
         cluster: &Cluster,
         number: u8,
         keys: Arc<DeviceKeys>,
@@ -92,7 +92,7 @@ impl Device {
         (one, Self::over(cluster, number, keys, copy, AccountDb::open))
     }
 
-    async fn put(&self, path: &str, bytes: &[u8]) -> PutReport {
+    pub(crate) async fn put(&self, path: &str, bytes: &[u8]) -> PutReport {
         let files = BTreeMap::from([(path.parse().unwrap(), bytes.to_vec())]);
         let report = self.client.put(&mut Files::new(&files), &PutOptions::default(), None).await;
         let report = report.unwrap();
@@ -100,7 +100,7 @@ impl Device {
         report
     }
 
-    async fn bytes(&self) -> BTreeMap<MeshPath, Vec<u8>> {
+    pub(crate) async fn bytes(&self) -> BTreeMap<MeshPath, Vec<u8>> {
         let mut sink = Collected::default();
         let report = self.client.get(Wanted::Below(None), &mut sink, None).await.unwrap();
         assert!(report.failed.is_empty(), "{:?}", report.failed);
@@ -109,7 +109,7 @@ impl Device {
 }
 
 /// Everything that a catalog says: names, versions and tags, in order.
-fn told(catalog: &AccountDb) -> Vec<String> {
+pub(crate) fn told(catalog: &AccountDb) -> Vec<String> {
     let query = ListQuery { recursive: true, limit: Some(1000), ..ListQuery::default() };
     let page = catalog.list(&query).unwrap();
     assert!(page.next.is_none());
@@ -144,7 +144,7 @@ fn words_alone_restore_every_file_version_and_tag() {
         world.kill(cluster.nodes[2].id);
         world.kill(cluster.nodes[5].id);
         let device = Device::blank(&cluster, 0xD1);
-        let found = find_grant(device.client.engine(), &device.keys).await;
+        let found = find_grant(device.client.engine(), &device.keys).await.unwrap();
         assert_eq!(found, (Some((*cluster.grant).clone()), true));
         assert!(matches!(
             device.client.catalog().lookup(&"small/1".parse().unwrap()),
@@ -320,7 +320,7 @@ fn a_node_that_was_away_gets_the_heads_it_missed_and_nobody_gets_them_twice() {
     sim::assert_replays(46, |world| async move {
         let cluster = Cluster::seven(&world);
         let device = Device::blank(&cluster, 0xD1);
-        let account = device.keys.pseudonym(&cluster.genesis.mesh_id());
+        let account = device.keys.pseudonym(&cluster.genesis.mesh_id()).unwrap();
         let away = device.client.engine().head_keepers(&account)[0];
         let mut others: Vec<NodeId> = cluster.nodes.iter().map(|node| node.id).collect();
         others.retain(|node| *node != away);
