@@ -103,6 +103,14 @@ pub enum ClientError {
         /// What was asked for.
         device: DeviceId,
     },
+    /// The device was revoked before.
+    #[error("device {device} was revoked already, when epoch {epoch} began")]
+    RevokedBefore {
+        /// The device.
+        device: DeviceId,
+        /// The epoch that began with it.
+        epoch: u32,
+    },
     /// A device cannot revoke itself.
     #[error("this is device {device} itself, which cannot go on after it was revoked")]
     OwnDevice {

@@ -196,8 +196,8 @@ impl Client {
     /// that they publish from now on is taken. No data moves.
     ///
     /// # Errors
-    /// [`ClientError::Words`], [`ClientError::NoDevice`], [`ClientError::OwnDevice`] and
-    /// [`ClientError::EpochFull`] for what cannot be done; [`ClientError::MayBeOld`] where too few
+    /// [`ClientError::Words`], [`ClientError::NoDevice`], [`ClientError::OwnDevice`],
+    /// [`ClientError::RevokedBefore`] and [`ClientError::EpochFull`] for what cannot be done; [`ClientError::MayBeOld`] where too few
     /// nodes answer, and [`ClientError::NotRotated`] where they stop answering on the way.
     pub async fn rotate(
         &self,
@@ -229,6 +229,12 @@ impl Client {
             }
         }
         let mut revoked = known.as_ref().map_or_else(Vec::new, |known| known.body.revoked.clone());
+        for entry in &revoked {
+            let (device, epoch) = (entry.device, entry.epoch);
+            if revoke.contains(&device) {
+                return Err(ClientError::RevokedBefore { device, epoch });
+            }
+        }
         revoked.extend(self.revocations(&logs, revoke, epoch).await?);
         full("logs of revoked devices", revoked.len(), REVOKED_MAX)?;
         let devices = self.remaining(&logs, &revoked);
@@ -256,7 +262,7 @@ impl Client {
         self.take_epochs(&mut state, &record).await?;
         // What others published meanwhile is read where they published it.
         self.catch_up_locked(&mut state).await?;
-        let pending = self.publish_locked(&mut state).await?.pending;
+        let pending = self.publish_locked(&mut state, true).await?.pending;
         let devices = devices.iter().map(|certificate| certificate.device).collect();
         Ok(Rotated { epoch, revoked: revoke.to_vec(), devices, pending })
     }

@@ -53,7 +53,7 @@ impl Client {
             }
             _ => {}
         }
-        match self.publish_locked(&mut state).await {
+        match self.publish_locked(&mut state, false).await {
             Ok(published) => Ok(published),
             Err(ClientError::Write(error)) => {
                 tracing::warn!(%error, "the catalog is not on the mesh yet");
@@ -64,7 +64,22 @@ impl Client {
         }
     }
 
-    pub(super) async fn publish_locked(&self, state: &mut State) -> Result<Published, ClientError> {
+    /// Publishes a head of this device's log where the mesh has none yet, be it without operations:
+    /// by it the account's other devices know this one, and wrap keys to it.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub async fn introduce(&self) -> Result<(), ClientError> {
+        let mut state = self.publication.state.lock().await;
+        self.publish_locked(&mut state, true).await.map(drop)
+    }
+
+    /// Publishes what is pending; where there is nothing, a first head if one is wanted.
+    pub(super) async fn publish_locked(
+        &self,
+        state: &mut State,
+        introduce: bool,
+    ) -> Result<Published, ClientError> {
         for _ in 0..TRIES {
             self.admitted().await?;
             if state.own(&self.catalog.owner().log).is_none() {
@@ -76,7 +91,8 @@ impl Client {
             let Some(mut own) = state.own.take().filter(|own| own.log == log) else {
                 return Ok(Published { pending: tip.sequence });
             };
-            if own.sequence >= tip.sequence {
+            let wanted = introduce && own.revision == 0;
+            if own.sequence >= tip.sequence && !wanted {
                 state.own = Some(own);
                 return Ok(Published { pending: 0 });
             }
