@@ -79,9 +79,7 @@ pub(crate) fn create(connection: &Connection) -> Result<()> {
 
 /// Removes every row and lays the first one anew.
 pub(crate) fn clear(connection: &Connection) -> Result<()> {
-    connection
-        .execute(include_str!("../sql/index/clear.sql"), [])
-        .during("clearing the index")?;
+    connection.execute(include_str!("../sql/index/clear.sql"), []).during("clearing the index")?;
     create(connection)
 }
 

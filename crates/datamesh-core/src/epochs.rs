@@ -128,9 +128,9 @@ impl Decode for Epochs {
         let devices: Vec<DeviceWrap> = from.list("devices", DEVICES_MAX)?;
         let revoked: Vec<RevokedLog> = from.list("revoked logs", REVOKED_MAX)?;
         let in_order = devices.windows(2).all(|pair| pair[0].device < pair[1].device)
-            && revoked.windows(2).all(|pair| {
-                (pair[0].device, pair[0].log) < (pair[1].device, pair[1].log)
-            });
+            && revoked
+                .windows(2)
+                .all(|pair| (pair[0].device, pair[0].log) < (pair[1].device, pair[1].log));
         if !in_order {
             return Err(WireError::Invalid { field: "order of devices" });
         }

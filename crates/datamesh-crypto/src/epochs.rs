@@ -133,8 +133,7 @@ impl NextEpoch {
     /// [`SealError`] where it was sealed in another epoch or is damaged.
     pub fn open_head(&self, head: &Head) -> Result<HeadBody, SealError> {
         let kind = ObjectKind::Head;
-        let plain =
-            object::open(&[&self.newest], (kind, &head.log, head.revision), &head.sealed)?;
+        let plain = object::open(&[&self.newest], (kind, &head.log, head.revision), &head.sealed)?;
         wire::decode(&plain).map_err(|_| SealError::Open { what: kind.name() })
     }
 

@@ -41,7 +41,11 @@ impl AccountDb {
                 if let Some(state) = state
                     && state.sequence > *sequence
                 {
-                    operations::delete(connection, state.row(sequence + 1), state.row(SEQUENCE_MAX))?;
+                    operations::delete(
+                        connection,
+                        state.row(sequence + 1),
+                        state.row(SEQUENCE_MAX),
+                    )?;
                     beyond.push(*log);
                 }
             }

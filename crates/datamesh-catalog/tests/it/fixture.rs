@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use datamesh_catalog::{AccountDb, Append, CatalogError, Owner};
 use datamesh_core::catalog::{
-    Change, Content, Delete, EncapsulationKey, EntryKind, LogCertificate, Operation, Protection, Put, WrappedKey,
+    Change, Content, Delete, EncapsulationKey, EntryKind, LogCertificate, Operation, Protection,
+    Put, WrappedKey,
 };
 use datamesh_core::signature::signed_bytes;
 use datamesh_core::{

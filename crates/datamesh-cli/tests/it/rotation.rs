@@ -43,20 +43,33 @@ fn a_revoked_device_is_told_and_the_others_go_on_without_the_words() {
     rotate(&[&words, "--revoke", own["device"].as_str().unwrap()]).code(2);
     assert_eq!(own["epoch"], serde_json::Value::Null);
     let done = rotate(&[&words, "--revoke", &lost[..12]]).ok();
-    assert!(done.out.contains("epoch 1") && done.out.contains(&format!("revoked {lost}")), "{}", done.out);
+    assert!(
+        done.out.contains("epoch 1") && done.out.contains(&format!("revoked {lost}")),
+        "{}",
+        done.out
+    );
     assert!(done.err.contains("can still read"), "{}", done.err);
 
-    // The lost device is told what it did not get published, by everything that writes.
-    let told = mesh.run("lost", &["put", "--", &file, "too late"]).code(1);
-    assert!(told.err.contains("was revoked") && told.err.contains("too late"), "{}", told.err);
-    let told = mesh.run("lost", &["remove", "--", "by client"]).code(1);
-    assert!(told.err.contains("was revoked"), "{}", told.err);
-    assert!(mesh.bytes("lost", &["get", "--", "too late", "-"]) == b"a small file");
+    // The lost device is told by everything that writes, and keeps what it has.
+    for writing in [
+        &["put", "--", &file, "too late"][..],
+        &["remove", "--", "by client"],
+        &["versions", "--purge", "--", "by client"],
+        &["keys", "rotate", "--yes", "--words-file", &words],
+    ] {
+        let told = mesh.run("lost", writing).code(1);
+        assert!(told.err.contains("this device was revoked"), "{writing:?}: {}", told.err);
+    }
+    assert_eq!(names(&mesh, "lost"), ["by client", "by laptop", "by lost"]);
+    assert!(mesh.bytes("lost", &["get", "--", "by lost", "-"]) == b"a small file");
 
     // The others learn of the epoch by themselves, and seal in it.
     mesh.run("laptop", &["put", "--", &file, "by laptop later"]).ok();
     let keys = mesh.run("laptop", &["keys", "list", "--json"]).ok().json();
-    assert_eq!((&keys["epochs"], &keys["epoch"]["number"]), (&serde_json::json!([0, 1]), &1.into()));
+    assert_eq!(
+        (&keys["epochs"], &keys["epoch"]["number"]),
+        (&serde_json::json!([0, 1]), &1.into())
+    );
     let revoked = keys["logs"].as_array().unwrap().iter().filter(|log| log["revoked"] == 1);
     let revoked: Vec<_> = revoked.map(|log| log["device"].as_str().unwrap()).collect();
     assert_eq!(revoked, [lost.as_str()]);
@@ -81,7 +94,8 @@ fn a_revoked_device_is_told_and_the_others_go_on_without_the_words() {
     assert_eq!((&done["epoch"], done["devices"].as_array().unwrap().len()), (&2.into(), 4));
     assert!(mesh.bytes("blank", &["get", "--", "by late", "-"]) == b"a small file");
     mesh.run("blank", &["put", "--", &file, "by blank"]).ok();
-    let noted = mesh.run("client", &["audit", "list", "--json", "--event", "key.rotate"]).ok().json();
+    let noted =
+        mesh.run("client", &["audit", "list", "--json", "--event", "key.rotate"]).ok().json();
     let noted: Vec<_> = noted.as_array().unwrap().iter().map(|entry| &entry["detail"]).collect();
     assert_eq!(noted.len(), 5);
     assert_eq!((&noted[3]["epoch"], &noted[3]["revoked"]), (&"1".into(), &lost.as_str().into()));

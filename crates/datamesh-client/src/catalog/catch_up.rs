@@ -114,7 +114,8 @@ impl Client {
         // until somebody has it.
         for seen in bodies.values().flat_map(|body| &body.seen) {
             let end = ends.get(&seen.log);
-            let bound = epochs.as_ref().zip(end).and_then(|(epochs, end)| epochs.bound(&end.key, &end.log));
+            let bound =
+                epochs.as_ref().zip(end).and_then(|(epochs, end)| epochs.bound(&end.key, &end.log));
             let told = state.told.entry(seen.log).or_default();
             *told = seen.sequence.min(bound.unwrap_or(u64::MAX)).max(*told);
         }
@@ -279,9 +280,8 @@ impl Client {
             if !read.reached() {
                 return Err(ClientError::MayBeOld);
             }
-            let opened = read.heads.iter().filter_map(|(log, head)| {
-                Some((*log, self.body(head).ok()?))
-            });
+            let opened =
+                read.heads.iter().filter_map(|(log, head)| Some((*log, self.body(head).ok()?)));
             heads.extend(opened.filter(|(log, body)| !self.beyond(log, body)));
         }
         // Pages that a head is still to be published for.

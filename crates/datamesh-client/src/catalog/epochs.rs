@@ -199,11 +199,7 @@ impl Client {
     /// [`ClientError::Words`], [`ClientError::NoDevice`], [`ClientError::OwnDevice`],
     /// [`ClientError::RevokedBefore`] and [`ClientError::EpochFull`] for what cannot be done; [`ClientError::MayBeOld`] where too few
     /// nodes answer, and [`ClientError::NotRotated`] where they stop answering on the way.
-    pub async fn rotate(
-        &self,
-        words: &Words,
-        revoke: &[DeviceId],
-    ) -> Result<Rotated, ClientError> {
+    pub async fn rotate(&self, words: &Words, revoke: &[DeviceId]) -> Result<Rotated, ClientError> {
         let mut state = self.publication.state.lock().await;
         self.catch_up_locked(&mut state).await?;
         if !matches!(self.newer_epochs().await?, (None, true)) {
@@ -282,7 +278,8 @@ impl Client {
         let mut entries = Vec::new();
         for device in revoke {
             let before = entries.len();
-            for (log, _, body) in logs.iter().filter(|(.., body)| body.certificate.device == *device)
+            for (log, _, body) in
+                logs.iter().filter(|(.., body)| body.certificate.device == *device)
             {
                 // What was taken in here counts, also where the device put an older head since.
                 let here = ends.iter().find(|end| end.log == *log);
@@ -290,7 +287,14 @@ impl Client {
                 let (sequence, hash) =
                     here.map_or((body.sequence, body.hash), |end| (end.sequence, end.hash));
                 let log_key = body.certificate.log_key;
-                entries.push(RevokedLog { device: *device, log_key, log: *log, sequence, hash, epoch });
+                entries.push(RevokedLog {
+                    device: *device,
+                    log_key,
+                    log: *log,
+                    sequence,
+                    hash,
+                    epoch,
+                });
             }
             if entries.len() == before {
                 return Err(ClientError::NoDevice { device: *device });
@@ -335,7 +339,8 @@ impl Client {
             let Some(rival) = published.rival else { return Err(ClientError::MayBeOld) };
             revision = rival.revision.saturating_add(1);
             // Never an older one in place of a newer one.
-            if let Some(newer) = next.open_head(&rival).ok().filter(|it| it.sequence > body.sequence)
+            if let Some(newer) =
+                next.open_head(&rival).ok().filter(|it| it.sequence > body.sequence)
             {
                 body = Cow::Owned(newer);
             }

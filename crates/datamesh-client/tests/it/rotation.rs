@@ -228,7 +228,8 @@ fn a_rotation_that_is_cut_off_leaves_everything_and_can_be_done_again() {
             other.put("by the other", b"3").await;
             let revoke = [lost.keys.device()];
             let cut = Duration::from_millis(milliseconds);
-            let _cut_off = tokio::time::timeout(cut, one.client.rotate(&cluster.words, &revoke)).await;
+            let _cut_off =
+                tokio::time::timeout(cut, one.client.rotate(&cluster.words, &revoke)).await;
             let keystore = keystore_of(&cluster, &one);
             // Whoever comes now finds everything.
             let found = recovered(&cluster, 0xD4).await;

@@ -6,8 +6,9 @@ use datamesh_core::certificate::Issuer;
 use datamesh_core::epochs::{
     DEVICES_MAX, DeviceWrap, EARLIER_BYTES_MAX, EPOCH_MAX, Epochs, REVOKED_MAX, RevokedLog,
 };
-use datamesh_core::head::{HEAD_SEALED_BYTES_MAX, 
-    HEAD_PAGES_MAX, Head, HeadBody, ObjectPlace, Page, PageIndex, PagePlace, Seen,
+use datamesh_core::head::{
+    HEAD_PAGES_MAX, HEAD_SEALED_BYTES_MAX, Head, HeadBody, ObjectPlace, Page, PageIndex, PagePlace,
+    Seen,
 };
 use datamesh_core::signature::signed_bytes;
 use datamesh_core::wire::{Encode, WireError, decode};

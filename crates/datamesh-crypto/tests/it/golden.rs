@@ -11,7 +11,8 @@ use datamesh_core::{DeviceId, Entropy, Hash, LogId, MeshId, SegmentId, Signer, V
 use datamesh_crypto::frame::{Opener, Sealer, TAG_BYTES, frame_count, sealed_length};
 use datamesh_crypto::manifest::Compression;
 use datamesh_crypto::{
-    DeviceKeys, Manifest, NextEpoch, NextRecord, Standing, Secret, Slice, VersionKey, Words, keystore,
+    DeviceKeys, Manifest, NextEpoch, NextRecord, Secret, Slice, Standing, VersionKey, Words,
+    keystore,
 };
 
 use crate::keys::KNOWN;
@@ -213,12 +214,18 @@ fn an_epochs_record_is_made_as_ever_and_opens_for_its_devices() {
 
     let read: Head = wire::decode(&vector("epochs", "record")).unwrap();
     assert!(read.verify(&mesh).is_ok());
-    assert_eq!((read.account, read.log, read.revision), (keys.epochs_slot(&mesh).unwrap(), EPOCHS_LOG, 2));
+    assert_eq!(
+        (read.account, read.log, read.revision),
+        (keys.epochs_slot(&mesh).unwrap(), EPOCHS_LOG, 2)
+    );
     for (keys, standing) in
         [(&keys, Standing::Member), (&other, Standing::Member), (&lost, Standing::Revoked)]
     {
         let body = keys.open_epochs(&read).unwrap();
-        assert_eq!((body.epoch, body.devices.len(), body.revoked.as_slice()), (2, 2, &[revoked][..]));
+        assert_eq!(
+            (body.epoch, body.devices.len(), body.revoked.as_slice()),
+            (2, 2, &[revoked][..])
+        );
         let before = keys.pseudonym(&mesh).unwrap();
         assert_eq!(keys.take_epochs(&body).unwrap(), standing);
         let member = standing == Standing::Member;

@@ -68,10 +68,7 @@ impl HomeOperations {
 }
 
 /// The devices whose ids begin with these digits, each once.
-async fn devices_named(
-    client: &Client,
-    names: &[String],
-) -> Result<Vec<DeviceId>, OperationError> {
+async fn devices_named(client: &Client, names: &[String]) -> Result<Vec<DeviceId>, OperationError> {
     if names.is_empty() {
         return Ok(Vec::new());
     }
@@ -81,7 +78,8 @@ async fn devices_named(
     let mut devices = Vec::new();
     for name in names {
         let digits = name.to_ascii_lowercase();
-        let begins = |device: &&DeviceId| !digits.is_empty() && device.to_string().starts_with(&digits);
+        let begins =
+            |device: &&DeviceId| !digits.is_empty() && device.to_string().starts_with(&digits);
         let mut matching = known.iter().filter(begins);
         let (first, more) = (matching.next(), matching.next());
         let (kind, message) = match (first, more) {
@@ -96,7 +94,9 @@ async fn devices_named(
             }
             (None, _) => (
                 ErrorKind::NotFound,
-                format!("no device of this account that has published anything begins with \"{name}\""),
+                format!(
+                    "no device of this account that has published anything begins with \"{name}\""
+                ),
             ),
         };
         return Err(OperationError::new(kind, message).hint("see them with: datamesh keys list"));

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use datamesh_api::{
-    Answer, Call, GetReply, InviteReply, JoinReply, OperationError, PutReply, RemoveReply, RotateReply,
+    Answer, Call, GetReply, InviteReply, JoinReply, OperationError, PutReply, RemoveReply,
+    RotateReply,
 };
 
 use super::HomeOperations;

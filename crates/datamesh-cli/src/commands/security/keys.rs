@@ -206,7 +206,9 @@ async fn rotate(
              account's grant: nothing that it knew was changed",
         );
     }
-    output.note("a device of the account that is not named here must be made anew: datamesh keys add");
+    output.note(
+        "a device of the account that is not named here must be made anew: datamesh keys add",
+    );
     output.pending(reply.pending);
     Ok(if reply.pending > 0 { Outcome::Partial } else { Outcome::Done })
 }
