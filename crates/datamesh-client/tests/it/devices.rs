@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use datamesh_catalog::{AccountDb, CatalogError, ListQuery, Listed, Owner};
 use datamesh_client::{
-    Client, ClientError, ClientParts, Publication, PutOptions, PutReport, Wanted, find_grant,
+    Client, ClientError, ClientParts, Publication, PutOptions, PutReport, Retention, Wanted,
+    find_grant,
 };
 use datamesh_core::{LogId, MeshPath, NodeId};
 use datamesh_crypto::DeviceKeys;
@@ -187,6 +188,52 @@ fn devices_see_what_the_others_published() {
         assert!(versions[0].put().unwrap().file == versions[1].put().unwrap().file);
         // Nothing new: nothing comes.
         assert_eq!(two.client.catch_up().await.unwrap(), Default::default());
+    });
+}
+
+#[test]
+fn two_devices_that_edit_one_path_apart_keep_both() {
+    sim::assert_replays(48, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let (one, two) = (Device::blank(&cluster, 0xD1), Device::blank(&cluster, 0xD2));
+        one.put("notes/report.txt", b"as both know it").await;
+        two.client.catch_up().await.unwrap();
+        // Neither reaches the other's nodes: what they put is pending.
+        let nodes: Vec<NodeId> = cluster.nodes.iter().map(|node| node.id).collect();
+        for device in [0xD1, 0xD2] {
+            for node in &nodes {
+                world.cut(NodeId([device; 32]), *node);
+            }
+        }
+        assert_eq!(one.put("notes/report.txt", b"edited by one").await.pending, 1);
+        assert_eq!(two.put("notes/report.txt", b"edited by two").await.pending, 1);
+        world.heal();
+        for device in [&one, &two, &one] {
+            assert_eq!(device.client.publish().await.unwrap().pending, 0);
+            device.client.catch_up().await.unwrap();
+        }
+        let third = Device::blank(&cluster, 0xD3);
+        third.client.catch_up().await.unwrap();
+        for device in [&one, &two, &third] {
+            assert_eq!(told(device.client.catalog()), told(one.client.catalog()));
+            let mut contents = device.bytes().await;
+            let report = contents.remove(&"notes/report.txt".parse().unwrap()).unwrap();
+            let (name, other) = contents.pop_first().unwrap();
+            assert!(name.as_str().starts_with("notes/report (conflict of d"), "{name}");
+            assert!(name.as_str().ends_with(").txt") && contents.is_empty(), "{name}");
+            let both = std::collections::BTreeSet::from([report, other]);
+            assert_eq!(both, [b"edited by one".to_vec(), b"edited by two".to_vec()].into());
+            // The purge of old versions leaves both.
+            let keep = Retention { keep: 1, younger_than_ms: 0, deleted_for_ms: 0 };
+            let dry = device.client.purge(&["notes/report.txt".to_owned()], &keep, true).await;
+            assert_eq!(dry.unwrap().versions, 1);
+        }
+        let name = third.bytes().await.into_keys().find(|name| name.as_str().contains("conflict"));
+        let removed = third.client.remove(&[String::from(name.unwrap())]).await.unwrap();
+        assert_eq!((removed.paths.len(), removed.pending), (1, 0));
+        one.client.catch_up().await.unwrap();
+        assert_eq!(one.bytes().await.len(), 1);
+        one.client.catalog().check().unwrap();
     });
 }
 
