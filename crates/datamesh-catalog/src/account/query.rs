@@ -9,8 +9,8 @@ use crate::index::{self, Step};
 
 use super::fold::path_state;
 use super::record::{
-    FILES, FileState, PathState, Place, Standing, Tally, VERSION_IDS, load, purged_key, require, tally_key,
-    version_id_key, versions_prefix,
+    FILES, FileState, PathState, Place, Standing, Tally, VERSION_IDS, load, purged_key, require,
+    tally_key, version_id_key, versions_prefix,
 };
 use super::{AccountDb, conflict, operations};
 

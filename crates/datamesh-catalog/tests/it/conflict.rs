@@ -127,7 +127,10 @@ fn both_versions_stay_and_the_other_has_a_name_of_its_own() {
         assert_eq!(listed(db, None, true, &["y"]).unwrap(), [at.to_string()]);
         assert_eq!(db.lookup(&at).unwrap().unwrap().id(), current);
         let beside = db.lookup(&path(&name)).unwrap().unwrap();
-        assert_eq!((beside.id(), beside.conflict, &beside.put().unwrap().path), (other, true, &path(&name)));
+        assert_eq!(
+            (beside.id(), beside.conflict, &beside.put().unwrap().path),
+            (other, true, &path(&name))
+        );
         let marked: Vec<bool> =
             db.versions(&at, 0, 10).unwrap().iter().map(|version| version.conflict).collect();
         assert_eq!(marked, [false, true, false]);
