@@ -5,6 +5,7 @@ Needs Python 3.10 and `cryptography` 44 or later (AES-GCM, HKDF, Ed25519, Argon2
 Reed-Solomon code are written out below. Run: python3 testdata/verify.py
 """
 
+import hashlib
 import struct
 from pathlib import Path
 
@@ -253,23 +254,78 @@ salt, nonce, header, body = file[18:34], file[34:46], file[:46], file[46:]
 password = b"correct horse battery staple"
 key = Argon2id(salt=salt, length=32, iterations=passes, lanes=lanes, memory_cost=memory)
 keys = AESGCM(key.derive(password)).decrypt(nonce, body, header)
-account, device, log_key, issued = struct.unpack("<32s16s32sQ", keys[1:89])
-certificate = keys[1:153]
+certificate = keys[1:1369]
+account, device, log_key, _, issued = struct.unpack("<32s16s32s1216sQ", certificate[:1304])
 check("keystore: opens", keys[0] == 1 and account.hex() == tree["account"])
-signed = b"datamesh/1/log-certificate\0" + bytes(32) + certificate[:88]
-Ed25519PublicKey.from_public_bytes(account).verify(certificate[88:], signed)
+signed = b"datamesh/1/log-certificate\0" + bytes(32) + certificate[:1304]
+Ed25519PublicKey.from_public_bytes(account).verify(certificate[1304:], signed)
 check("keystore: log certificate", True)
-log_secret, *branches = (keys[i:i + 32] for i in range(153, 377, 32))
+log_secret, *branches = (keys[i:i + 32] for i in range(1369, 1593, 32))
 check("keystore: log key", public(log_secret) == log_key)
 labels = (b"authority", b"grant", b"head", b"lease", b"dedup", b"encapsulation")
 check("keystore: branches", branches == [branch(label) for label in labels])
-count, epoch = struct.unpack("<HI", keys[377:383])
-catalog_key = keys[383:]
+count, epoch = struct.unpack("<HI", keys[1593:1599])
+catalog_key = keys[1599:]
 check("keystore: catalog key", (count, epoch, catalog_key) == (1, 0, branch(b"catalog/0")))
 note_key = hkdf(b"datamesh device note v1", log_secret, device)
 note = vector("keystore/note")
 note = AESGCM(note_key).decrypt(note[:12], note[12:], b"datamesh device note v1")
 check("keystore: note", note == b"a note")
+
+# The epochs record: its slot is the account's id, blinded for the mesh, and its device list opens
+# with the key of epoch 0.
+
+P = 2**255 - 19
+D = -121665 * pow(121666, -1, P) % P
+ORDER = 2**252 + 27742317777372353535851937790883648493
+
+
+def point(encoded):
+    y = int.from_bytes(encoded, "little")
+    sign, y = y >> 255, y & ((1 << 255) - 1)
+    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if (x * x - square) % P:
+        x = x * pow(2, (P - 1) // 4, P) % P
+    return (P - x if x & 1 != sign else x), y
+
+
+def plus(a, b):
+    (x1, y1), (x2, y2) = a, b
+    t = D * x1 * x2 * y1 * y2 % P
+    x = (x1 * y2 + x2 * y1) * pow(1 + t, -1, P) % P
+    return x, (y1 * y2 + x1 * x2) * pow(1 - t, -1, P) % P
+
+
+def multiple(scalar, base):
+    result = (0, 1)
+    while scalar:
+        if scalar & 1:
+            result = plus(result, base)
+        base, scalar = plus(base, base), scalar >> 1
+    return result
+
+
+mesh = b"\xE0" * 32
+h = hashlib.sha512(b"datamesh blinded identity v1" + account + mesh).digest()
+x, y = multiple(int.from_bytes(h, "little") % ORDER, point(account))
+slot = (y | (x & 1) << 255).to_bytes(32, "little")
+check("epochs/slot: blinded", slot == vector("epochs/slot"))
+record = vector("epochs/record")
+check("epochs/record: slot and log", record[1:49] == slot + b"datamesh epochs ")
+signed = b"datamesh/1/head\0" + mesh + record[:-64]
+Ed25519PublicKey.from_public_bytes(slot).verify(record[-64:], signed)
+revision, length = struct.unpack("<QI", record[49:61])
+sealed = record[61:61 + length]
+object_key = hkdf(b"datamesh catalog object v1", branch(b"catalog/0"), sealed[5:37])
+authenticated = sealed[:37] + b"\4datamesh epochs " + struct.pack("<Q", revision)
+plain = AESGCM(object_key).decrypt(bytes(12), sealed[37:], authenticated)
+length, version, epoch = struct.unpack("<IBI", plain[:9])
+check("epochs/record: opens", (version, epoch, revision) == (1, 2, 2))
+(length,) = struct.unpack("<I", plain[49:53])
+earlier = AESGCM(branch(b"catalog/2")).decrypt(
+    plain[53:65], plain[65:53 + length], b"datamesh earlier epochs v1" + struct.pack("<I", epoch))
+check("epochs/record: earlier keys", earlier == branch(b"catalog/0") + branch(b"catalog/1"))
 
 # Content of a version.
 

@@ -2,6 +2,7 @@
 
 use datamesh_core::{AccountId, DeviceId, LogId, Timestamp};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize as _;
 
 /// List the account's devices.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -22,6 +23,17 @@ pub struct DeviceInfo {
     pub current: bool,
     /// Operations that it has published in the log.
     pub operations: u64,
+    /// The epoch with which the device was revoked.
+    pub revoked: Option<u32>,
+}
+
+/// A catalog epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochInfo {
+    /// Its number.
+    pub number: u32,
+    /// When it began, in milliseconds since 1970.
+    pub began: Timestamp,
 }
 
 /// The account and its devices.
@@ -33,8 +45,62 @@ pub struct KeysReply {
     pub device: DeviceId,
     /// The catalog epochs that this device has the keys of.
     pub epochs: Vec<u32>,
+    /// The epoch that counts, as far as this device knows, and when it began; nothing while the
+    /// first lasts.
+    pub epoch: Option<EpochInfo>,
     /// Logs by device. A device that has published nothing is not here.
     pub logs: Vec<DeviceInfo>,
     /// Too few nodes answered to know that these are all.
     pub may_be_old: bool,
+}
+
+/// The account's words on their way to whoever needs them. Not shown where a request is, and wiped.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WordsText(String);
+
+impl WordsText {
+    /// Words as they were given; whether they are any is seen where they are used.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The words.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for WordsText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WordsText")
+    }
+}
+
+impl Drop for WordsText {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// Begin a new epoch of the account's catalog.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RotateRequest {
+    /// The account's words.
+    pub words: WordsText,
+    /// Devices that are out of it from then on: ids or beginnings of ids.
+    pub revoke: Vec<String>,
+}
+
+/// An epoch began.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RotateReply {
+    /// The epoch.
+    pub epoch: u32,
+    /// Devices that were revoked with it.
+    pub revoked: Vec<DeviceId>,
+    /// Devices that go on.
+    pub devices: Vec<DeviceId>,
+    /// Operations of this device that no quorum of the mesh has yet.
+    pub pending: u64,
 }

@@ -25,7 +25,9 @@ pub use files::{
     ListRequest, PeerFault, PutReply, PutRequest, RemoveReply, RemoveRequest, SegmentInfo,
     ShardInfo, StoredFile, VersionsReply, VersionsRequest,
 };
-pub use keys::{DeviceInfo, KeysReply, KeysRequest};
+pub use keys::{
+    DeviceInfo, EpochInfo, KeysReply, KeysRequest, RotateReply, RotateRequest, WordsText,
+};
 pub use mesh::{
     InviteReply, InviteRequest, JoinReply, JoinRequest, PeerInfo, PeerState, PeersReply,
     PeersRequest,

@@ -14,7 +14,7 @@ use crate::files::{
     GetReply, GetRequest, InfoReply, InfoRequest, ListReply, ListRequest, PutReply, PutRequest,
     RemoveReply, RemoveRequest, VersionsReply, VersionsRequest,
 };
-use crate::keys::{KeysReply, KeysRequest};
+use crate::keys::{KeysReply, KeysRequest, RotateReply, RotateRequest};
 use crate::mesh::{InviteReply, InviteRequest, JoinReply, JoinRequest, PeersReply, PeersRequest};
 use crate::reach::{
     BootstrapReply, BootstrapRequest, DiscoverReply, DiscoverRequest, SecurityReply,
@@ -88,6 +88,8 @@ calls! {
     cleanup Cleanup(CleanupRequest) -> CleanupReply;
     /// Lists the account's devices.
     keys Keys(KeysRequest) -> KeysReply;
+    /// Begins a new epoch of the catalog and revokes devices.
+    rotate Rotate(RotateRequest) -> RotateReply;
     /// Lists the nodes of the mesh.
     peers Peers(PeersRequest) -> PeersReply;
     /// Makes an invite.

@@ -77,6 +77,12 @@ pub(crate) fn create(connection: &Connection) -> Result<()> {
     insert(connection, &Row { key: FIRST_KEY.to_vec(), value: Vec::new(), next: END })
 }
 
+/// Removes every row and lays the first one anew.
+pub(crate) fn clear(connection: &Connection) -> Result<()> {
+    connection.execute(include_str!("../sql/index/clear.sql"), []).during("clearing the index")?;
+    create(connection)
+}
+
 /// Finds `key` or the row before it, with the proof that nothing is between.
 fn find(connection: &Connection, key: &[u8]) -> Result<Place> {
     let Some(row) = one(connection, include_str!("../sql/index/at_or_before.sql"), key)? else {

@@ -13,11 +13,13 @@
 
 mod catch_up;
 mod devices;
+mod epochs;
 mod objects;
 mod publish;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 
 use datamesh_core::head::{ObjectPlace, PagePlace};
 use datamesh_core::{LogId, Timestamp};
@@ -25,6 +27,7 @@ use tokio::sync::Mutex;
 
 pub use catch_up::{CaughtUp, find_grant};
 pub use devices::{DeviceLog, DeviceLogs};
+pub use epochs::{Rotated, derive_epochs};
 pub use publish::Published;
 
 /// What is known of the account's heads on the mesh. Shared by all clients of one account in one
@@ -34,6 +37,8 @@ pub struct Publication {
     state: Mutex<State>,
     /// Counts how often the mesh was asked: whoever waited while it was does not ask again.
     asked: AtomicU64,
+    /// The newest epochs record.
+    epochs: RwLock<Option<Arc<epochs::KnownEpochs>>>,
 }
 
 impl Publication {
@@ -52,9 +57,16 @@ struct State {
     told: BTreeMap<LogId, u64>,
     /// When a quorum's heads were last taken in.
     caught_up: Option<Timestamp>,
+    /// Where heads were read in earlier epochs was looked at since this epoch was learnt of.
+    looked_back: bool,
 }
 
 impl State {
+    /// A new epoch: heads lie elsewhere, and nothing is known of them.
+    fn move_on(&mut self) {
+        *self = Self::default();
+    }
+
     /// What the mesh has of `log`; nothing while only another log's end is known, as after a call
     /// that took a log and was given up half-way.
     fn own(&self, log: &LogId) -> Option<&Own> {

@@ -60,7 +60,7 @@ const BUFFERS_KEPT: usize = 12;
 impl Client {
     /// A client.
     pub fn new(parts: ClientParts) -> Self {
-        Self {
+        let client = Self {
             engine: parts.engine,
             catalog: parts.catalog,
             keys: parts.keys,
@@ -69,7 +69,12 @@ impl Client {
             publication: parts.publication,
             pool: Pool::new(BUFFERS_KEPT),
             packs: parts.packs,
+        };
+        if let Err(error) = client.recall_epochs() {
+            // The mesh has it too.
+            tracing::warn!(%error, "the epochs record in the catalog cannot be used");
         }
+        client
     }
 
     /// The account's catalog on this device.

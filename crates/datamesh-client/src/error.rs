@@ -3,7 +3,7 @@
 use datamesh_catalog::CatalogError;
 use datamesh_core::stream::StreamError;
 use datamesh_core::wire::WireError;
-use datamesh_core::{LogId, MeshPath, Scheme, SegmentId};
+use datamesh_core::{DeviceId, LogId, MeshPath, Scheme, SegmentId};
 use datamesh_crypto::content::SealError;
 use datamesh_crypto::frame::FrameError;
 use datamesh_engine::{ReadError, WriteError};
@@ -71,6 +71,70 @@ pub enum ClientError {
     Forked {
         /// The log.
         log: LogId,
+    },
+    /// This device was revoked: nothing that it does counts any more.
+    #[error(
+        "this device was revoked when epoch {epoch} of the account's catalog began; {}",
+        left_behind(*.unpublished, .names)
+    )]
+    Revoked {
+        /// The epoch that began with it.
+        epoch: u32,
+        /// Changes of this device that were not published and never will be.
+        unpublished: u64,
+        /// Paths in them, the first few.
+        names: Vec<MeshPath>,
+    },
+    /// A new epoch began without this device.
+    #[error(
+        "epoch {epoch} of the account's catalog began without this device, which had published \
+         nothing before"
+    )]
+    LeftOut {
+        /// The epoch.
+        epoch: u32,
+    },
+    /// The words belong to another account.
+    #[error("these are the words of another account")]
+    Words,
+    /// No device of the account has this id.
+    #[error("no device {device} of this account has published anything")]
+    NoDevice {
+        /// What was asked for.
+        device: DeviceId,
+    },
+    /// The device was revoked before.
+    #[error("device {device} was revoked already, when epoch {epoch} began")]
+    RevokedBefore {
+        /// The device.
+        device: DeviceId,
+        /// The epoch that began with it.
+        epoch: u32,
+    },
+    /// A device cannot revoke itself.
+    #[error("this is device {device} itself, which cannot go on after it was revoked")]
+    OwnDevice {
+        /// The device.
+        device: DeviceId,
+    },
+    /// More than an epochs record has room for.
+    #[error("the account has {count} {what}, and an epoch has room for {bound}")]
+    EpochFull {
+        /// Of what there is too much.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        bound: usize,
+    },
+    /// Too few nodes took the record of a new epoch.
+    #[error(
+        "too few nodes answered while epoch {epoch} was to begin: it may have begun or not, and \
+         nothing is lost either way"
+    )]
+    NotRotated {
+        /// The epoch.
+        epoch: u32,
     },
     /// Sealed catalog data does not open.
     #[error(transparent)]
@@ -161,6 +225,21 @@ pub enum ClientError {
     /// This process is shutting down.
     #[error("shutting down")]
     Shutdown,
+}
+
+/// What a revoked device still has that nobody else has.
+fn left_behind(unpublished: u64, names: &[MeshPath]) -> String {
+    if unpublished == 0 {
+        return "all that it had done before is published".to_owned();
+    }
+    let mut text = format!(
+        "{unpublished} changes that it had not published stay in its own catalog and nowhere else"
+    );
+    for (number, name) in names.iter().enumerate() {
+        text.push_str(if number == 0 { ": " } else { ", " });
+        text.push_str(name.as_str());
+    }
+    text
 }
 
 impl From<datamesh_codec::code::CodeError> for ClientError {

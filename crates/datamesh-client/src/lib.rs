@@ -10,7 +10,9 @@ mod error;
 mod files;
 mod pipeline;
 
-pub use catalog::{CaughtUp, DeviceLog, DeviceLogs, Publication, Published, find_grant};
+pub use catalog::{
+    CaughtUp, DeviceLog, DeviceLogs, Publication, Published, Rotated, derive_epochs, find_grant,
+};
 pub use client::{Client, ClientParts, Progress, ProgressFn};
 pub use collect::{Cleaned, CleanupOptions, Purged, Released, Retention, Undeleted};
 pub use error::ClientError;

@@ -37,6 +37,31 @@ pub const PURGED_MAX: usize = 1024;
 /// Longest tag in bytes.
 pub const TAG_BYTES_MAX: usize = 128;
 
+/// Bytes of an [`EncapsulationKey`]: 1184 of ML-KEM-768, 32 of X25519.
+pub const ENCAPSULATION_KEY_BYTES: usize = 1216;
+
+/// The public half of an X-Wing key (X25519 and ML-KEM-768), which others wrap keys to.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EncapsulationKey(pub Box<[u8; ENCAPSULATION_KEY_BYTES]>);
+
+impl std::fmt::Debug for EncapsulationKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EncapsulationKey({:02x}{:02x}…)", self.0[0], self.0[1])
+    }
+}
+
+impl Encode for EncapsulationKey {
+    fn encode(&self, out: &mut Writer) {
+        out.raw(&*self.0);
+    }
+}
+
+impl Decode for EncapsulationKey {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self(Box::new(from.array()?)))
+    }
+}
+
 record! {
     /// The account's statement that a device's log key speaks for it.
     #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +72,8 @@ record! {
         pub device: DeviceId,
         /// The key that signs the device's operations and heads.
         pub log_key: PublicKey,
+        /// The key that what is for this device alone is wrapped to.
+        pub encapsulation: EncapsulationKey,
         /// When it was certified.
         pub issued: Timestamp,
         /// The account identity key's signature over the fields above.
@@ -60,10 +87,11 @@ impl LogCertificate {
         account: &AccountId,
         device: &DeviceId,
         log_key: &PublicKey,
+        encapsulation: &EncapsulationKey,
         issued: Timestamp,
     ) -> Vec<u8> {
         let mut out = Writer::new();
-        out.raw(&account.0).raw(&device.0).raw(&log_key.0).u64(issued);
+        out.raw(&account.0).raw(&device.0).raw(&log_key.0).raw(&*encapsulation.0).u64(issued);
         out.into_vec()
     }
 
@@ -73,7 +101,13 @@ impl LogCertificate {
     /// # Errors
     /// [`SignatureError`] where the account did not sign this.
     pub fn verify(&self) -> Result<(), SignatureError> {
-        let body = Self::signed_part(&self.account, &self.device, &self.log_key, self.issued);
+        let body = Self::signed_part(
+            &self.account,
+            &self.device,
+            &self.log_key,
+            &self.encapsulation,
+            self.issued,
+        );
         PublicKey::from(self.account).verify(
             Context::LogCertificate,
             &MeshId([0; 32]),

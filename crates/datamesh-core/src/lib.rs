@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod certificate;
 pub mod descriptor;
 pub mod domain;
+pub mod epochs;
 pub mod genesis;
 pub mod grant;
 pub mod head;

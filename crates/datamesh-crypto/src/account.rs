@@ -1,6 +1,8 @@
 //! What a device holds of an account: subtrees of the key tree and its own certified log key.
 //! It does not hold the words, nor the identity key that certifies devices.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use bytes::Bytes;
 use datamesh_core::catalog::{LogCertificate, WrappedKey};
 use datamesh_core::head::{Head, HeadBody, Page, PageIndex, Pseudonym};
@@ -14,15 +16,16 @@ use zeroize::Zeroizing;
 
 use crate::Secret;
 use crate::content::{self, CatalogKey, SealError, VersionKey};
+use crate::epochs;
 use crate::object::{self, ObjectKind};
 use crate::signing::SigningKey;
 use crate::tree::{self, label};
 use crate::words::Words;
+use crate::wrap::UnwrappingKey;
 
 /// Most catalog epochs that a device keeps keys of.
-const EPOCHS_MAX: usize = 1024;
+const EPOCHS_MAX: usize = datamesh_core::epochs::EPOCH_MAX as usize + 1;
 
-const HEAD_SALT: &[u8] = b"datamesh pseudonym v1";
 const LEASE_SALT: &[u8] = b"datamesh lease v1";
 const NOTE_SALT: &[u8] = b"datamesh device note v1";
 
@@ -37,7 +40,8 @@ pub struct DeviceKeys {
     log_certificate: LogCertificate,
     authority: SigningKey,
     grant: SigningKey,
-    catalog: Vec<CatalogKey>,
+    /// Ordered by epoch; more come while the keys are in use.
+    catalog: RwLock<Vec<Arc<CatalogKey>>>,
     head: Secret,
     lease: Secret,
     dedup: Secret,
@@ -60,14 +64,18 @@ impl DeviceKeys {
         let identity = SigningKey::from_secret(&branch(label::IDENTITY));
         let (account, device) = (identity.account_id(), DeviceId(seam::random(entropy)));
         let log_key = SigningKey::draw(entropy);
-        let body = LogCertificate::signed_part(&account, &device, &log_key.public_key(), now);
+        let public = log_key.public_key();
+        let encapsulation = UnwrappingKey::of_device(&log_key.secret(), &device).public();
+        let body = LogCertificate::signed_part(&account, &device, &public, &encapsulation, now);
         let log_certificate = LogCertificate {
             account,
             device,
-            log_key: log_key.public_key(),
+            log_key: public,
+            encapsulation,
             issued: now,
             signature: identity.sign(Context::LogCertificate, &NO_MESH, &body),
         };
+        let first = CatalogKey::new(0, tree::catalog_branch(words.entropy(), 0));
         Self {
             account,
             device,
@@ -75,7 +83,7 @@ impl DeviceKeys {
             log_certificate,
             authority: SigningKey::from_secret(&branch(label::AUTHORITY)),
             grant: SigningKey::from_secret(&branch(label::GRANT)),
-            catalog: vec![CatalogKey::new(0, tree::catalog_branch(words.entropy(), 0))],
+            catalog: RwLock::new(vec![Arc::new(first)]),
             head: branch(label::HEAD),
             lease: branch(label::LEASE),
             dedup: branch(label::DEDUP),
@@ -128,27 +136,52 @@ impl DeviceKeys {
 
     /// The catalog epochs that this device has the keys of, in order.
     pub fn epochs(&self) -> Vec<u32> {
-        let mut epochs: Vec<u32> = self.catalog.iter().map(CatalogKey::epoch).collect();
-        epochs.sort_unstable();
-        epochs
+        self.catalog_keys().iter().map(|key| key.epoch()).collect()
+    }
+
+    fn catalog_keys(&self) -> Vec<Arc<CatalogKey>> {
+        self.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds catalog keys; those of epochs that are here stay.
+    pub(crate) fn add_epochs(&self, keys: Vec<CatalogKey>) {
+        let mut held = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
+        for key in keys {
+            if held.iter().all(|known| known.epoch() != key.epoch()) {
+                held.push(Arc::new(key));
+            }
+        }
+        held.sort_by_key(|key| key.epoch());
     }
 
     /// The catalog key of the newest epoch.
-    fn newest(&self) -> Result<&CatalogKey, SealError> {
-        self.catalog.iter().max_by_key(|key| key.epoch()).ok_or(SealError::Seal)
+    fn newest(&self) -> Result<Arc<CatalogKey>, SealError> {
+        let held = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        held.last().cloned().ok_or(SealError::Seal)
     }
 
-    fn head_signer(&self, mesh: &MeshId) -> SigningKey {
-        SigningKey::from_secret(&tree::derive(HEAD_SALT, &*self.head, &[&mesh.0]))
+    /// The key that others wrapped keys to for this device.
+    pub(crate) fn unwrapping_key(&self) -> UnwrappingKey {
+        UnwrappingKey::of_device(&self.log_key.secret(), &self.device)
     }
 
-    /// The account as the nodes of a mesh know it: nothing tells the pseudonyms of two meshes, or
-    /// the account itself, from each other.
-    pub fn pseudonym(&self, mesh: &MeshId) -> Pseudonym {
-        self.head_signer(mesh).public_key()
+    /// The account as the nodes of a mesh know it in the newest epoch: nothing tells the pseudonyms
+    /// of two meshes or epochs, or the account itself, from each other.
+    ///
+    /// # Errors
+    /// [`SealError::Seal`] for keys without any epoch, which cannot be.
+    pub fn pseudonym(&self, mesh: &MeshId) -> Result<Pseudonym, SealError> {
+        Ok(epochs::head_signer(&*self.newest()?, &self.head, mesh).public_key())
     }
 
-    /// Seals and signs the head of a log.
+    /// The account's pseudonyms in the epochs before the newest, latest first.
+    pub fn earlier_pseudonyms(&self, mesh: &MeshId) -> Vec<Pseudonym> {
+        let keys = self.catalog_keys();
+        let earlier = keys.iter().rev().skip(1);
+        earlier.map(|key| epochs::head_signer(key, &self.head, mesh).public_key()).collect()
+    }
+
+    /// Seals and signs the head of a log in the newest epoch.
     ///
     /// # Errors
     /// [`SealError::Seal`] where the cipher refuses.
@@ -159,14 +192,10 @@ impl DeviceKeys {
         (log, revision): (LogId, u64),
         body: &HeadBody,
     ) -> Result<Head, SealError> {
-        let object = (ObjectKind::Head, &log, revision);
-        let plain = Zeroizing::new(body.to_bytes());
-        let sealed = Bytes::from(object::seal(self.newest()?, entropy, object, &plain)?);
-        let signer = self.head_signer(mesh);
-        let account = signer.public_key();
-        let body = Head::signed_part(&account, &log, revision, &sealed);
-        let signature = signer.sign(Context::Head, mesh, &body);
-        Ok(Head { account, log, revision, sealed, signature })
+        let key = self.newest()?;
+        let signer = epochs::head_signer(&key, &self.head, mesh);
+        let object = (ObjectKind::Head, log, revision);
+        epochs::seal_head(&key, &signer, entropy, mesh, object, body)
     }
 
     /// Opens a head whose signature was checked.
@@ -189,7 +218,7 @@ impl DeviceKeys {
     ) -> Result<Vec<u8>, SealError> {
         let first = page.operations.first().map_or(0, |operation| operation.sequence);
         let plain = Zeroizing::new(page.to_bytes());
-        object::seal(self.newest()?, entropy, (ObjectKind::Page, log, first), &plain)
+        object::seal(&*self.newest()?, entropy, (ObjectKind::Page, log, first), &plain)
     }
 
     /// Opens a page of a log that begins with the operation `first`.
@@ -211,7 +240,7 @@ impl DeviceKeys {
         last: u64,
         index: &PageIndex,
     ) -> Result<Vec<u8>, SealError> {
-        object::seal(self.newest()?, entropy, (ObjectKind::Index, log, last), &index.to_bytes())
+        object::seal(&*self.newest()?, entropy, (ObjectKind::Index, log, last), &index.to_bytes())
     }
 
     /// Opens an index of pages that leads to the operation `last`.
@@ -227,12 +256,12 @@ impl DeviceKeys {
         self.open_object((ObjectKind::Index, log, last), sealed)
     }
 
-    fn open_object<T: Decode>(
+    pub(crate) fn open_object<T: Decode>(
         &self,
         object: (ObjectKind, &LogId, u64),
         sealed: &[u8],
     ) -> Result<T, SealError> {
-        let plain = object::open(&self.catalog, object, sealed)?;
+        let plain = object::open(&self.catalog_keys(), object, sealed)?;
         wire::decode(&plain).map_err(|_| SealError::Open { what: object.0.name() })
     }
 
@@ -246,7 +275,8 @@ impl DeviceKeys {
         wrapped: &WrappedKey,
     ) -> Result<VersionKey, SealError> {
         let none = SealError::Wrap { suite: wrapped.suite, epoch: wrapped.epoch };
-        let key = self.catalog.iter().find(|key| key.epoch() == wrapped.epoch).ok_or(none)?;
+        let keys = self.catalog_keys();
+        let key = keys.iter().find(|key| key.epoch() == wrapped.epoch).ok_or(none)?;
         key.unwrap_key(version, wrapped)
     }
 
@@ -316,8 +346,9 @@ impl DeviceKeys {
         out.raw(&*self.log_key.secret());
         out.raw(&*self.authority.secret()).raw(&*self.grant.secret());
         out.raw(&*self.head).raw(&*self.lease).raw(&*self.dedup).raw(&*self.encapsulation);
-        out.u16(self.catalog.len() as u16);
-        for key in &self.catalog {
+        let catalog = self.catalog_keys();
+        out.u16(catalog.len() as u16);
+        for key in &catalog {
             out.u32(key.epoch()).raw(&**key.secret());
         }
         Zeroizing::new(out.into_vec())
@@ -343,14 +374,19 @@ impl Decode for Stored {
         if count == 0 || count > EPOCHS_MAX {
             return Err(WireError::Invalid { field: "catalog epochs" });
         }
-        let mut catalog = Vec::with_capacity(count);
+        let mut catalog: Vec<Arc<CatalogKey>> = Vec::with_capacity(count);
         for _ in 0..count {
             let epoch = from.u32()?;
-            catalog.push(CatalogKey::new(epoch, Secret::new(from.array()?)));
+            if catalog.last().is_some_and(|last| last.epoch() >= epoch) {
+                return Err(WireError::Invalid { field: "catalog epochs" });
+            }
+            catalog.push(Arc::new(CatalogKey::new(epoch, Secret::new(from.array()?))));
         }
         let log_key = SigningKey::from_secret(&log_key);
-        let intact =
-            log_certificate.verify().is_ok() && log_certificate.log_key == log_key.public_key();
+        let unwrapping = UnwrappingKey::of_device(&log_key.secret(), &log_certificate.device);
+        let intact = log_certificate.verify().is_ok()
+            && log_certificate.log_key == log_key.public_key()
+            && log_certificate.encapsulation == unwrapping.public();
         if !intact {
             return Err(WireError::Invalid { field: "log certificate" });
         }
@@ -361,7 +397,7 @@ impl Decode for Stored {
             log_certificate,
             authority: SigningKey::from_secret(&authority),
             grant: SigningKey::from_secret(&grant),
-            catalog,
+            catalog: RwLock::new(catalog),
             head,
             lease,
             dedup,

@@ -16,6 +16,7 @@ use crate::frame::{TAG_BYTES, cipher};
 const NONCE_BYTES: usize = 12;
 const CONTENT_LABEL: &[u8] = b"datamesh content v1";
 const NOTE_LABEL: &[u8] = b"datamesh device note v1";
+const EARLIER_LABEL: &[u8] = b"datamesh earlier epochs v1";
 const WRAP_LABEL: &[u8] = b"datamesh version key v1";
 
 /// Sealed bytes that do not open.
@@ -105,6 +106,29 @@ pub(crate) fn seal_note(
 /// Opens a device's note to itself.
 pub(crate) fn open_note(key: &Secret, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
     open(&cipher(key), "note", NOTE_LABEL, sealed)
+}
+
+fn earlier_aad(epoch: u32) -> Vec<u8> {
+    [EARLIER_LABEL, &epoch.to_le_bytes()].concat()
+}
+
+/// Seals the keys of earlier epochs under that of a later one.
+pub(crate) fn seal_earlier(
+    key: &Secret,
+    epoch: u32,
+    entropy: &dyn Entropy,
+    keys: &[u8],
+) -> Result<Bytes, SealError> {
+    seal(&cipher(key), entropy, &earlier_aad(epoch), keys)
+}
+
+/// Opens the keys of earlier epochs.
+pub(crate) fn open_earlier(
+    key: &Secret,
+    epoch: u32,
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    open(&cipher(key), "list of earlier epochs", &earlier_aad(epoch), sealed)
 }
 
 fn labelled(label: &[u8], version: &VersionId, rest: &[u8]) -> Vec<u8> {

@@ -4,6 +4,8 @@
 //! epoch's catalog key and the salt, so every object has a key of its own and the nonce is zero. What
 //! is sealed is the content behind its length, filled with zeros to a Padmé length.
 
+use std::borrow::Borrow;
+
 use aws_lc_rs::aead::{Aad, Nonce};
 use datamesh_core::padding::padme;
 use datamesh_core::wire::{Reader, Writer};
@@ -29,6 +31,8 @@ pub enum ObjectKind {
     Page = 2,
     /// An index of pages; its number is the sequence of the last operation that it leads to.
     Index = 3,
+    /// The epochs record; its number is the epoch.
+    Epochs = 4,
 }
 
 impl ObjectKind {
@@ -37,6 +41,7 @@ impl ObjectKind {
             Self::Head => "head of a log",
             Self::Page => "page of a log",
             Self::Index => "index of a log",
+            Self::Epochs => "epochs record",
         }
     }
 }
@@ -86,7 +91,7 @@ pub(crate) fn seal(
 }
 
 pub(crate) fn open(
-    keys: &[CatalogKey],
+    keys: &[impl Borrow<CatalogKey>],
     (kind, log, number): (ObjectKind, &LogId, u64),
     sealed: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, SealError> {
@@ -98,7 +103,8 @@ pub(crate) fn open(
     let (epoch, salt) = (from.u32().map_err(|_| wrong)?, from.array::<32>().map_err(|_| wrong)?);
     let key = keys
         .iter()
-        .find(|key| key.epoch() == epoch)
+        .map(Borrow::borrow)
+        .find(|key: &&CatalogKey| key.epoch() == epoch)
         .ok_or(SealError::Epoch { what: kind.name(), epoch })?;
     let body = &sealed[HEADER_BYTES..];
     let length = body.len().checked_sub(TAG_BYTES).ok_or(wrong)?;

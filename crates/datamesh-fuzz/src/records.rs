@@ -1,6 +1,7 @@
 //! Records of the wire and of the catalog.
 
 use datamesh_core::catalog::{LogCertificate, Operation};
+use datamesh_core::epochs::Epochs;
 use datamesh_core::head::{Head, HeadBody, Page, PageIndex};
 use datamesh_core::lease::{Release, Renewal};
 use datamesh_core::message::{Reply, Request};
@@ -38,6 +39,7 @@ pub(crate) fn records(bytes: &[u8]) {
 }
 
 pub(crate) fn catalog(bytes: &[u8]) {
+    one::<Epochs>(bytes);
     one::<Head>(bytes);
     one::<HeadBody>(bytes);
     one::<LogCertificate>(bytes);

@@ -18,7 +18,7 @@ use crate::exchange::{Caller, reply_budget};
 use crate::peers::Peers;
 use crate::reach::{Reach, Reachability, Reached};
 use crate::security::{Agreed, Encryption};
-use crate::serve::Server;
+use crate::serve::{Server, ServerParts};
 use crate::statistics::Counters;
 use crate::throttle::{Bandwidth, Throttle};
 use crate::{
@@ -97,16 +97,16 @@ impl Network {
         let throttle = Arc::new(Throttle::default());
         let reached = Arc::new(Reached::default());
         let sightings = Arc::new(Sightings::default());
-        let server = Arc::new(Server::new(
-            Arc::clone(&service),
-            limits.clone(),
-            Arc::clone(&counters),
-            Arc::clone(&bodies),
-            Arc::clone(&throttle),
-            serving.clone(),
-            closing.clone(),
-            abandon.clone(),
-        ));
+        let server = Arc::new(Server::new(ServerParts {
+            service: Arc::clone(&service),
+            limits: limits.clone(),
+            counters: Arc::clone(&counters),
+            bodies: Arc::clone(&bodies),
+            throttle: Arc::clone(&throttle),
+            tasks: serving.clone(),
+            closing: closing.clone(),
+            abandon: abandon.clone(),
+        }));
         let streams = streams::Behaviour::new(
             Arc::clone(&peers),
             server,

@@ -65,17 +65,24 @@ enum ServeError {
     UsedUp(#[from] UsedUp),
 }
 
+/// What a [`Server`] is made of.
+pub(crate) struct ServerParts {
+    pub(crate) service: Arc<dyn Service>,
+    pub(crate) limits: Limits,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) bodies: Arc<Bodies>,
+    pub(crate) throttle: Arc<Throttle>,
+    pub(crate) tasks: TaskTracker,
+    /// No further request is read.
+    pub(crate) closing: CancellationToken,
+    /// Requests that still run are given up.
+    pub(crate) abandon: CancellationToken,
+}
+
 impl Server {
-    pub(crate) fn new(
-        service: Arc<dyn Service>,
-        limits: Limits,
-        counters: Arc<Counters>,
-        bodies: Arc<Bodies>,
-        throttle: Arc<Throttle>,
-        tasks: TaskTracker,
-        closing: CancellationToken,
-        abandon: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(parts: ServerParts) -> Self {
+        let ServerParts { service, limits, counters, bodies, throttle, .. } = parts;
+        let ServerParts { tasks, closing, abandon, .. } = parts;
         let bytes = |max: usize| {
             let (count, least) = (permits(max.max(BODY_BYTES_MAX)), permits(BODY_BYTES_MAX));
             Budget::new(count as usize, least as usize)

@@ -6,7 +6,7 @@ use datamesh_api::{ErrorKind, OperationError};
 use datamesh_catalog::{AccountDb, CatalogError, Owner};
 use datamesh_core::catalog::LogCertificate;
 use datamesh_core::wire::{self, Encode};
-use datamesh_core::{AccountId, Clock, LogId, PublicKey, Signer, seam};
+use datamesh_core::{AccountId, Clock, Head, LogId, PublicKey, Signer, seam};
 use datamesh_crypto::{DeviceKeys, KeystoreError, Words, keystore};
 use zeroize::Zeroizing;
 
@@ -213,6 +213,25 @@ pub(crate) fn open_catalog(
     AccountDb::open(&path, owner(public.log.account, public.log.log_key))
         .map(Arc::new)
         .map_err(|error| catalog_error(&error))
+}
+
+/// The newest catalog epoch that this home knows of; nothing while the first lasts.
+pub(crate) fn known_epoch(
+    home: &Home,
+    public: &PublicAccount,
+    keys: &DeviceKeys,
+) -> Result<Option<u32>, OperationError> {
+    if !home.has(CATALOG) {
+        return Ok(None);
+    }
+    let record = open_catalog(home, public)?.epochs().map_err(|error| catalog_error(&error))?;
+    let Some(record) = record else { return Ok(None) };
+    let opened = wire::decode::<Head>(&record).ok().and_then(|head| keys.open_epochs(&head).ok());
+    opened.map(|epochs| Some(epochs.epoch)).ok_or_else(|| {
+        let message = "the epochs record in the catalog of this home cannot be read";
+        OperationError::new(ErrorKind::Failed, message)
+            .hint("move account/catalog.db away; the next command restores it from the mesh")
+    })
 }
 
 /// Begins a catalog that is filled from the mesh before it answers anything.

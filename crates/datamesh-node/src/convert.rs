@@ -48,12 +48,31 @@ pub(crate) fn client_error(error: &ClientError) -> OperationError {
         }
         ClientError::Catalog(error) => catalog_error(error),
         ClientError::MayBeOld => made(ErrorKind::Network).hint(
-            "nothing was deleted; start more of the mesh's nodes, or see which answer with: \
+            "nothing was changed; start more of the mesh's nodes, or see which answer with: \
              datamesh peers",
         ),
         ClientError::Forked { .. } => made(ErrorKind::Failed).hint(
             "move account/catalog.db away: the next command restores it from the mesh under a log \
              of its own. What this device stored and the mesh does not list must be put again",
+        ),
+        ClientError::Revoked { .. } => made(ErrorKind::Failed).hint(
+            "what it has can still be listed and fetched here: put what is missing from another \
+             device, or make this one anew in a fresh home with: datamesh recover",
+        ),
+        ClientError::LeftOut { .. } => made(ErrorKind::Failed).hint(
+            "make its keys anew on another device with: datamesh keys add, and import them into a \
+             fresh home",
+        ),
+        ClientError::Words | ClientError::RevokedBefore { .. } => made(ErrorKind::Usage),
+        ClientError::OwnDevice { .. } => {
+            made(ErrorKind::Usage).hint("revoke it from another device of the account")
+        }
+        ClientError::NoDevice { .. } => {
+            made(ErrorKind::NotFound).hint("see them with: datamesh keys list")
+        }
+        ClientError::NotRotated { .. } => made(ErrorKind::Network).hint(
+            "see which nodes answer with: datamesh peers; then look at: datamesh keys list, and do it \
+             again if the epoch has not begun",
         ),
         ClientError::Contended => {
             made(ErrorKind::Failed).hint("use a copy of a home on one machine only")

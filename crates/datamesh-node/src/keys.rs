@@ -133,6 +133,9 @@ pub fn add_device(home: &Home, words: &str, password: &str) -> Result<Vec<u8>, O
     let public = account::public_account(home)?.ok_or_else(|| account::no_account(home))?;
     let words = own_words(&public, words)?;
     let keys = DeviceKeys::set_up(&words, &SystemEntropy, SystemClock.now());
+    if let Some(newest) = account::known_epoch(home, &public, &keys)? {
+        keys.derive_epochs(&words, newest);
+    }
     let keystore =
         keystore::seal(&keys, password, &SystemEntropy).map_err(account::keystore_error)?;
     let public =

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use datamesh_api::{ErrorKind, OperationError};
 use datamesh_catalog::Totals;
-use datamesh_client::{Client, ClientParts, Publication, find_grant};
+use datamesh_client::{Client, ClientParts, Publication, derive_epochs, find_grant};
 use datamesh_core::message::{Reply, Request};
 use datamesh_core::{AccountId, Clock, Genesis, MeshId, NodeId, Transport};
 use datamesh_crypto::{DeviceKeys, SigningKey, Words};
@@ -87,7 +87,7 @@ pub async fn recover_account(
     engine.gossip(VIEW_CHECKS).await;
 
     let keys = Arc::new(DeviceKeys::set_up(&words, &SystemEntropy, SystemClock.now()));
-    let totals = restore(home, &engine, &keys).await?;
+    let totals = restore(home, &engine, &keys, &words).await?;
 
     let adverts: Vec<_> = engine.peers().into_iter().map(|peer| peer.member.advert).collect();
     db.save_adverts(&adverts).map_err(|error| account::catalog_error(&error))?;
@@ -153,10 +153,12 @@ async fn restore(
     home: &Home,
     engine: &Arc<Engine>,
     keys: &Arc<DeviceKeys>,
+    words: &Words,
 ) -> Result<Totals, OperationError> {
     let wrap = |error| convert::client_error(&error);
-    let (grant, reached) = find_grant(engine, keys).await;
-    if !reached {
+    let newest = derive_epochs(engine, keys, words).await.map_err(wrap)?;
+    let (grant, reached) = find_grant(engine, keys).await.map_err(wrap)?;
+    if !newest || !reached {
         let message = "too few of the nodes that keep this account's catalog answer";
         return Err(OperationError::new(ErrorKind::Network, message)
             .hint("nothing was restored; start more of the mesh's nodes and try again"));
@@ -183,5 +185,7 @@ async fn restore(
         return Err(OperationError::new(ErrorKind::Network, message)
             .hint("start more of the mesh's nodes and try again"));
     }
+    // Others wrap the keys of later epochs to devices whose heads they see.
+    client.introduce().await.map_err(wrap)?;
     catalog.totals().map_err(|error| account::catalog_error(&error))
 }

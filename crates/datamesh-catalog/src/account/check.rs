@@ -13,7 +13,7 @@ use crate::index::{self, Step};
 use super::record::{
     self, LOGS, LogState, PathState, Place, Standing, Tally, load, require, tally_key,
 };
-use super::{AccountDb, fold, operations};
+use super::{AccountDb, conflict, fold, operations};
 
 /// What a check has looked at and found intact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -129,7 +129,8 @@ fn check_derived(connection: &Connection, operation: &Operation, place: &Place) 
         }
     }
     let known = load::<record::FileState>(connection, &record::file_key(&file), "a file")?;
-    if known.is_none_or(|known| known.place.rank() < place.rank()) {
+    let put = matches!(operation.change, Change::Put(_));
+    if put && known.is_none_or(|known| known.place.rank() < place.rank()) {
         return wrong("its file is missing or has an older operation");
     }
     if let Some(id) = fold::version_of(&operation.change) {
@@ -158,14 +159,18 @@ fn check_rows(connection: &Connection, tally: &Tally) -> Result<u64> {
                     return Err(damaged("a path", "it stands among the wrong ones"));
                 }
                 match state.standing {
-                    Standing::File => {
+                    Standing::File | Standing::Conflict => {
                         counted.files += 1;
                         counted.bytes = counted.bytes.saturating_add(state.size);
                     }
                     Standing::Folder => counted.folders += 1,
                     Standing::Deleted => counted.deleted += 1,
                 }
-                counted.versions += state.versions;
+                if state.standing == Standing::Conflict {
+                    check_conflict(connection, &key[1..], &state)?;
+                } else {
+                    counted.versions += state.versions;
+                }
                 operations::at(connection, &state.place)?;
             }
             Some(b't') if !tag_holds(connection, key)? => {
@@ -179,6 +184,19 @@ fn check_rows(connection: &Connection, tally: &Tally) -> Result<u64> {
         == (tally.files, tally.folders, tally.deleted, tally.bytes, tally.owed)
         && counted.versions == markers_and_versions;
     if holds { Ok(rows) } else { Err(damaged("the counts", "they are not what they count")) }
+}
+
+/// Checks that the row at the name of a conflict stands for a rival of another path.
+fn check_conflict(connection: &Connection, name: &[u8], state: &PathState) -> Result<()> {
+    if let Change::Put(put) = operations::at(connection, &state.place)?.change {
+        let rivals = conflict::rivals(connection, &put.path)?;
+        let known = rivals.0.iter().any(|rival| rival.version == state.version);
+        let own = conflict::conflict_name(&put, &state.place.log);
+        if known && own.is_some_and(|own| own.as_str().as_bytes() == name) {
+            return Ok(());
+        }
+    }
+    Err(damaged("a conflict", "no version of a path stands behind it"))
 }
 
 /// Whether the path under a tag has that tag now.

@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use crate::error::{CatalogError, Result, damaged};
 use crate::index;
 
+use super::conflict::{self, Rival};
 use super::operations;
 use super::record::{
     self, FileState, PathState, Place, Standing, Tally, deleted_key, file_key, live_key, load,
@@ -18,22 +19,24 @@ use super::record::{
 };
 
 /// What the fold needs of a put or a delete marker.
-struct Effect<'a> {
-    path: &'a MeshPath,
+pub(super) struct Effect<'a> {
+    pub(super) path: &'a MeshPath,
     file: FileId,
     version: VersionId,
+    replaces: VersionId,
     standing: Standing,
     size: u64,
     tags: &'a [String],
 }
 
 impl<'a> Effect<'a> {
-    fn of(change: &'a Change) -> Option<Self> {
+    pub(super) fn of(change: &'a Change) -> Option<Self> {
         match change {
             Change::Put(put) => Some(Self {
                 path: &put.path,
                 file: put.file,
                 version: put.version,
+                replaces: put.replaces,
                 standing: put.kind.into(),
                 size: put.size,
                 tags: &put.tags,
@@ -42,6 +45,7 @@ impl<'a> Effect<'a> {
                 path: &delete.path,
                 file: delete.file,
                 version: delete.version,
+                replaces: delete.replaces,
                 standing: Standing::Deleted,
                 size: 0,
                 tags: &[],
@@ -79,7 +83,9 @@ pub(super) fn fold(
     }
     let file_key = file_key(&effect.file);
     let known: Option<FileState> = load(connection, &file_key, "a file")?;
-    if known.is_none_or(|known| known.place.rank() < place.rank()) {
+    // A marker may stand at the name of a conflict, where the file never was.
+    let moves = effect.standing != Standing::Deleted;
+    if moves && known.is_none_or(|known| known.place.rank() < place.rank()) {
         let state = FileState { place: place.clone(), path: effect.path.clone() };
         save(connection, &file_key, &state)?;
     }
@@ -88,6 +94,8 @@ pub(super) fn fold(
         tally.versions += 1;
         tally.version_bytes = tally.version_bytes.saturating_add(effect.size);
     }
+    conflict::note_seen(connection, effect.path, &effect.replaces, place, tally)?;
+    conflict::end_of_log(connection, effect.path, &place.log, tally)?;
     fold_path(connection, &effect, place, tally)
 }
 
@@ -105,6 +113,7 @@ fn fold_purge(connection: &Connection, versions: &[VersionId], tally: &mut Tally
             tally.versions = tally.versions.saturating_sub(1);
             tally.version_bytes = tally.version_bytes.saturating_sub(put.size);
         }
+        conflict::end_version(connection, version, tally)?;
     }
     Ok(())
 }
@@ -124,13 +133,23 @@ fn fold_path(
     tally: &mut Tally,
 ) -> Result<()> {
     let path = effect.path;
-    let before = path_state(connection, path)?;
+    let mut before = path_state(connection, path)?;
+    if let Some(state) = before.take_if(|state| state.standing == Standing::Conflict) {
+        conflict::give_way(connection, path, &state, tally)?;
+    }
     let versions = before.as_ref().map_or(0, |state| state.versions) + 1;
     if let Some(before) = &before
         && before.place.rank() > place.rank()
     {
         let key = key_of(path, before.standing);
-        return save(connection, &key, &PathState { versions, ..before.clone() });
+        save(connection, &key, &PathState { versions, ..before.clone() })?;
+        return match effect.standing {
+            Standing::File if before.place.log != place.log => {
+                let rival = Rival { place: place.clone(), version: effect.version };
+                conflict::begin(connection, path, rival, tally)
+            }
+            _ => Ok(()),
+        };
     }
     if let Some(before) = &before {
         uncount(tally, before)?;
@@ -154,18 +173,29 @@ fn fold_path(
         versions,
     };
     count(tally, &state);
-    save(connection, &key_of(path, effect.standing), &state)
+    save(connection, &key_of(path, effect.standing), &state)?;
+    match before {
+        Some(before)
+            if before.standing == Standing::File
+                && before.place.log != place.log
+                && before.version != effect.replaces =>
+        {
+            let rival = Rival { place: before.place, version: before.version };
+            conflict::begin(connection, path, rival, tally)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn key_of(path: &MeshPath, standing: Standing) -> Vec<u8> {
     match standing {
-        Standing::File | Standing::Folder => live_key(path),
+        Standing::File | Standing::Folder | Standing::Conflict => live_key(path),
         Standing::Deleted => deleted_key(path),
     }
 }
 
 /// Removes the tags that the version before had and the new one has not.
-fn drop_tags(
+pub(super) fn drop_tags(
     connection: &Connection,
     path: &MeshPath,
     before: &PathState,
@@ -183,9 +213,9 @@ fn drop_tags(
     Ok(())
 }
 
-fn count(tally: &mut Tally, state: &PathState) {
+pub(super) fn count(tally: &mut Tally, state: &PathState) {
     match state.standing {
-        Standing::File => {
+        Standing::File | Standing::Conflict => {
             tally.files += 1;
             tally.bytes = tally.bytes.saturating_add(state.size);
         }
@@ -194,9 +224,9 @@ fn count(tally: &mut Tally, state: &PathState) {
     }
 }
 
-fn uncount(tally: &mut Tally, state: &PathState) -> Result<()> {
+pub(super) fn uncount(tally: &mut Tally, state: &PathState) -> Result<()> {
     let taken = match state.standing {
-        Standing::File => {
+        Standing::File | Standing::Conflict => {
             tally.bytes = tally.bytes.saturating_sub(state.size);
             tally.files.checked_sub(1).map(|files| tally.files = files)
         }

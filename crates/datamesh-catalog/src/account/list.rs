@@ -267,6 +267,10 @@ fn list(connection: &Connection, query: &ListQuery) -> Result<Page> {
 fn summary(connection: &Connection, path: &MeshPath, state: &PathState) -> Result<Summary> {
     match operations::at(connection, &state.place)?.change {
         Change::Put(put) if put.path == *path => Ok(Summary::of(*put, state.versions)),
+        Change::Put(put) if state.standing == Standing::Conflict => {
+            let put = Put { path: path.clone(), ..*put };
+            Ok(Summary::of(put, state.versions))
+        }
         _ => Err(damaged("a path", "its operation does not put it")),
     }
 }

@@ -30,6 +30,8 @@ use crate::index;
 use crate::journal::Journal;
 
 mod check;
+mod conflict;
+mod epochs;
 mod fold;
 mod list;
 mod log;

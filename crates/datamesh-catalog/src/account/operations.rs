@@ -67,6 +67,15 @@ pub(super) fn range(
     Ok(())
 }
 
+/// Removes the operations in a range of rows.
+pub(super) fn delete(connection: &Connection, from: u64, to: u64) -> Result<()> {
+    let mut statement = connection
+        .prepare_cached(include_str!("../../sql/operation/delete.sql"))
+        .during("removing operations")?;
+    statement.execute(params![from as i64, to as i64]).during("removing operations")?;
+    Ok(())
+}
+
 /// How many rows there are.
 pub(super) fn count(connection: &Connection) -> Result<u64> {
     connection

@@ -9,10 +9,10 @@ use crate::index::{self, Step};
 
 use super::fold::path_state;
 use super::record::{
-    FILES, FileState, PathState, Place, Tally, VERSION_IDS, load, purged_key, require, tally_key,
-    version_id_key, versions_prefix,
+    FILES, FileState, PathState, Place, Standing, Tally, VERSION_IDS, load, purged_key, require,
+    tally_key, version_id_key, versions_prefix,
 };
-use super::{AccountDb, operations};
+use super::{AccountDb, conflict, operations};
 
 /// Most versions that one call returns. A version may hold a manifest of 16 KiB.
 const VERSIONS_MAX: usize = 256;
@@ -34,6 +34,8 @@ pub struct Version {
     pub clock: u64,
     /// It was given up: its content is not to be had any more.
     pub purged: bool,
+    /// It is a conflict: a version beside the current one, listed under a name of its own.
+    pub conflict: bool,
     /// What it is.
     pub entry: Entry,
 }
@@ -180,12 +182,18 @@ impl AccountDb {
             if limit == 0 || after >= state.versions {
                 return Ok(found);
             }
+            if state.standing == Standing::Conflict {
+                return Ok(vec![current(connection, path, &state)?]);
+            }
+            let rivals = conflict::rivals(connection, path)?;
             index::walk_prefix(connection, &versions_prefix(path), &[], |_, value| {
                 number += 1;
                 if number > after {
                     let place = read("a version", value)?;
                     let operation = operations::at(connection, &place)?;
-                    found.push(at_path(connection, operation, number, path)?);
+                    let version = at_path(connection, operation, number, path)?;
+                    let conflict = rivals.0.iter().any(|rival| rival.version == version.id());
+                    found.push(Version { conflict, ..version });
                 }
                 Ok(if found.len() < limit { Step::On } else { Step::Stop })
             })?;
@@ -271,7 +279,18 @@ pub(super) fn current(
     path: &MeshPath,
     state: &PathState,
 ) -> Result<Version> {
-    at_path(connection, operations::at(connection, &state.place)?, state.versions, path)
+    let operation = operations::at(connection, &state.place)?;
+    if state.standing != Standing::Conflict {
+        return at_path(connection, operation, state.versions, path);
+    }
+    let version = versioned(connection, operation, state.versions)?;
+    match version.entry {
+        Entry::Put(put) => {
+            let entry = Entry::Put(Box::new(Put { path: path.clone(), ..*put }));
+            Ok(Version { conflict: true, entry, ..version })
+        }
+        Entry::Delete(_) => Err(damaged("a conflict", "its operation puts no file")),
+    }
 }
 
 fn at_path(
@@ -297,7 +316,7 @@ fn versioned(connection: &Connection, operation: Operation, number: u64) -> Resu
             return Err(damaged("a version", "its operation makes no version"));
         }
     };
-    let version = Version { number, log, sequence, clock, purged: false, entry };
+    let version = Version { number, log, sequence, clock, purged: false, conflict: false, entry };
     let purged = index::get(connection, &purged_key(&version.id()))?.is_some();
     Ok(Version { purged, ..version })
 }

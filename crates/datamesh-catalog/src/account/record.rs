@@ -6,11 +6,14 @@
 //! | `a` | [`OwnerRecord`] | whose catalog this is |
 //! | `c` | [`Tally`] | counts, and the highest clock seen |
 //! | `d` path | [`PathState`] | a deleted path |
+//! | `e` | an epochs record | the newest that was seen, as it came |
 //! | `f` file id | [`FileState`] | the newest operation that names the file |
 //! | `i` version id | [`Place`] | the operation that made the version |
 //! | `l` device | [`LogState`] | the end of a log |
+//! | `n` path | [`Rivals`](super::conflict::Rivals) | versions beside the current one |
 //! | `o` segment, shard | version id | a shard not yet stored |
-//! | `p` path | [`PathState`] | a path that is not deleted |
+//! | `p` path | [`PathState`] | a path that is not deleted, or the name of a conflict |
+//! | `r` version id | nothing | a version that an operation replaces which did not find it current |
 //! | `t` length, tag, path | nothing | a path whose current version has the tag |
 //! | `v` path, 0, clock, device | [`Place`] | a version or delete marker of a path |
 //! | `x` version id | nothing | a version that was purged, known or not |
@@ -116,6 +119,8 @@ pub(super) enum Standing {
     File,
     Folder,
     Deleted,
+    /// A version of another path, under the name of its conflict.
+    Conflict,
 }
 
 impl From<EntryKind> for Standing {
@@ -133,6 +138,7 @@ impl Encode for Standing {
             Self::File => 1,
             Self::Folder => 2,
             Self::Deleted => 3,
+            Self::Conflict => 4,
         });
     }
 }
@@ -143,6 +149,7 @@ impl Decode for Standing {
             1 => Ok(Self::File),
             2 => Ok(Self::Folder),
             3 => Ok(Self::Deleted),
+            4 => Ok(Self::Conflict),
             _ => Err(WireError::Invalid { field: "standing" }),
         }
     }
@@ -179,6 +186,10 @@ pub(super) fn tally_key() -> Vec<u8> {
     vec![b'c']
 }
 
+pub(super) fn epochs_key() -> Vec<u8> {
+    vec![b'e']
+}
+
 pub(super) fn log_key(log: &LogId) -> Vec<u8> {
     [b"l", &log.0[..]].concat()
 }
@@ -208,6 +219,14 @@ pub(super) fn version_id_key(version: &VersionId) -> Vec<u8> {
 
 pub(super) fn purged_key(version: &VersionId) -> Vec<u8> {
     [b"x", &version.0[..]].concat()
+}
+
+pub(super) fn rivals_key(path: &MeshPath) -> Vec<u8> {
+    [b"n", path.as_str().as_bytes()].concat()
+}
+
+pub(super) fn seen_key(version: &VersionId) -> Vec<u8> {
+    [b"r", &version.0[..]].concat()
 }
 
 pub(super) fn owed_key(segment: &SegmentId, shard: u8) -> Vec<u8> {

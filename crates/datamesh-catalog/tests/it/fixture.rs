@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use datamesh_catalog::{AccountDb, Append, CatalogError, Owner};
 use datamesh_core::catalog::{
-    Change, Content, Delete, EntryKind, LogCertificate, Operation, Protection, Put, WrappedKey,
+    Change, Content, Delete, EncapsulationKey, EntryKind, LogCertificate, Operation, Protection,
+    Put, WrappedKey,
 };
 use datamesh_core::signature::signed_bytes;
 use datamesh_core::{
@@ -35,9 +36,10 @@ pub(crate) fn owner(seed: u8) -> Owner {
 pub(crate) fn certificate(seed: u8) -> LogCertificate {
     let Owner { account, log_key, .. } = owner(seed);
     let device = DeviceId([seed; 16]);
-    let body = LogCertificate::signed_part(&account, &device, &log_key, 5);
+    let encapsulation = EncapsulationKey(Box::new([seed; 1216]));
+    let body = LogCertificate::signed_part(&account, &device, &log_key, &encapsulation, 5);
     let signature = sign(100, Context::LogCertificate, &body);
-    LogCertificate { account, device, log_key, issued: 5, signature }
+    LogCertificate { account, device, log_key, encapsulation, issued: 5, signature }
 }
 
 pub(crate) fn path(text: &str) -> MeshPath {

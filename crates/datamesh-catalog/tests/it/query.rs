@@ -96,10 +96,10 @@ fn a_file_that_moves_is_found_at_its_newest_path() {
     let moved = Put { file: FileId(id("old")), ..put("new", "2") };
     catalog.append(vec![change(tagged("old", "1", &["t"])), change(moved), delete("old", "3")]);
     let name = FileId(id("old")).to_string();
-    // The delete marker at the old path is the newest operation that names the file.
+    // The delete marker at the old path is newer, and the file is not there any more.
     assert_eq!(
         catalog.db.resolve(&name).unwrap(),
-        Some(Named::File(FileId(id("old")), path("old")))
+        Some(Named::File(FileId(id("old")), path("new")))
     );
     assert_eq!(catalog.db.lookup(&path("new")).unwrap().unwrap().number, 1);
 }

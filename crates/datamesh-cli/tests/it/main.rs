@@ -18,6 +18,7 @@ mod repair;
 mod resumed_gets;
 mod resumption;
 mod rot;
+mod rotation;
 mod small_disk;
 mod strangers;
 mod transfers;

@@ -10,7 +10,7 @@ use datamesh_core::head::{Head, HeadBody, PagePlace};
 use datamesh_core::message::KnownHead;
 use datamesh_core::{Grant, Hash, LogId, SegmentId, seam};
 use datamesh_crypto::DeviceKeys;
-use datamesh_engine::Engine;
+use datamesh_engine::{Engine, HeadsRead};
 
 use super::{Own, State};
 use crate::client::Client;
@@ -79,22 +79,16 @@ impl Client {
     }
 
     pub(super) async fn catch_up_locked(&self, state: &mut State) -> Result<CaughtUp, ClientError> {
-        let account = self.keys.pseudonym(&self.engine.mesh());
         let log = self.catalog.owner().log;
-        // This device's own head always comes again where it must be learnt.
-        let known: Vec<KnownHead> = state
-            .revisions
-            .iter()
-            .filter(|(known, _)| state.own(&log).is_some() || **known != log)
-            .map(|(log, revision)| KnownHead { log: *log, revision: *revision })
-            .collect();
-        let read = self.engine.read_heads(&account, &known).await;
+        let (read, reached) = self.read_newest(state, &log).await?;
         self.publication.asked.fetch_add(1, Ordering::AcqRel);
-        let mut caught = CaughtUp { may_be_old: !read.reached(), ..CaughtUp::default() };
+        self.admitted().await?;
+        let mut caught = CaughtUp { may_be_old: !reached, ..CaughtUp::default() };
         let mut bodies = BTreeMap::new();
-        let mut own_was_behind = false;
+        let mut own_was_behind = self.look_back(state, &log, &mut caught).await?;
         for (id, head) in &read.heads {
             match self.take_head(*id, head).await {
+                Ok((body, _)) if self.beyond(id, &body) => {}
                 Ok((body, new)) => {
                     own_was_behind |= *id == log && new > 0;
                     caught.operations += new;
@@ -115,15 +109,19 @@ impl Client {
             .into_iter()
             .map(|end| (end.log, end))
             .collect();
+        let epochs = self.epochs();
         // Kept, as a head that was taken in does not come again: what it tells of other logs counts
         // until somebody has it.
         for seen in bodies.values().flat_map(|body| &body.seen) {
+            let end = ends.get(&seen.log);
+            let bound =
+                epochs.as_ref().zip(end).and_then(|(epochs, end)| epochs.bound(&end.key, &end.log));
             let told = state.told.entry(seen.log).or_default();
-            *told = seen.sequence.max(*told);
+            *told = seen.sequence.min(bound.unwrap_or(u64::MAX)).max(*told);
         }
         state.told.retain(|log, told| ends.get(log).is_none_or(|end| end.sequence < *told));
         caught.may_be_old |= !state.told.is_empty();
-        if read.reached() {
+        if reached {
             let own = read.heads.get(&log).zip(bodies.get(&log));
             caught.took_log = self.learn_own(state, &log, own, own_was_behind).await?;
             if !caught.may_be_old {
@@ -134,15 +132,80 @@ impl Client {
         Ok(caught)
     }
 
-    /// Opens a head and commits what it leads to. Returns how many operations were new.
+    /// Reads the heads that are newer than what was taken in, in the newest epoch that there is.
+    /// Says whether enough nodes answered to know that there is nothing else.
+    async fn read_newest(
+        &self,
+        state: &mut State,
+        log: &LogId,
+    ) -> Result<(HeadsRead, bool), ClientError> {
+        loop {
+            let account = self.keys.pseudonym(&self.engine.mesh())?;
+            // This device's own head always comes again where it must be learnt.
+            let known: Vec<KnownHead> = state
+                .revisions
+                .iter()
+                .filter(|(known, _)| state.own(log).is_some() || *known != log)
+                .map(|(log, revision)| KnownHead { log: *log, revision: *revision })
+                .collect();
+            let reading = self.engine.read_heads(&account, &known);
+            let (read, newer) = futures::join!(reading, self.newer_epochs());
+            match newer? {
+                // The epoch rises with each round, and there are few.
+                (Some(record), _) => self.take_epochs(state, &record).await?,
+                (None, reached) => {
+                    let reached = reached && read.reached();
+                    return Ok((read, reached));
+                }
+            }
+        }
+    }
+
+    /// Takes in what was published where heads were read in earlier epochs, once for each epoch that
+    /// is learnt of. Says whether this device was behind what it published itself.
+    async fn look_back(
+        &self,
+        state: &mut State,
+        log: &LogId,
+        caught: &mut CaughtUp,
+    ) -> Result<bool, ClientError> {
+        let mut was_behind = false;
+        if state.looked_back {
+            return Ok(false);
+        }
+        let mut all = true;
+        for account in self.keys.earlier_pseudonyms(&self.engine.mesh()) {
+            let read = self.engine.read_heads(&account, &[]).await;
+            all &= read.reached();
+            for (id, head) in &read.heads {
+                match self.take_head(*id, head).await {
+                    Ok((_, new)) => {
+                        was_behind |= id == log && new > 0;
+                        caught.operations += new;
+                    }
+                    Err(error) if id == log => return Err(forked(error)),
+                    // A lost device has the key of this place and can have put anything there.
+                    Err(error) => {
+                        tracing::info!(log = %id, %error, "a head of an earlier epoch is passed over");
+                    }
+                }
+            }
+        }
+        state.looked_back = all;
+        // What the heads of this epoch lead to is whole without, unless somebody was away since.
+        caught.may_be_old |= !all && !self.catalog.whole();
+        Ok(was_behind)
+    }
+
+    /// Opens a head and commits what it leads to, as far as it counts. Returns how many operations were new.
     async fn take_head(&self, log: LogId, head: &Head) -> Result<(HeadBody, u64), ClientError> {
         let body = self.body(head)?;
-        let new = self.take_in(log, &body).await?;
+        let new = if self.beyond(&log, &body) { 0 } else { self.take_in(log, &body).await? };
         Ok((body, new))
     }
 
     /// Opens a head and checks whose it is.
-    fn body(&self, head: &Head) -> Result<HeadBody, ClientError> {
+    pub(super) fn body(&self, head: &Head) -> Result<HeadBody, ClientError> {
         let body = self.keys.open_head(head)?;
         let ours = body.certificate.account == self.keys.account();
         if !ours || body.certificate.verify().is_err() {
@@ -202,17 +265,30 @@ impl Client {
     pub(crate) async fn catalog_segments(&self) -> Result<BTreeSet<SegmentId>, ClientError> {
         // Nothing is published while this is read.
         let state = self.publication.state.lock().await;
-        let account = self.keys.pseudonym(&self.engine.mesh());
-        let read = self.engine.read_heads(&account, &[]).await;
+        let mesh = self.engine.mesh();
+        let read = self.engine.read_heads(&self.keys.pseudonym(&mesh)?, &[]).await;
         if !read.reached() {
             return Err(ClientError::MayBeOld);
+        }
+        let mut heads: Vec<(LogId, HeadBody)> = Vec::new();
+        for (log, head) in &read.heads {
+            heads.push((*log, self.body(head)?));
+        }
+        // A device that is away may have published where heads were read before.
+        for account in self.keys.earlier_pseudonyms(&mesh) {
+            let read = self.engine.read_heads(&account, &[]).await;
+            if !read.reached() {
+                return Err(ClientError::MayBeOld);
+            }
+            let opened =
+                read.heads.iter().filter_map(|(log, head)| Some((*log, self.body(head).ok()?)));
+            heads.extend(opened.filter(|(log, body)| !self.beyond(log, body)));
         }
         // Pages that a head is still to be published for.
         let own = state.own.iter().flat_map(|own| &own.pages);
         let mut segments: BTreeSet<SegmentId> = own.map(|page| page.place.segment).collect();
         segments.extend(state.own.iter().filter_map(|own| own.index).map(|place| place.segment));
-        for (log, head) in &read.heads {
-            let body = self.body(head)?;
+        for (log, body) in &heads {
             let mut pages = body.pages.clone();
             if let Some(index) = &body.index {
                 segments.insert(index.segment);
@@ -303,8 +379,14 @@ fn forked(error: ClientError) -> ClientError {
 /// What the heads of an account say without a catalog: its permission to store in the mesh, and
 /// whether enough nodes answered to know that there is nothing else. Heads that do not open are
 /// passed over.
-pub async fn find_grant(engine: &Engine, keys: &DeviceKeys) -> (Option<Grant>, bool) {
-    let read = engine.read_heads(&keys.pseudonym(&engine.mesh()), &[]).await;
+///
+/// # Errors
+/// [`ClientError::Seal`] for keys without any epoch, which cannot be.
+pub async fn find_grant(
+    engine: &Engine,
+    keys: &DeviceKeys,
+) -> Result<(Option<Grant>, bool), ClientError> {
+    let read = engine.read_heads(&keys.pseudonym(&engine.mesh())?, &[]).await;
     let mut newest: Option<Grant> = None;
     for head in read.heads.values() {
         let grant = match keys.open_head(head) {
@@ -319,5 +401,5 @@ pub async fn find_grant(engine: &Engine, keys: &DeviceKeys) -> (Option<Grant>, b
             newest = Some(grant);
         }
     }
-    (newest, read.reached())
+    Ok((newest, read.reached()))
 }

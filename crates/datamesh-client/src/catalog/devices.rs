@@ -3,6 +3,7 @@
 use datamesh_core::{DeviceId, LogId, Timestamp};
 
 use crate::client::Client;
+use crate::error::ClientError;
 
 /// A log of the account and who writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +29,11 @@ pub struct DeviceLogs {
 
 impl Client {
     /// Asks the mesh for all logs of the account. Heads that do not open are passed over.
-    pub async fn device_logs(&self) -> DeviceLogs {
-        let account = self.keys.pseudonym(&self.engine.mesh());
+    ///
+    /// # Errors
+    /// [`ClientError::Seal`] for keys without any epoch, which cannot be.
+    pub async fn device_logs(&self) -> Result<DeviceLogs, ClientError> {
+        let account = self.keys.pseudonym(&self.engine.mesh())?;
         let read = self.engine.read_heads(&account, &[]).await;
         let mut logs: Vec<DeviceLog> = read
             .heads
@@ -45,6 +49,6 @@ impl Client {
             })
             .collect();
         logs.sort_by_key(|log| (log.device, log.log));
-        DeviceLogs { logs, may_be_old: !read.reached() }
+        Ok(DeviceLogs { logs, may_be_old: !read.reached() })
     }
 }

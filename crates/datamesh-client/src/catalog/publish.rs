@@ -26,7 +26,7 @@ const MERGED_PAGES: usize = 4;
 const PAGES_KEPT: usize = 16;
 
 /// How often a head that met another one is tried with a higher revision.
-const TRIES: usize = 3;
+pub(super) const TRIES: usize = 3;
 
 /// How far the mesh has this device's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,7 +53,7 @@ impl Client {
             }
             _ => {}
         }
-        match self.publish_locked(&mut state).await {
+        match self.publish_locked(&mut state, false).await {
             Ok(published) => Ok(published),
             Err(ClientError::Write(error)) => {
                 tracing::warn!(%error, "the catalog is not on the mesh yet");
@@ -64,8 +64,24 @@ impl Client {
         }
     }
 
-    async fn publish_locked(&self, state: &mut State) -> Result<Published, ClientError> {
+    /// Publishes a head of this device's log where the mesh has none yet, be it without operations:
+    /// by it the account's other devices know this one, and wrap keys to it.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub async fn introduce(&self) -> Result<(), ClientError> {
+        let mut state = self.publication.state.lock().await;
+        self.publish_locked(&mut state, true).await.map(drop)
+    }
+
+    /// Publishes what is pending; where there is nothing, a first head if one is wanted.
+    pub(super) async fn publish_locked(
+        &self,
+        state: &mut State,
+        introduce: bool,
+    ) -> Result<Published, ClientError> {
         for _ in 0..TRIES {
+            self.admitted().await?;
             if state.own(&self.catalog.owner().log).is_none() {
                 self.catch_up_locked(state).await?;
             }
@@ -75,7 +91,8 @@ impl Client {
             let Some(mut own) = state.own.take().filter(|own| own.log == log) else {
                 return Ok(Published { pending: tip.sequence });
             };
-            if own.sequence >= tip.sequence {
+            let wanted = introduce && own.revision == 0;
+            if own.sequence >= tip.sequence && !wanted {
                 state.own = Some(own);
                 return Ok(Published { pending: 0 });
             }
@@ -91,7 +108,13 @@ impl Client {
             own.revision += 1;
             let mesh = self.engine.mesh();
             let head = self.keys.seal_head(&*self.entropy, &mesh, (log, own.revision), &body)?;
-            let published = self.engine.publish_head(&head).await;
+            // A new epoch is learnt of with the head that would not count in it.
+            let publishing = self.engine.publish_head(&head);
+            let (published, newer) = futures::join!(publishing, self.newer_epochs());
+            if let (Some(record), _) = newer? {
+                self.take_epochs(state, &record).await?;
+                continue;
+            }
             if published.reached() {
                 own.sequence = tip.sequence;
                 state.revisions.insert(log, own.revision);

@@ -16,7 +16,8 @@ const PAGE: usize = 256;
 /// Most versions that one purge gives up: their manifests are in memory. The rest is for the next.
 const VERSIONS_MAX: usize = 64 * 1024;
 
-/// Which versions of a path are kept. The current version of a path that is not deleted always is.
+/// Which versions of a path are kept. The current version of a path that is not deleted always is,
+/// and so is a conflict, which is listed like a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// The newest of a path's versions, however old: so many.
@@ -42,7 +43,7 @@ impl Retention {
             _ => false,
         };
         let puts: Vec<&Put> =
-            versions.iter().filter(|v| !v.purged).filter_map(Version::put).collect();
+            versions.iter().filter(|v| !v.purged && !v.conflict).filter_map(Version::put).collect();
         let kept =
             if deleted { 0 } else { usize::try_from(self.keep.max(1)).unwrap_or(usize::MAX) };
         let count = puts.len().saturating_sub(kept);

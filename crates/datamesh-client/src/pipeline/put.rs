@@ -148,6 +148,7 @@ impl Client {
     ) -> Result<PutReport, ClientError> {
         let options = &PutOptions { tags: checked_tags(&options.tags)?, ..options.clone() };
         let (scheme, spread) = self.protection(options.scheme, options.allow_degraded)?;
+        self.admitted().await?;
         // A path that another device has used already keeps its file.
         self.catch_up_once().await?;
         let forge = Forge::new(self, spread);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use datamesh_catalog::{AccountDb, CatalogError, ListQuery, Listed, Owner};
 use datamesh_client::{
-    Client, ClientError, ClientParts, Publication, PutOptions, PutReport, Wanted, find_grant,
+    Client, ClientError, ClientParts, Publication, PutOptions, PutReport, Retention, Wanted,
+    find_grant,
 };
 use datamesh_core::{LogId, MeshPath, NodeId};
 use datamesh_crypto::DeviceKeys;
@@ -19,11 +20,11 @@ use crate::cluster::{Cluster, files};
 use crate::streams::{Collected, Files};
 
 /// One more device of the cluster's account, with a home of its own.
-struct Device {
-    client: Client,
-    keys: Arc<DeviceKeys>,
-    folder: TempDir,
-    number: u8,
+pub(crate) struct Device {
+    pub(crate) client: Client,
+    pub(crate) keys: Arc<DeviceKeys>,
+    pub(crate) folder: TempDir,
+    pub(crate) number: u8,
 }
 
 fn engine(cluster: &Cluster, number: u8) -> Arc<Engine> {
@@ -46,14 +47,14 @@ fn engine(cluster: &Cluster, number: u8) -> Arc<Engine> {
 
 impl Device {
     /// A blank device that knows the words and nothing else.
-    fn blank(cluster: &Cluster, number: u8) -> Self {
+    pub(crate) fn blank(cluster: &Cluster, number: u8) -> Self {
         let entropy = cluster.world.entropy(NodeId([number; 32]));
         let keys = Arc::new(DeviceKeys::set_up(&cluster.words, &*entropy, 2));
         let folder = tempfile::tempdir().unwrap();
         Self::over(cluster, number, keys, folder, AccountDb::restore)
     }
 
-    fn over(
+    pub(crate) fn over(
         cluster: &Cluster,
         number: u8,
         keys: Arc<DeviceKeys>,
@@ -92,7 +93,7 @@ impl Device {
         (one, Self::over(cluster, number, keys, copy, AccountDb::open))
     }
 
-    async fn put(&self, path: &str, bytes: &[u8]) -> PutReport {
+    pub(crate) async fn put(&self, path: &str, bytes: &[u8]) -> PutReport {
         let files = BTreeMap::from([(path.parse().unwrap(), bytes.to_vec())]);
         let report = self.client.put(&mut Files::new(&files), &PutOptions::default(), None).await;
         let report = report.unwrap();
@@ -100,7 +101,7 @@ impl Device {
         report
     }
 
-    async fn bytes(&self) -> BTreeMap<MeshPath, Vec<u8>> {
+    pub(crate) async fn bytes(&self) -> BTreeMap<MeshPath, Vec<u8>> {
         let mut sink = Collected::default();
         let report = self.client.get(Wanted::Below(None), &mut sink, None).await.unwrap();
         assert!(report.failed.is_empty(), "{:?}", report.failed);
@@ -109,7 +110,7 @@ impl Device {
 }
 
 /// Everything that a catalog says: names, versions and tags, in order.
-fn told(catalog: &AccountDb) -> Vec<String> {
+pub(crate) fn told(catalog: &AccountDb) -> Vec<String> {
     let query = ListQuery { recursive: true, limit: Some(1000), ..ListQuery::default() };
     let page = catalog.list(&query).unwrap();
     assert!(page.next.is_none());
@@ -144,7 +145,7 @@ fn words_alone_restore_every_file_version_and_tag() {
         world.kill(cluster.nodes[2].id);
         world.kill(cluster.nodes[5].id);
         let device = Device::blank(&cluster, 0xD1);
-        let found = find_grant(device.client.engine(), &device.keys).await;
+        let found = find_grant(device.client.engine(), &device.keys).await.unwrap();
         assert_eq!(found, (Some((*cluster.grant).clone()), true));
         assert!(matches!(
             device.client.catalog().lookup(&"small/1".parse().unwrap()),
@@ -187,6 +188,52 @@ fn devices_see_what_the_others_published() {
         assert!(versions[0].put().unwrap().file == versions[1].put().unwrap().file);
         // Nothing new: nothing comes.
         assert_eq!(two.client.catch_up().await.unwrap(), Default::default());
+    });
+}
+
+#[test]
+fn two_devices_that_edit_one_path_apart_keep_both() {
+    sim::assert_replays(48, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let (one, two) = (Device::blank(&cluster, 0xD1), Device::blank(&cluster, 0xD2));
+        one.put("notes/report.txt", b"as both know it").await;
+        two.client.catch_up().await.unwrap();
+        // Neither reaches the other's nodes: what they put is pending.
+        let nodes: Vec<NodeId> = cluster.nodes.iter().map(|node| node.id).collect();
+        for device in [0xD1, 0xD2] {
+            for node in &nodes {
+                world.cut(NodeId([device; 32]), *node);
+            }
+        }
+        assert_eq!(one.put("notes/report.txt", b"edited by one").await.pending, 1);
+        assert_eq!(two.put("notes/report.txt", b"edited by two").await.pending, 1);
+        world.heal();
+        for device in [&one, &two, &one] {
+            assert_eq!(device.client.publish().await.unwrap().pending, 0);
+            device.client.catch_up().await.unwrap();
+        }
+        let third = Device::blank(&cluster, 0xD3);
+        third.client.catch_up().await.unwrap();
+        for device in [&one, &two, &third] {
+            assert_eq!(told(device.client.catalog()), told(one.client.catalog()));
+            let mut contents = device.bytes().await;
+            let report = contents.remove(&"notes/report.txt".parse().unwrap()).unwrap();
+            let (name, other) = contents.pop_first().unwrap();
+            assert!(name.as_str().starts_with("notes/report (conflict of d"), "{name}");
+            assert!(name.as_str().ends_with(").txt") && contents.is_empty(), "{name}");
+            let both = std::collections::BTreeSet::from([report, other]);
+            assert_eq!(both, [b"edited by one".to_vec(), b"edited by two".to_vec()].into());
+            // The purge of old versions leaves both.
+            let keep = Retention { keep: 1, younger_than_ms: 0, deleted_for_ms: 0 };
+            let dry = device.client.purge(&["notes/report.txt".to_owned()], &keep, true).await;
+            assert_eq!(dry.unwrap().versions, 1);
+        }
+        let name = third.bytes().await.into_keys().find(|name| name.as_str().contains("conflict"));
+        let removed = third.client.remove(&[String::from(name.unwrap())]).await.unwrap();
+        assert_eq!((removed.paths.len(), removed.pending), (1, 0));
+        one.client.catch_up().await.unwrap();
+        assert_eq!(one.bytes().await.len(), 1);
+        one.client.catalog().check().unwrap();
     });
 }
 
@@ -320,7 +367,7 @@ fn a_node_that_was_away_gets_the_heads_it_missed_and_nobody_gets_them_twice() {
     sim::assert_replays(46, |world| async move {
         let cluster = Cluster::seven(&world);
         let device = Device::blank(&cluster, 0xD1);
-        let account = device.keys.pseudonym(&cluster.genesis.mesh_id());
+        let account = device.keys.pseudonym(&cluster.genesis.mesh_id()).unwrap();
         let away = device.client.engine().head_keepers(&account)[0];
         let mut others: Vec<NodeId> = cluster.nodes.iter().map(|node| node.id).collect();
         others.retain(|node| *node != away);

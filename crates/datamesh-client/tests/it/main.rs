@@ -14,4 +14,5 @@ mod losses;
 mod packs;
 mod repair;
 mod resumption;
+mod rotation;
 mod streams;

@@ -1,10 +1,14 @@
 //! Heads, pages and indexes are written as ever (`docs/specs/head.md`).
 
 use bytes::Bytes;
-use datamesh_core::catalog::LogCertificate;
+use datamesh_core::catalog::{EncapsulationKey, LogCertificate};
 use datamesh_core::certificate::Issuer;
+use datamesh_core::epochs::{
+    DEVICES_MAX, DeviceWrap, EARLIER_BYTES_MAX, EPOCH_MAX, Epochs, REVOKED_MAX, RevokedLog,
+};
 use datamesh_core::head::{
-    HEAD_PAGES_MAX, Head, HeadBody, ObjectPlace, Page, PageIndex, PagePlace, Seen,
+    HEAD_PAGES_MAX, HEAD_SEALED_BYTES_MAX, Head, HeadBody, ObjectPlace, Page, PageIndex, PagePlace,
+    Seen,
 };
 use datamesh_core::signature::signed_bytes;
 use datamesh_core::wire::{Encode, WireError, decode};
@@ -48,6 +52,7 @@ fn body() -> HeadBody {
             account: AccountId([0xa1; 32]),
             device: DeviceId([0xa2; 16]),
             log_key: PublicKey([0xa3; 32]),
+            encapsulation: EncapsulationKey(Box::new([0xa5; 1216])),
             issued: 1_700_000_000_000,
             signature: Signature([0xa4; 64]),
         },
@@ -132,4 +137,72 @@ proptest! {
         foreign::<Page>(&noise);
         foreign::<PageIndex>(&noise);
     }
+}
+
+fn epochs() -> Epochs {
+    let wrap = |n: u8| DeviceWrap {
+        device: DeviceId([n; 16]),
+        wrapped: Box::new([n.wrapping_add(1); 1168]),
+    };
+    let revoked = |n: u8| RevokedLog {
+        device: DeviceId([n; 16]),
+        log_key: PublicKey([n.wrapping_add(2); 32]),
+        log: LogId([n.wrapping_add(3); 16]),
+        sequence: u64::from(n),
+        hash: Hash([n.wrapping_add(4); 32]),
+        epoch: 2,
+    };
+    Epochs {
+        epoch: 3,
+        began: 1_700_000_000_000,
+        previous: Hash([0xb0; 32]),
+        earlier: Bytes::copy_from_slice(&[0xb1; 12 + 96 + 16]),
+        devices: vec![wrap(0xb2), wrap(0xb3)],
+        revoked: vec![revoked(0x10), revoked(0x20)],
+    }
+}
+
+#[test]
+fn an_epochs_record_is_written_as_ever() {
+    golden("epochs", "body", &epochs().to_bytes());
+    let first = Epochs { devices: Vec::new(), revoked: Vec::new(), ..epochs() };
+    golden("epochs", "body-empty", &first.to_bytes());
+    one_encoding(&epochs());
+    one_encoding(&first);
+    for wrong in [
+        Epochs { epoch: 0, ..epochs() },
+        Epochs { epoch: 257, ..epochs() },
+        Epochs { devices: epochs().devices.into_iter().rev().collect(), ..epochs() },
+        Epochs { revoked: epochs().revoked.into_iter().rev().collect(), ..epochs() },
+        Epochs { revoked: vec![epochs().revoked[0]; 2], ..epochs() },
+    ] {
+        assert!(decode::<Epochs>(&wrong.to_bytes()).is_err());
+    }
+}
+
+#[test]
+fn a_revoked_device_is_bounded_in_every_log() {
+    let epochs = epochs();
+    let [known, other] = [epochs.revoked[0], epochs.revoked[1]];
+    assert_eq!(epochs.bound(&known.log_key, &known.log), Some(0x10));
+    assert_eq!(epochs.bound(&known.log_key, &other.log), Some(0x20));
+    assert_eq!(epochs.bound(&known.log_key, &LogId([9; 16])), Some(0), "a log begun afterwards");
+    assert_eq!(epochs.bound(&PublicKey([9; 32]), &LogId([9; 16])), None);
+    assert!(epochs.is_revoked(&known.device) && !epochs.is_revoked(&DeviceId([9; 16])));
+}
+
+/// The largest record fits a head.
+#[test]
+fn the_largest_epochs_record_fits_a_head() {
+    let all = epochs();
+    let largest = Epochs {
+        epoch: EPOCH_MAX,
+        earlier: Bytes::from(vec![0; EARLIER_BYTES_MAX]),
+        devices: vec![all.devices[0].clone(); DEVICES_MAX],
+        revoked: vec![all.revoked[0]; REVOKED_MAX],
+        ..all
+    };
+    let padded = datamesh_core::padding::padme(largest.to_bytes().len() as u64 + 4) as usize;
+    // Version, epoch, salt and tag are beside it.
+    assert!(padded + 1 + 4 + 32 + 16 <= HEAD_SEALED_BYTES_MAX, "{padded}");
 }

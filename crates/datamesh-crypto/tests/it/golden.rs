@@ -4,12 +4,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use datamesh_core::epochs::{EPOCHS_LOG, Epochs, RevokedLog};
 use datamesh_core::head::{Head, HeadBody, Page};
 use datamesh_core::wire::{self, Encode};
 use datamesh_core::{DeviceId, Entropy, Hash, LogId, MeshId, SegmentId, Signer, VersionId};
 use datamesh_crypto::frame::{Opener, Sealer, TAG_BYTES, frame_count, sealed_length};
 use datamesh_crypto::manifest::Compression;
-use datamesh_crypto::{DeviceKeys, Manifest, Secret, Slice, VersionKey, Words, keystore};
+use datamesh_crypto::{
+    DeviceKeys, Manifest, NextEpoch, NextRecord, Secret, Slice, Standing, VersionKey, Words,
+    keystore,
+};
 
 use crate::keys::KNOWN;
 use crate::vectors::golden;
@@ -166,7 +170,7 @@ fn heads_and_pages_are_sealed_as_ever_and_open() {
     golden("head", "sealed-page", &sealed_page);
 
     let read: Head = wire::decode(&vector("head", "sealed-head")).unwrap();
-    assert_eq!(read.account, keys.pseudonym(&mesh));
+    assert_eq!(read.account, keys.pseudonym(&mesh).unwrap());
     assert!(read.verify(&mesh).is_ok());
     assert_eq!(keys.open_head(&read).unwrap(), body);
     let sealed_page = vector("head", "sealed-page");
@@ -179,7 +183,95 @@ fn heads_and_pages_are_sealed_as_ever_and_open() {
     for end in [0, 1, 37, sealed_page.len() - 1] {
         assert!(keys.open_page(&log, 0, &sealed_page[..end]).is_err());
     }
-    assert_ne!(keys.pseudonym(&mesh), keys.pseudonym(&MeshId([0xE3; 32])));
+    assert_ne!(keys.pseudonym(&mesh).unwrap(), keys.pseudonym(&MeshId([0xE3; 32])).unwrap());
+}
+
+#[test]
+fn an_epochs_record_is_made_as_ever_and_opens_for_its_devices() {
+    let words = Words::parse(KNOWN).unwrap();
+    let mesh = MeshId([0xE0; 32]);
+    let other = DeviceKeys::set_up(&words, &Sequence::from(0x21), 1_700_000_000_001);
+    let lost = DeviceKeys::set_up(&words, &Sequence::from(0x42), 1_700_000_000_002);
+    let keys = device();
+    let revoked = RevokedLog {
+        device: lost.device(),
+        log_key: lost.log_certificate().log_key,
+        log: LogId([0xE4; 16]),
+        sequence: 9,
+        hash: Hash([0xE5; 32]),
+        epoch: 2,
+    };
+    let devices = [other.log_certificate().clone(), keys.log_certificate().clone()];
+    let record = NextRecord {
+        began: 1_700_000_000_003,
+        previous: Hash([0xE6; 32]),
+        devices: &devices,
+        revoked: vec![revoked],
+    };
+    let next = NextEpoch::new(&words, &mesh, 2);
+    let record = next.record(&Sequence::from(0x11), record).unwrap();
+    golden("epochs", "record", &record.to_bytes());
+
+    let read: Head = wire::decode(&vector("epochs", "record")).unwrap();
+    assert!(read.verify(&mesh).is_ok());
+    assert_eq!(
+        (read.account, read.log, read.revision),
+        (keys.epochs_slot(&mesh).unwrap(), EPOCHS_LOG, 2)
+    );
+    for (keys, standing) in
+        [(&keys, Standing::Member), (&other, Standing::Member), (&lost, Standing::Revoked)]
+    {
+        let body = keys.open_epochs(&read).unwrap();
+        assert_eq!(
+            (body.epoch, body.devices.len(), body.revoked.as_slice()),
+            (2, 2, &[revoked][..])
+        );
+        let before = keys.pseudonym(&mesh).unwrap();
+        assert_eq!(keys.take_epochs(&body).unwrap(), standing);
+        let member = standing == Standing::Member;
+        assert_eq!(keys.epochs(), if member { vec![0, 1, 2] } else { vec![0] });
+        let now = keys.pseudonym(&mesh).unwrap();
+        assert_eq!(now == next.pseudonym(), member);
+        assert_eq!(now != before, member);
+    }
+    // Who has the words needs no wrap, and one who was not thought of gets none.
+    let late = DeviceKeys::set_up(&words, &Sequence::from(0x63), 1_700_000_000_004);
+    let body = late.open_epochs(&read).unwrap();
+    assert_eq!(late.take_epochs(&body).unwrap(), Standing::Unknown);
+    late.derive_epochs(&words, 2);
+    assert_eq!(late.take_epochs(&body).unwrap(), Standing::Member);
+    assert_eq!(late.pseudonym(&mesh).unwrap(), next.pseudonym());
+    // A wrap for another device, or of another epoch, is none.
+    let keys = device();
+    let mut swapped = body.clone();
+    let (a, b) = (swapped.devices[0].wrapped.clone(), swapped.devices[1].wrapped.clone());
+    (swapped.devices[0].wrapped, swapped.devices[1].wrapped) = (b, a);
+    assert!(keys.take_epochs(&swapped).is_err());
+    assert!(keys.take_epochs(&Epochs { epoch: 1, ..body }).is_err());
+    assert_eq!(keys.epochs(), [0]);
+}
+
+#[test]
+fn the_slot_of_the_record_is_the_words_alone_and_of_one_mesh() {
+    let (keys, mesh, another) = (device(), MeshId([0xE0; 32]), MeshId([0xE3; 32]));
+    let slot = keys.epochs_slot(&mesh).unwrap();
+    golden("epochs", "slot", &slot.0);
+    assert_ne!(slot, keys.epochs_slot(&another).unwrap());
+    assert_ne!(slot, keys.pseudonym(&mesh).unwrap());
+    assert_ne!(slot.0, keys.account().0);
+    let words = Words::parse(KNOWN).unwrap();
+    let record = |mesh: &MeshId, began| {
+        let none = NextRecord { began, previous: Hash([0; 32]), devices: &[], revoked: Vec::new() };
+        NextEpoch::new(&words, mesh, 1).record(&Sequence::from(1), none).unwrap()
+    };
+    let made = record(&mesh, 1);
+    assert_eq!(made.account, slot);
+    assert!(made.verify(&mesh).is_ok() && made.verify(&another).is_err());
+    // Two records do not share a nonce: the first half of a signature is its commitment.
+    assert_ne!(made.signature.0[..32], record(&mesh, 2).signature.0[..32]);
+    let elsewhere = record(&another, 1);
+    assert!(elsewhere.verify(&another).is_ok());
+    assert_ne!(made.signature.0[..32], elsewhere.signature.0[..32]);
 }
 
 /// The file is written where there is none and never again: later programs may seal with higher

@@ -196,7 +196,9 @@ impl HomeOperations {
         let catalog = self.catalog()?;
         if !catalog.whole() {
             let client = self.client().await?;
-            client.catch_up().await.map_err(|error| crate::convert::client_error(&error))?;
+            let wrap = |error| crate::convert::client_error(&error);
+            client.catch_up().await.map_err(wrap)?;
+            client.introduce().await.map_err(wrap)?;
         }
         Ok(catalog)
     }
@@ -219,6 +221,7 @@ impl HomeOperations {
             Call::Undelete(request) => Answer::Undelete(self.do_undelete(request).await?),
             Call::Cleanup(request) => Answer::Cleanup(self.do_cleanup(request).await?),
             Call::Keys(_) => Answer::Keys(self.do_keys().await?),
+            Call::Rotate(request) => Answer::Rotate(self.do_rotate(request).await?),
             Call::Peers(_) => Answer::Peers(self.do_peers().await?),
             Call::Invite(request) => Answer::Invite(self.do_invite(request).await?),
             Call::Join(request) => Answer::Join(self.do_join(request).await?),

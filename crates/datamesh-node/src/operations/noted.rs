@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datamesh_api::{
     Answer, Call, GetReply, InviteReply, JoinReply, OperationError, PutReply, RemoveReply,
+    RotateReply,
 };
 
 use super::HomeOperations;
@@ -29,6 +30,10 @@ pub(super) fn asked(call: &Call) -> Option<(&'static str, Detail)> {
             ("invite.issue", vec![("uses", request.uses.to_string()), ("powers", powers)])
         }
         Call::Join(_) => ("mesh.join", Vec::new()),
+        Call::Rotate(request) => {
+            let revoke = names(request.revoke.iter().map(String::as_str));
+            ("key.rotate", vec![("revoke", revoke)])
+        }
         _ => return None,
     })
 }
@@ -45,6 +50,11 @@ fn outcome(detail: &mut Detail, answer: &Result<Answer, OperationError>) {
         Ok(Answer::Join(JoinReply { mesh, issuer, .. })) => {
             detail.push(("mesh", mesh.to_string()));
             detail.push(("issuer", issuer.to_string()));
+        }
+        Ok(Answer::Rotate(RotateReply { epoch, revoked, .. })) => {
+            detail.push(("epoch", epoch.to_string()));
+            let revoked: Vec<String> = revoked.iter().map(ToString::to_string).collect();
+            detail.push(("revoked", names(revoked.iter().map(String::as_str))));
         }
         Ok(_) => {}
         Err(error) => detail.push(("failed", error.message.clone())),

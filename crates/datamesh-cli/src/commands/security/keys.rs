@@ -1,12 +1,12 @@
 //! `datamesh keys`.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use datamesh_api::{KeysRequest, OperationError, OperationsExt};
+use datamesh_api::{KeysRequest, OperationError, OperationsExt, RotateRequest, WordsText};
 use datamesh_node::{Home, KEY_FILE_BYTES_MAX};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -27,7 +27,8 @@ Examples:
   datamesh keys list
   datamesh keys add --words-file words.txt laptop.keys
   datamesh --home ~/mesh keys import laptop.keys
-  datamesh keys kit > kit.txt")]
+  datamesh keys kit > kit.txt
+  datamesh keys rotate --revoke 4f1c9a")]
 pub(crate) struct KeysArgs {
     #[command(subcommand)]
     command: KeysCommand,
@@ -55,6 +56,23 @@ enum KeysCommand {
         /// The key file
         file: PathBuf,
     },
+    /// Begin a new epoch of the catalog, without the devices that are revoked
+    ///
+    /// What is written from then on is sealed under a key that the remaining devices get by
+    /// themselves and a revoked device does not; nothing that a revoked device publishes is taken.
+    /// No data moves: with the keys it has, a lost device can still read what was stored before,
+    /// release it, and store under the account's grant.
+    Rotate {
+        /// A device that is lost: its id or the beginning of it, as `keys list` shows
+        #[arg(long, value_name = "DEVICE")]
+        revoke: Vec<String>,
+        /// The file with the words; without it they are asked for on the terminal
+        #[arg(long, value_name = "FILE")]
+        words_file: Option<PathBuf>,
+        /// Do not ask before it is done
+        #[arg(long)]
+        yes: bool,
+    },
     /// Print the recovery kit: the page to put away with the words on it
     Kit {
         /// Print the words too, from this file; without it there is room to write them
@@ -71,6 +89,9 @@ impl KeysArgs {
             KeysCommand::Export { file } => {
                 let bytes = datamesh_node::export_keys(&context.home)?;
                 written(context, &file, &bytes, "it opens with this home's password")
+            }
+            KeysCommand::Rotate { revoke, words_file, yes } => {
+                rotate(context, revoke, words_file, yes).await
             }
             KeysCommand::Import { file } => import(context, &file),
             KeysCommand::Kit { words_file } => {
@@ -97,6 +118,9 @@ async fn list(context: &Context) -> Result<Outcome, Stop> {
     }
     output.line(format!("account {}", reply.account))?;
     output.line(format!("this device {}", reply.device))?;
+    if let Some(epoch) = reply.epoch {
+        output.line(format!("epoch {}, since {}", epoch.number, time(epoch.began)))?;
+    }
     let mut table = Table::new(&["DEVICE", "LOG", "CERTIFIED", "OPERATIONS", ""]);
     for log in &reply.logs {
         let note = match (log.this, log.current) {
@@ -104,12 +128,17 @@ async fn list(context: &Context) -> Result<Outcome, Stop> {
             (true, false) => "this device, earlier",
             _ => "",
         };
+        let note = match (log.revoked, note) {
+            (None, note) => note.to_owned(),
+            (Some(epoch), "") => format!("revoked in epoch {epoch}"),
+            (Some(epoch), note) => format!("{note}, revoked in epoch {epoch}"),
+        };
         table.row([
             log.device.to_string(),
             log.log.to_string(),
             time(log.issued),
             log.operations.to_string(),
-            note.to_owned(),
+            note,
         ]);
     }
     if reply.logs.is_empty() {
@@ -123,15 +152,73 @@ async fn list(context: &Context) -> Result<Outcome, Stop> {
     Ok(Outcome::Done)
 }
 
+async fn words_of(file: Option<PathBuf>) -> Result<Zeroizing<String>, Stop> {
+    Ok(match file {
+        Some(file) => words::from_file(&file)?,
+        None => waiting(words::from_terminal).await??,
+    })
+}
+
+/// Asks a person; where nobody is asked the answer is yes.
+fn confirmed(question: &str) -> bool {
+    if !std::io::stdin().is_terminal() {
+        return true;
+    }
+    crate::output::to_stderr(question);
+    let mut line = String::new();
+    let read = std::io::stdin().lock().read_line(&mut line);
+    read.is_ok() && line.trim().eq_ignore_ascii_case("yes")
+}
+
+async fn rotate(
+    context: &Context,
+    revoke: Vec<String>,
+    words_file: Option<PathBuf>,
+    yes: bool,
+) -> Result<Outcome, Stop> {
+    let what = match revoke.len() {
+        0 => "A new epoch begins; no device is revoked.".to_owned(),
+        _ => format!("A new epoch begins without {}, for good.", revoke.join(", ")),
+    };
+    let question = format!("{what} Type \"yes\" to go on:");
+    if !yes && !waiting(move || confirmed(&question)).await? {
+        return Err(usage("not confirmed; nothing was changed").into());
+    }
+    let words = words_of(words_file).await?;
+    let words = WordsText::new(words.to_string());
+    let operations = context.connect().await?;
+    let reply = operations.rotate(RotateRequest { words, revoke }).await?;
+    let output = &context.output;
+    if output.is_json() {
+        output.json(&reply)?;
+    } else {
+        output.line(format!("epoch {}", reply.epoch))?;
+        for device in &reply.revoked {
+            output.line(format!("revoked {device}"))?;
+        }
+        for device in &reply.devices {
+            output.line(format!("goes on {device}"))?;
+        }
+    }
+    if !reply.revoked.is_empty() {
+        output.warn(
+            "a revoked device can still read what was stored before, release it, and store under the \
+             account's grant: nothing that it knew was changed",
+        );
+    }
+    output.note(
+        "a device of the account that is not named here must be made anew: datamesh keys add",
+    );
+    output.pending(reply.pending);
+    Ok(if reply.pending > 0 { Outcome::Partial } else { Outcome::Done })
+}
+
 async fn add(
     context: &Context,
     file: PathBuf,
     words_file: Option<PathBuf>,
 ) -> Result<Outcome, Stop> {
-    let words = match words_file {
-        Some(file) => words::from_file(&file)?,
-        None => waiting(words::from_terminal).await??,
-    };
+    let words = words_of(words_file).await?;
     let asked = context.password.clone();
     let password = waiting(move || asked.choose()).await??;
     let home = Home::at(context.home.path().to_owned());
