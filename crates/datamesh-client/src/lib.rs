@@ -16,5 +16,5 @@ pub use collect::{Cleaned, CleanupOptions, Purged, Released, Retention, Undelete
 pub use error::ClientError;
 pub use files::{Removed, SegmentPlacement, VersionInfo};
 pub use pipeline::{
-    EntryFailure, GetItem, GetReport, Packs, PutOptions, PutReport, StoredEntry, Wanted,
+    Compress, EntryFailure, GetItem, GetReport, Packs, PutOptions, PutReport, StoredEntry, Wanted,
 };

@@ -3,6 +3,7 @@
 //! Layout in `docs/specs/manifest.md`. A manifest holds the slices' keys, so it exists in the clear
 //! only inside the owner's process; stored, it is sealed under its version key ([`crate::content`]).
 
+use datamesh_core::descriptor::SEGMENT_BYTES_MAX;
 use datamesh_core::wire::{Decode, Encode, Reader, WireError, Writer};
 use datamesh_core::{Hash, SegmentId};
 
@@ -89,11 +90,15 @@ impl Decode for Slice {
         let tags = frame::TAG_BYTES * slice.frames();
         // Each frame has room for its tag, the last one too.
         let last = (length as usize).wrapping_sub(1) % frame as usize + 1;
+        let plain_max = match compression {
+            Compression::None => length as usize - tags.min(length as usize),
+            // What a reader makes room for before it has seen a byte.
+            Compression::Zstd => SEGMENT_BYTES_MAX,
+        };
         let fits = length > 0
             && last >= frame::TAG_BYTES
             && offset.checked_add(length).is_some()
-            && (compression == Compression::Zstd
-                || plain_length as usize <= length as usize - tags);
+            && plain_length as usize <= plain_max;
         if !fits {
             return Err(WireError::Invalid { field: "slice length" });
         }

@@ -13,12 +13,13 @@ use bytes::Bytes;
 use datamesh_core::catalog::{Content, EntryKind, Put};
 use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Sink, StreamError};
 use datamesh_core::{Hash, MeshPath, wire};
+use datamesh_crypto::manifest::Compression;
 use datamesh_crypto::{Manifest, Slice};
 use datamesh_engine::{Fault, Urgency};
 use tokio::sync::oneshot;
 
 use super::put::EntryFailure;
-use super::slices::{Fetch, Opened, Shared, open_slice};
+use super::slices::{Fetch, Opened, Opening, Shared};
 use crate::below::Below;
 use crate::client::{Client, Progress, ProgressFn};
 use crate::error::ClientError;
@@ -150,6 +151,14 @@ impl Entry {
     }
 }
 
+/// What a slice under way has in memory: a compressed one opens whole, beside what it opens from.
+fn weight(slice: &Slice, part: &std::ops::Range<usize>) -> usize {
+    match slice.compression {
+        Compression::None => part.len(),
+        Compression::Zstd => slice.plain_length as usize + slice.opened_length(),
+    }
+}
+
 struct GetRun<'a> {
     client: &'a Client,
     fetch: Fetch,
@@ -243,7 +252,8 @@ impl GetRun<'_> {
             }
             let part = (start.max(from) - from) as usize..(end.min(to) - from) as usize;
             while !self.steps.is_empty()
-                && (self.ahead + part.len() > AHEAD_BYTES || self.steps.len() >= AHEAD_SLICES * 3)
+                && (self.ahead + weight(&slice, &part) > AHEAD_BYTES
+                    || self.steps.len() >= AHEAD_SLICES * 3)
             {
                 self.step(sink).await?;
             }
@@ -254,18 +264,17 @@ impl GetRun<'_> {
 
     /// Starts fetching part of a slice.
     fn start(&mut self, slice: Slice, part: std::ops::Range<usize>) {
-        let length = part.len();
-        self.ahead += length;
+        let weight = weight(&slice, &part);
+        self.ahead += weight;
         let (sender, receiver) = oneshot::channel();
         let urgent = Arc::new(Urgency::default());
-        let (engine, pool, fetch) =
-            (Arc::clone(&self.client.engine), self.client.pool.clone(), self.fetch.clone());
+        let (opening, fetch) = (Opening::of(self.client), self.fetch.clone());
         let waiting = Arc::clone(&urgent);
         self.client.executor().spawn(Box::pin(async move {
-            let opened = open_slice(&engine, &pool, &slice, part, &fetch, &waiting).await;
+            let opened = opening.slice(&slice, part, &fetch, &waiting).await;
             drop(sender.send(opened));
         }));
-        self.steps.push_back(Step::Slice(receiver, urgent, length));
+        self.steps.push_back(Step::Slice(receiver, urgent, weight));
     }
 
     /// Carries the stream one step on.
@@ -276,10 +285,10 @@ impl GetRun<'_> {
                 self.begin(head, sink).await?;
             }
             Step::Plain(bytes) => self.write(bytes, sink).await?,
-            Step::Slice(receiver, urgent, length) => {
+            Step::Slice(receiver, urgent, weight) => {
                 urgent.raise();
                 let opened = receiver.await.map_err(|_| ClientError::Shutdown);
-                self.ahead -= length;
+                self.ahead -= weight;
                 match opened.and_then(|opened| opened) {
                     Ok(opened) => {
                         let room = FAULTS_MAX.saturating_sub(self.report.faults.len());
@@ -361,8 +370,7 @@ impl Client {
         let mut bytes = zeroize::Zeroizing::new(Vec::new());
         for slice in &meta.slices {
             let all = 0..slice.plain_length as usize;
-            let opened =
-                open_slice(&self.engine, &self.pool, slice, all, &Fetch::Alone, &urgent).await?;
+            let opened = Opening::of(self).slice(slice, all, &Fetch::Alone, &urgent).await?;
             bytes.extend_from_slice(&opened.plain);
         }
         wire::decode(&bytes).map_err(ClientError::Manifest)

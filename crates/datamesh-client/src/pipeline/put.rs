@@ -17,8 +17,7 @@ use datamesh_core::padding::padme;
 use datamesh_core::stream::{EntryHead, Piece, Source};
 use datamesh_core::{FileId, Hash, MeshPath, Scheme, SegmentId, VersionId};
 use datamesh_crypto::Slice;
-use datamesh_crypto::manifest::Compression;
-use datamesh_engine::Fault;
+use datamesh_engine::{Fault, block};
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::oneshot;
@@ -42,6 +41,20 @@ const COMMIT_BATCH: usize = 256;
 /// Files whose segments are under way; bounds what a stream of tiny files holds in memory.
 const FILES_OPEN_MAX: usize = 4096;
 
+/// Whether content is compressed before it is sealed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compress {
+    /// Where a sample of it shrinks.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
+/// Up to so many bytes of a small file are sealed where they arrive: handing them to a blocking
+/// thread and back takes longer.
+const SEAL_INLINE_BYTES_MAX: usize = 128 * 1024;
+
 /// How a put stores.
 #[derive(Debug, Clone, Default)]
 pub struct PutOptions {
@@ -51,6 +64,8 @@ pub struct PutOptions {
     pub scheme: Option<Scheme>,
     /// Store even where there are too few failure domains for the scheme.
     pub allow_degraded: bool,
+    /// Whether to compress.
+    pub compress: Compress,
 }
 
 /// A file that was stored and committed.
@@ -150,7 +165,7 @@ impl Client {
         let (scheme, spread) = self.protection(options.scheme, options.allow_degraded)?;
         // A path that another device has used already keeps its file.
         self.catch_up_once().await?;
-        let forge = Forge::new(self, spread);
+        let forge = Forge::new(self, spread, options.compress);
         let sender =
             Sender { engine: Arc::clone(&self.engine), catalog: Arc::clone(&self.catalog), forge };
         let packing = self.packs.join(scheme, sender.clone());
@@ -278,7 +293,7 @@ impl PutRun<'_> {
                 self.commit().await?;
             }
         } else if number == 0 {
-            self.pack(file, &plain[..filled]).await?;
+            self.pack(file, plain, filled).await?;
         } else {
             // The last slices carry the padding of the whole file.
             let mut padded = (padme(size) - number as u64 * SEGMENT_PLAIN as u64) as usize;
@@ -341,11 +356,18 @@ impl PutRun<'_> {
     }
 
     /// Adds a small file to the packs.
-    async fn pack(&mut self, file: usize, plain: &[u8]) -> Result<(), ClientError> {
+    async fn pack(&mut self, file: usize, plain: Buffer, filled: usize) -> Result<(), ClientError> {
         if let Some(open) = self.open.get_mut(&file) {
             open.expected = Some(1);
         }
-        let hears = self.packing.add(file, plain, &*self.client.entropy).await?;
+        let small = if filled <= SEAL_INLINE_BYTES_MAX {
+            self.sender.forge.small(&plain[..filled])?
+        } else {
+            let forge = self.sender.forge.clone();
+            let sealing = block(self.client.executor(), move || forge.small(&plain[..filled]));
+            sealing.await.ok_or(ClientError::Shutdown)??
+        };
+        let hears = self.packing.add(file, small).await?;
         self.packed.extend(hears);
         if self.ready.len() >= COMMIT_BATCH {
             self.commit().await?;
@@ -456,7 +478,7 @@ fn slice_of(sealed: super::segment::Sealed, plain_length: u32) -> Slice {
         length: sealed.length,
         plain_length,
         frame: sealed.frame,
-        compression: Compression::None,
+        compression: sealed.compression,
         key: sealed.key,
     }
 }

@@ -6,6 +6,7 @@ mod admission;
 mod audits;
 mod cluster;
 mod collection;
+mod compression;
 mod devices;
 mod gossip;
 mod liars;

@@ -49,6 +49,25 @@ fn a_slice_whose_last_frame_has_no_room_for_its_tag_is_refused() {
 }
 
 #[test]
+fn a_compressed_slice_claims_no_more_than_a_segment_has() {
+    let largest = 4 * 1024 * 1024;
+    for (compression, plain_length, holds) in [
+        (Compression::Zstd, largest, true),
+        (Compression::Zstd, largest + 1, false),
+        (Compression::Zstd, u32::MAX, false),
+        (Compression::None, largest - 64 * 16, true),
+        (Compression::None, largest - 64 * 16 + 1, false),
+    ] {
+        let mut manifest = manifest(1);
+        manifest.size = u64::from(plain_length);
+        manifest.slices[0].plain_length = plain_length;
+        manifest.slices[0].compression = compression;
+        let read = wire::decode::<Manifest>(&manifest.to_bytes());
+        assert_eq!(read.is_ok(), holds, "{compression:?} {plain_length}");
+    }
+}
+
+#[test]
 fn a_manifest_whose_count_lies_reserves_nothing() {
     let mut bytes = manifest(0).to_bytes();
     let count = bytes.len() - 4;

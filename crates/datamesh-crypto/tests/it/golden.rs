@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use datamesh_core::head::{Head, HeadBody, Page};
 use datamesh_core::wire::{self, Encode};
 use datamesh_core::{DeviceId, Entropy, Hash, LogId, MeshId, SegmentId, Signer, VersionId};
+use datamesh_crypto::compress::Zstd;
 use datamesh_crypto::frame::{Opener, Sealer, TAG_BYTES, frame_count, sealed_length};
 use datamesh_crypto::manifest::Compression;
 use datamesh_crypto::{DeviceKeys, Manifest, Secret, Slice, VersionKey, Words, keystore};
@@ -81,6 +82,23 @@ fn a_slice_of_three_frames_is_sealed_as_ever() {
         opened.extend_from_slice(&out);
     }
     assert_eq!(opened, plain);
+}
+
+/// The file is written where there is none and never again: another release of the library may compress
+/// otherwise, and must read this all the same.
+#[test]
+fn what_was_compressed_once_decompresses_for_ever() {
+    let content = b"a line that comes again\n".repeat(200);
+    let zstd = Zstd::default();
+    let bless = std::env::var("DATAMESH_BLESS").is_ok_and(|value| value == "1");
+    if bless && !path("segment", "slice.compressed").exists() {
+        let mut opened = zstd.shrunk(&content).unwrap();
+        opened.resize(opened.len() + 40, 0);
+        golden("segment", "slice.compressed", &opened);
+    }
+    let mut plain = vec![0; content.len()];
+    zstd.expand(&vector("segment", "slice.compressed"), &mut plain).unwrap();
+    assert_eq!(plain, content);
 }
 
 fn manifest() -> Manifest {

@@ -82,6 +82,7 @@ impl HomeOperations {
             tags: request.tags,
             scheme: request.scheme,
             allow_degraded: request.allow_degraded,
+            compress: crate::config::load(self.home())?.compress,
         };
         let report = client.put(source, &options, Some(progress(events))).await;
         let report = report.map_err(|error| convert::client_error(&error))?;

@@ -36,7 +36,7 @@ impl Lone {
         let Self { file, number, plain, plain_length, journal } = self;
         let sent = sender
             .send(
-                move |forge| forge.lone(scheme, &plain),
+                move |forge| forge.slice(scheme, &plain, plain_length as usize),
                 move |catalog, segment, now| match journal {
                     Some(noted) => name_in_transfer(catalog, &noted, segment, now),
                     None => Sending::begin(catalog, segment, now),
