@@ -14,6 +14,7 @@
 //! are sealed, so no table could count along, and nothing that is kept can be wrong.
 
 mod cleanup;
+pub(crate) mod contents;
 mod purge;
 mod references;
 mod release;

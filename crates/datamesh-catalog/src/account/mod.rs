@@ -30,6 +30,7 @@ use crate::index;
 use crate::journal::Journal;
 
 mod check;
+mod contents;
 mod fold;
 mod list;
 mod log;
@@ -40,6 +41,7 @@ mod record;
 mod restore;
 
 pub use check::Checked;
+pub use contents::{Contents, Unindexed};
 pub use list::{Cursor, ListQuery, Listed, PAGE_ROWS_MAX, Page, Summary};
 pub use log::{Append, OPERATIONS_MAX, Tip};
 pub use owed::Owed;

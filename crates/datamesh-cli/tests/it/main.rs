@@ -17,6 +17,7 @@ mod resumed_gets;
 mod resumption;
 mod rot;
 mod small_disk;
+mod space;
 mod strangers;
 mod transfers;
 mod wrong_use;

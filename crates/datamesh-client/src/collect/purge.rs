@@ -159,7 +159,7 @@ impl Client {
         debug_assert!(changes.len() <= OPERATIONS_MAX, "bounded by the versions of one purge");
         let keys = std::sync::Arc::clone(&self.keys);
         self.catalog_call(move |catalog| {
-            let append = Append { changes, owed: Vec::new(), now };
+            let append = Append { changes, now, ..Append::default() };
             catalog.append(append, |body| keys.sign_operation(body))
         })
         .await?;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datamesh_core::catalog::{Change, Content, Put};
-use datamesh_core::{SegmentId, VersionId, wire};
+use datamesh_core::catalog::{Change, Put};
+use datamesh_core::{SegmentId, VersionId};
 use datamesh_crypto::Manifest;
 
 use crate::client::Client;
@@ -30,15 +30,13 @@ impl Uses {
 
 impl Client {
     /// The segments of a version: of its content, and of its manifest where that has its own.
-    pub(super) async fn segments_of(&self, put: &Put) -> Result<BTreeSet<SegmentId>, ClientError> {
+    pub(crate) async fn segments_of(&self, put: &Put) -> Result<BTreeSet<SegmentId>, ClientError> {
         let mut segments = BTreeSet::new();
         let mut add = |manifest: &Manifest| {
             segments.extend(manifest.slices.iter().map(|slice| slice.segment));
         };
-        if let Content::Meta(sealed) = &put.content {
-            let key = self.keys.unwrap_key(&put.version, &put.key)?;
-            let meta = key.open(&put.version, put.content.tag(), sealed)?;
-            add(&wire::decode::<Manifest>(&meta).map_err(ClientError::Manifest)?);
+        if let Some(meta) = self.meta_manifest(put)? {
+            add(&meta);
         }
         if let Some(manifest) = self.manifest(put).await? {
             add(&manifest);

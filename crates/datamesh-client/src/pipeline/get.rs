@@ -376,16 +376,12 @@ impl Client {
         wire::decode(&bytes).map_err(ClientError::Manifest)
     }
 
-    /// The segments that a long manifest is kept in.
-    pub(crate) fn meta_segments(
-        &self,
-        put: &Put,
-    ) -> Result<Vec<datamesh_core::SegmentId>, ClientError> {
-        let Content::Meta(_) = put.content else { return Ok(Vec::new()) };
+    /// The manifest of a long manifest; nothing for others.
+    pub(crate) fn meta_manifest(&self, put: &Put) -> Result<Option<Manifest>, ClientError> {
+        let Content::Meta(_) = put.content else { return Ok(None) };
         let key = self.keys.unwrap_key(&put.version, &put.key)?;
         let opened = key.open(&put.version, put.content.tag(), put.content.sealed())?;
-        let meta = wire::decode::<Manifest>(&opened).map_err(ClientError::Manifest)?;
-        Ok(meta.slices.iter().map(|slice| slice.segment).collect())
+        wire::decode(&opened).map(Some).map_err(ClientError::Manifest)
     }
 
     /// The manifest of a version; nothing where its content lives in the catalog.

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datamesh_core::descriptor::SEGMENT_BYTES_MAX;
 use datamesh_core::padding::padme;
-use datamesh_core::{Scheme, SegmentId};
+use datamesh_core::{ContentTag, Scheme, SegmentId};
 use datamesh_crypto::manifest::Compression;
 use datamesh_crypto::{Secret, Slice};
 use datamesh_engine::Spread;
@@ -75,6 +75,7 @@ struct Member {
     plain_length: u32,
     compression: Compression,
     key: Secret,
+    tag: ContentTag,
 }
 
 impl Member {
@@ -87,6 +88,7 @@ impl Member {
             frame: FRAME as u32,
             compression: self.compression,
             key: self.key,
+            tag: self.tag,
         };
         (self.file, 0, slice)
     }
@@ -187,10 +189,12 @@ impl Packing {
         &self,
         file: usize,
         small: SealedSmall,
+        tag: ContentTag,
     ) -> Result<Option<oneshot::Receiver<Finished>>, ClientError> {
         let SealedSmall { frames: sealed, plain_length, compression, key } = small;
         let length = sealed.len() as u32;
-        let mut member = Some(Member { file, offset: 0, length, plain_length, compression, key });
+        let member = Member { file, offset: 0, length, plain_length, compression, key, tag };
+        let mut member = Some(member);
         let mut slot = None;
         loop {
             let full = {

@@ -1,10 +1,11 @@
 //! Storing: read, cut or pack, seal, code, send; then commit.
 //!
 //! The caller's stream is read on one task; segments are sealed, coded and sent on others, a
-//! bounded number at once. A file is committed when all its segments are stored, in batches, one
+//! bounded number at once. What the account stores already is not sent again. A file is committed when all its segments are stored, in batches, one
 //! synced transaction each. What was committed stays, whatever happens to the rest of the stream.
 
 mod commit;
+mod known;
 mod lone;
 mod resume;
 
@@ -15,13 +16,14 @@ use datamesh_codec::Buffer;
 use datamesh_core::catalog::{EntryKind, INLINE_BYTES_MAX, Protection, TAG_BYTES_MAX, TAGS_MAX};
 use datamesh_core::padding::padme;
 use datamesh_core::stream::{EntryHead, Piece, Source};
-use datamesh_core::{FileId, Hash, MeshPath, Scheme, SegmentId, VersionId};
+use datamesh_core::{ContentTag, FileId, Hash, MeshPath, Scheme, SegmentId, VersionId};
 use datamesh_crypto::Slice;
 use datamesh_engine::{Fault, block};
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::oneshot;
 
+use self::known::Known;
 use self::lone::{Lone, Noted};
 use self::resume::Earlier;
 use super::packs::Packing;
@@ -83,6 +85,8 @@ pub struct StoredEntry {
     pub protection: Option<Protection>,
     /// Shards that are owed.
     pub owed: usize,
+    /// Bytes of it that the account had stored already.
+    pub known: u64,
 }
 
 /// An entry of the stream that was not stored.
@@ -107,6 +111,8 @@ pub struct PutReport {
     pub faults: Vec<Fault>,
     /// Bytes that were not sent because an earlier transfer had sent them.
     pub resumed_bytes: u64,
+    /// Bytes that were not sent because the account had stored them already.
+    pub known_bytes: u64,
     /// Operations of this device that no quorum of the mesh has yet; 0 where all is committed.
     pub pending: u64,
 }
@@ -129,6 +135,10 @@ struct Open {
     transfer: Option<[u8; 16]>,
     /// The journal's rows of its segments, until it is committed.
     sending: Vec<Arc<Sending>>,
+    /// Bytes that were there already.
+    known: u64,
+    /// Segments that it refers to without having sent them.
+    referred: Vec<SegmentId>,
 }
 
 struct PutRun<'a> {
@@ -147,6 +157,7 @@ struct PutRun<'a> {
     /// Packs that have slices of this put.
     packed: FuturesUnordered<oneshot::Receiver<Finished>>,
     ready: Vec<usize>,
+    known: Known,
 }
 
 impl Client {
@@ -183,7 +194,9 @@ impl Client {
             lone: FuturesUnordered::new(),
             packed: FuturesUnordered::new(),
             ready: Vec::new(),
+            known: Known::default(),
         };
+        run.look_for_known().await;
         if let Err(error) = run.stream(source).await {
             run.report.stopped = Some(error);
         }
@@ -293,7 +306,7 @@ impl PutRun<'_> {
                 self.commit().await?;
             }
         } else if number == 0 {
-            self.pack(file, plain, filled).await?;
+            self.pack(file, (plain, filled), hash).await?;
         } else {
             // The last slices carry the padding of the whole file.
             let mut padded = (padme(size) - number as u64 * SEGMENT_PLAIN as u64) as usize;
@@ -350,16 +363,28 @@ impl PutRun<'_> {
             }
             return Ok(());
         }
+        let first = (number == 0).then_some(so_far);
+        let Some((plain, tag)) = self.known(file, number, (plain, filled), first).await? else {
+            return Ok(());
+        };
         let journal = transfer.map(|transfer| Noted { transfer, hash: so_far });
         let plain_length = filled as u32;
-        self.start(Lone { file, number, plain, plain_length, journal }).await
+        self.start(Lone { file, number, plain, plain_length, tag, journal }).await
     }
 
     /// Adds a small file to the packs.
-    async fn pack(&mut self, file: usize, plain: Buffer, filled: usize) -> Result<(), ClientError> {
+    async fn pack(
+        &mut self,
+        file: usize,
+        (plain, filled): (Buffer, usize),
+        hash: Hash,
+    ) -> Result<(), ClientError> {
         if let Some(open) = self.open.get_mut(&file) {
             open.expected = Some(1);
         }
+        let Some((plain, tag)) = self.known(file, 0, (plain, filled), Some(hash)).await? else {
+            return Ok(());
+        };
         let small = if filled <= SEAL_INLINE_BYTES_MAX {
             self.sender.forge.small(&plain[..filled])?
         } else {
@@ -367,7 +392,7 @@ impl PutRun<'_> {
             let sealing = block(self.client.executor(), move || forge.small(&plain[..filled]));
             sealing.await.ok_or(ClientError::Shutdown)??
         };
-        let hears = self.packing.add(file, small).await?;
+        let hears = self.packing.add(file, small, tag).await?;
         self.packed.extend(hears);
         if self.ready.len() >= COMMIT_BATCH {
             self.commit().await?;
@@ -416,8 +441,9 @@ impl PutRun<'_> {
             Ok(done) => {
                 let Some(stored) = done.stored else { return Ok(()) };
                 let room = FAULTS_MAX.saturating_sub(self.report.faults.len());
-                self.report.faults.extend(stored.faults.into_iter().take(room));
+                self.report.faults.extend(stored.faults.iter().take(room).cloned());
                 for (file, number, slice) in done.slices {
+                    self.arrived(&slice, &stored);
                     let Some(open) = self.open.get_mut(&file) else { continue };
                     open.slices.insert(number, slice);
                     open.margin = open.margin.min(stored.margin);
@@ -471,7 +497,7 @@ impl PutRun<'_> {
     }
 }
 
-fn slice_of(sealed: super::segment::Sealed, plain_length: u32) -> Slice {
+fn slice_of(sealed: super::segment::Sealed, plain_length: u32, tag: ContentTag) -> Slice {
     Slice {
         segment: sealed.segment,
         offset: sealed.offset,
@@ -480,6 +506,7 @@ fn slice_of(sealed: super::segment::Sealed, plain_length: u32) -> Slice {
         frame: sealed.frame,
         compression: sealed.compression,
         key: sealed.key,
+        tag,
     }
 }
 
@@ -501,6 +528,8 @@ impl Open {
             owed: Vec::new(),
             transfer: None,
             sending: Vec::new(),
+            known: 0,
+            referred: Vec::new(),
         }
     }
 }

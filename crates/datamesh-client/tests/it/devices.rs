@@ -124,6 +124,35 @@ fn told(catalog: &AccountDb) -> Vec<String> {
 }
 
 #[test]
+fn content_of_another_device_and_of_a_lost_catalog_is_known() {
+    sim::run(44, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let (small, large) = (fixtures::noise(1, 50_000), fixtures::noise(2, 9_000_000));
+        let one = Device::blank(&cluster, 21);
+        one.client.catch_up().await.unwrap();
+        assert_eq!(one.put("one/small", &small).await.known_bytes, 0);
+        assert_eq!(one.put("one/large", &large).await.known_bytes, 0);
+        let two = Device::blank(&cluster, 22);
+        two.client.catch_up().await.unwrap();
+        assert_eq!(two.put("two/small", &small).await.known_bytes, 50_000);
+        assert_eq!(two.put("two/large", &large).await.known_bytes, 9_000_000);
+        // A device whose catalog is lost counts again from the operations.
+        let Device { client, keys, folder, number } = one;
+        drop(client);
+        world.kill(NodeId([number; 32]));
+        let again = Device::over(&cluster, 23, keys, folder, AccountDb::restore);
+        again.client.catch_up().await.unwrap();
+        assert_eq!(again.put("again", &large).await.known_bytes, 9_000_000);
+        let segments = again.client.all_segments().await.unwrap();
+        let uses = again.client.catalog().uses(&segments).unwrap().unwrap();
+        // One segment of the small file, two that are full and the last of the large one.
+        assert_eq!(segments.len(), 4);
+        assert_eq!(uses.iter().sum::<u64>(), 2 + 3 * 3);
+        assert_eq!(two.bytes().await.len(), 4);
+    });
+}
+
+#[test]
 fn words_alone_restore_every_file_version_and_tag() {
     sim::assert_replays(40, |world| async move {
         let cluster = Cluster::seven(&world);

@@ -9,6 +9,7 @@ mod collection;
 mod compression;
 mod devices;
 mod gossip;
+mod known;
 mod liars;
 mod limits;
 mod losses;

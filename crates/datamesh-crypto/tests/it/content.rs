@@ -1,7 +1,7 @@
 //! Version keys and manifests.
 
 use datamesh_core::wire::{self, Encode};
-use datamesh_core::{Hash, SegmentId, VersionId};
+use datamesh_core::{ContentTag, Hash, SegmentId, VersionId};
 use datamesh_crypto::content::{SealError, VersionKey};
 use datamesh_crypto::manifest::Compression;
 use datamesh_crypto::{DeviceKeys, Manifest, Secret, Slice, Words};
@@ -17,10 +17,11 @@ fn manifest(slices: u32) -> Manifest {
         frame: 65_536,
         compression: Compression::None,
         key: Secret::new([i as u8 + 1; 32]),
+        tag: ContentTag([i as u8 + 2; 16]),
     };
     let slices: Vec<Slice> = (0..slices).map(slice).collect();
     let size = slices.iter().map(|slice| u64::from(slice.plain_length)).sum();
-    Manifest { size, hash: Hash([7; 32]), slices }
+    Manifest { size, hash: Hash([7; 32]), known: 0, slices }
 }
 
 #[test]

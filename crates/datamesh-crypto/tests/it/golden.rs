@@ -6,7 +6,9 @@ use std::sync::Mutex;
 
 use datamesh_core::head::{Head, HeadBody, Page};
 use datamesh_core::wire::{self, Encode};
-use datamesh_core::{DeviceId, Entropy, Hash, LogId, MeshId, SegmentId, Signer, VersionId};
+use datamesh_core::{
+    ContentTag, DeviceId, Entropy, Hash, LogId, MeshId, SegmentId, Signer, VersionId,
+};
 use datamesh_crypto::compress::Zstd;
 use datamesh_crypto::frame::{Opener, Sealer, TAG_BYTES, frame_count, sealed_length};
 use datamesh_crypto::manifest::Compression;
@@ -112,6 +114,7 @@ fn manifest() -> Manifest {
             frame: 65_536,
             compression: Compression::None,
             key: Secret::new([0xB0; 32]),
+            tag: ContentTag([0; 16]),
         },
         // One that ends with padding, in small frames.
         Slice {
@@ -122,6 +125,7 @@ fn manifest() -> Manifest {
             frame: 1024,
             compression: Compression::None,
             key: Secret::new([0xB1; 32]),
+            tag: ContentTag([0xF1; 16]),
         },
         // One inside a packed segment, compressed.
         Slice {
@@ -132,9 +136,10 @@ fn manifest() -> Manifest {
             frame: 65_536,
             compression: Compression::Zstd,
             key: Secret::new([0xB2; 32]),
+            tag: ContentTag([0xF2; 16]),
         },
     ];
-    Manifest { size: 4_193_280 + 5000 + 3000, hash: Hash([0xC0; 32]), slices }
+    Manifest { size: 4_193_280 + 5000 + 3000, hash: Hash([0xC0; 32]), known: 3000, slices }
 }
 
 #[test]
@@ -221,6 +226,11 @@ fn the_first_keystore_opens_for_ever() {
     assert_eq!(opened.authority().public_key(), keys.authority().public_key());
     let roots = [Hash([1; 32]), Hash([2; 32])];
     assert_eq!(opened.lease_key(&roots), keys.lease_key(&roots));
+    let tag = keys.content_tag(&Hash([3; 32]), 5000);
+    golden("keystore", "content-tag", &tag.0);
+    assert_eq!(opened.content_tag(&Hash([3; 32]), 5000), tag);
+    assert_ne!(opened.content_tag(&Hash([3; 32]), 5001), tag);
+    assert_ne!(opened.content_tag(&Hash([4; 32]), 5000), tag);
     // The log key and the catalog key are there too: a note and a version key open.
     assert_eq!(opened.open_note(&vector("keystore", "note")).unwrap().as_slice(), b"a note");
     let key = VersionKey::draw(&Sequence::from(0x40));
