@@ -15,12 +15,22 @@
 
 mod cleanup;
 pub(crate) mod contents;
+mod duplicates;
+mod low_health;
 mod purge;
 mod references;
 mod release;
+mod repack;
+mod rescheme;
+mod rewrite;
 mod undelete;
 
 pub use cleanup::{Cleaned, CleanupOptions};
+pub use duplicates::Duplicates;
+pub use low_health::{LowFile, LowHealth};
 pub use purge::{Purged, Retention};
 pub use release::Released;
+pub use repack::Repacked;
+pub use rescheme::{ReschemeOptions, Reschemed};
+pub use rewrite::Rewritten;
 pub use undelete::Undeleted;

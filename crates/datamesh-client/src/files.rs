@@ -175,7 +175,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`] where the manifest cannot be read.
     pub async fn segments(&self, put: &Put) -> Result<Vec<SegmentId>, ClientError> {
-        Ok(self.segments_of(put).await?.into_iter().collect())
+        Ok(self.segments_of(put.sealed()).await?.into_iter().collect())
     }
 
     /// Bytes of a version that its put found stored already.
@@ -183,7 +183,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`] where the manifest cannot be read.
     pub async fn known_bytes(&self, put: &Put) -> Result<u64, ClientError> {
-        Ok(self.manifest(put).await?.map_or(0, |manifest| manifest.known))
+        Ok(self.manifest(put.sealed()).await?.map_or(0, |manifest| manifest.known))
     }
 
     /// The segments of the current versions of all files.
@@ -208,7 +208,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`] where the manifest cannot be read.
     pub async fn placement(&self, put: &Put) -> Result<Vec<SegmentPlacement>, ClientError> {
-        let Some(manifest) = self.manifest(put).await? else { return Ok(Vec::new()) };
+        let Some(manifest) = self.manifest(put.sealed()).await? else { return Ok(Vec::new()) };
         let mut segments: Vec<SegmentId> = Vec::new();
         for slice in &manifest.slices {
             // Slices of one segment are neighbours, so the last one is all there is to compare.

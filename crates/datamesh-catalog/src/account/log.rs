@@ -211,6 +211,7 @@ fn body_length(change: &Change) -> usize {
         Change::Put(put) => 256 + put.path.as_str().len() + put.content.sealed().len(),
         Change::Delete(delete) => 64 + delete.path.as_str().len(),
         Change::Purge(purge) => 16 + 16 * purge.versions.len(),
+        Change::Rewrite(rewrite) => 256 + rewrite.content.sealed().len(),
         Change::Unknown { body, .. } => body.len(),
     }
 }

@@ -13,6 +13,7 @@
 //! | `l` device | [`LogState`] | the end of a log |
 //! | `o` segment, shard | version id | a shard not yet stored |
 //! | `p` path | [`PathState`] | a path that is not deleted |
+//! | `r` version id | [`Place`] | the operation that says where the version's content is now, if not its put |
 //! | `t` length, tag, path | nothing | a path whose current version has the tag |
 //! | `u` segment | [`Count`] | operations that ever referred to the segment |
 //! | `v` path, 0, clock, device | [`Place`] | a version or delete marker of a path |
@@ -215,6 +216,10 @@ pub(super) fn file_key(file: &FileId) -> Vec<u8> {
 
 pub(super) fn version_id_key(version: &VersionId) -> Vec<u8> {
     [VERSION_IDS, &version.0].concat()
+}
+
+pub(super) fn rewritten_key(version: &VersionId) -> Vec<u8> {
+    [b"r", &version.0[..]].concat()
 }
 
 pub(super) fn purged_key(version: &VersionId) -> Vec<u8> {

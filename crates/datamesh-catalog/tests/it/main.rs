@@ -18,4 +18,5 @@ mod model;
 mod node;
 mod purge;
 mod query;
+mod rewrite;
 mod schema;

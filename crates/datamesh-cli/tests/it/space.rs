@@ -5,6 +5,7 @@ use datamesh_testkit::fixtures::noise;
 use datamesh_testkit::processes::Mesh;
 
 use crate::PROGRAM;
+use crate::recover::address;
 
 const NODES: usize = 6;
 
@@ -48,4 +49,59 @@ fn content_that_shrinks_or_is_there_already_takes_little_room() {
     assert_eq!(cleaned["deleted"]["versions"], 1);
     assert_eq!(cleaned["deleted"]["unreferenced"], 0);
     assert!(mesh.bytes("n0", &["get", "--", "copy", "-"]) == photo);
+}
+
+#[test]
+fn what_is_left_of_small_files_moves_together_and_files_get_another_scheme() {
+    let mesh = Mesh::of(PROGRAM, NODES);
+    let folder = mesh.path("many");
+    std::fs::create_dir(&folder).unwrap();
+    for number in 0..40u64 {
+        std::fs::write(folder.join(format!("{number:02}")), noise(number, 50_000)).unwrap();
+    }
+    mesh.run("n0", &["put", "-r", "--", &mesh.text(&folder), "many"]).ok();
+    let gone: Vec<String> = (4..40).map(|number| format!("many/{number:02}")).collect();
+    let names = gone.iter().map(String::as_str);
+    let remove: Vec<&str> = ["remove", "--"].into_iter().chain(names).collect();
+    mesh.run("n0", &remove).ok();
+    mesh.run("n0", &["versions", "--purge", "--force", "--", "many/05"]).ok();
+    let looked = ["cleanup", "--force", "--dry-run", "--duplicates", "--low-health", "--json"];
+    let looked = mesh.run("n0", &looked).ok().json();
+    assert_eq!(looked["deleted"]["versions"], 35);
+    assert_eq!(looked["repacked"]["rewritten"]["versions"], 0);
+    let done = mesh.run("n0", &["cleanup", "--force", "--duplicates", "--low-health", "--json"]);
+    let done = done.ok().json();
+    assert_eq!(done["repacked"]["sparse"], 1);
+    assert_eq!(done["repacked"]["rewritten"]["versions"], 4);
+    assert_eq!(done["repacked"]["rewritten"]["released"]["shards"], 6);
+    assert_eq!(done["duplicates"]["slices"], 0);
+    assert_eq!(done["low_health"]["count"], 0);
+    let text = mesh.run("n0", &["cleanup", "--low-health"]).ok();
+    assert!(text.out.contains("0 files that lack shards"), "{}", text.out);
+    let read = |mesh: &Mesh, home: &str| {
+        for number in 0..4u64 {
+            let name = format!("many/{number:02}");
+            assert!(mesh.bytes(home, &["get", "--", &name, "-"]) == noise(number, 50_000));
+        }
+    };
+    read(&mesh, "n0");
+
+    // Another scheme, as far as six domains allow one.
+    mesh.run("n0", &["optimize", "--rescheme", "--scheme", "8+4"]).code(5);
+    mesh.run("n0", &["optimize"]).code(2);
+    let nothing = mesh.run("n0", &["optimize", "--rescheme", "--json"]).ok().json();
+    assert_eq!(nothing["versions"], 0);
+    let asked = ["optimize", "--rescheme", "--scheme", "1+5", "--json", "--", "many/00"];
+    let coded = mesh.run("n0", &asked).ok().json();
+    assert_eq!(coded["rewritten"]["versions"], 1);
+    let info = mesh.run("n0", &["info", "--json", "--", "many/00"]).ok().json();
+    assert_eq!(info["version"]["scheme"], "1+5");
+    assert_eq!(info["margin"], 5);
+    let back = mesh.run("n0", &["optimize", "--rescheme"]).ok();
+    assert!(back.out.contains("coded anew: 1 version"), "{}", back.out);
+    read(&mesh, "n0");
+    // Words alone find everything where it is now.
+    let (words, peer) = (mesh.text(&mesh.path("n0.words")), address(&mesh, "n1"));
+    mesh.run("back", &["recover", "--words-file", &words, "--peer", &peer]).ok();
+    read(&mesh, "back");
 }

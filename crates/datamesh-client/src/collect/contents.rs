@@ -2,8 +2,8 @@
 //! makes it, and read from the operations of others here.
 
 use datamesh_catalog::Contents;
-use datamesh_core::catalog::{Change, Put};
-use datamesh_core::{ContentTag, VersionId};
+use datamesh_core::catalog::{Change, SealedContent};
+use datamesh_core::{ContentTag, LogId, VersionId};
 use datamesh_crypto::Manifest;
 
 use crate::client::Client;
@@ -38,11 +38,11 @@ impl Client {
     pub(crate) async fn add_contents(
         &self,
         contents: &mut Contents,
-        put: &Put,
+        sealed: SealedContent<'_>,
     ) -> Result<(), ClientError> {
-        let Some(manifest) = self.manifest(put).await? else { return Ok(()) };
-        let meta = self.meta_manifest(put)?;
-        add_manifest(contents, put.version, &manifest, meta.as_ref());
+        let Some(manifest) = self.manifest(sealed).await? else { return Ok(()) };
+        let meta = self.meta_manifest(sealed)?;
+        add_manifest(contents, *sealed.version, &manifest, meta.as_ref());
         Ok(())
     }
 
@@ -59,12 +59,17 @@ impl Client {
                 };
                 let mut contents = Contents::default();
                 for operation in operations {
-                    let Change::Put(put) = operation.change else { continue };
-                    match self.add_contents(&mut contents, &put).await {
+                    let place = (operation.log, operation.sequence);
+                    let sealed = match &operation.change {
+                        Change::Put(put) => put.sealed(),
+                        Change::Rewrite(rewrite) => rewrite.sealed(),
+                        _ => continue,
+                    };
+                    match self.add_contents(&mut contents, sealed).await {
                         Ok(()) => {}
-                        // The long manifest of a purged version may be released already; nobody
-                        // can refer to what was in it any more.
-                        Err(_) if self.is_purged(&put).await? => {}
+                        // The long manifest of a purged or rewritten version may be released
+                        // already; nobody can come to refer to what was in it any more.
+                        Err(_) if !self.counts(*sealed.version, place).await? => {}
                         Err(error) => return Err(error),
                     }
                 }
@@ -76,9 +81,15 @@ impl Client {
         Ok(())
     }
 
-    async fn is_purged(&self, put: &Put) -> Result<bool, ClientError> {
-        let version = put.version;
-        let purged = self.catalog_call(move |catalog| catalog.purged(&[version])).await?;
-        Ok(purged.first() == Some(&true))
+    /// Whether the content of a version is where the operation at `place` says.
+    async fn counts(&self, version: VersionId, place: (LogId, u64)) -> Result<bool, ClientError> {
+        self.catalog_call(move |catalog| {
+            let purged = catalog.purged(&[version])?.first() == Some(&true);
+            let rewritten = catalog.rewritten(&[version])?.first().copied().flatten();
+            let put = catalog.version_by_id(&version)?;
+            let put = put.map(|put| (put.log, put.sequence));
+            Ok(!purged && rewritten.or(put) == Some(place))
+        })
+        .await
     }
 }

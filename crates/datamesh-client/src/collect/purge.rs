@@ -124,7 +124,7 @@ impl Client {
         for path in paths {
             for put in retention.judge(&self.all_versions(path).await?, now) {
                 if ids.len() < VERSIONS_MAX && ids.insert(put.version) {
-                    segments.extend(self.segments_of(put).await?);
+                    segments.extend(self.segments_of(put.sealed()).await?);
                     purged.bytes += put.size;
                 }
             }

@@ -78,7 +78,7 @@ impl Client {
             ..old.clone()
         };
         let mut contents = Contents::default();
-        self.add_contents(&mut contents, &put).await?;
+        self.add_contents(&mut contents, put.sealed()).await?;
         let (keys, now) = (Arc::clone(&self.keys), self.engine.now());
         let changes = vec![Change::Put(Box::new(put))];
         self.catalog_call(move |catalog| {
@@ -92,7 +92,7 @@ impl Client {
     /// Renews the segments of a version on as many nodes as a commit needs, before another version
     /// refers to them: somebody may be about to release them.
     async fn renew_for_reference(&self, put: &Put) -> Result<(), ClientError> {
-        let segments = self.segments_of(put).await?;
+        let segments = self.segments_of(put.sealed()).await?;
         let uses = self.references(&segments, &Default::default()).await?;
         for (segment, uses) in uses {
             self.renew_segment(segment, uses.epoch()).await?;

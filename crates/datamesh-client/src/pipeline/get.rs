@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use datamesh_core::catalog::{Content, EntryKind, Put};
+use datamesh_core::catalog::{Content, EntryKind, Put, SealedContent};
 use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Sink, StreamError};
 use datamesh_core::{Hash, MeshPath, wire};
 use datamesh_crypto::manifest::Compression;
@@ -227,8 +227,7 @@ impl GetRun<'_> {
         end: u64,
         sink: &mut dyn Sink,
     ) -> Result<(), ClientError> {
-        let key = self.client.keys.unwrap_key(&put.version, &put.key)?;
-        let opened = key.open(&put.version, put.content.tag(), put.content.sealed())?;
+        let opened = self.client.open(put.sealed())?;
         let manifest = match put.content {
             Content::Inline(_) => {
                 let part = opened.get(start as usize..end as usize).unwrap_or_default();
@@ -377,22 +376,32 @@ impl Client {
     }
 
     /// The manifest of a long manifest; nothing for others.
-    pub(crate) fn meta_manifest(&self, put: &Put) -> Result<Option<Manifest>, ClientError> {
-        let Content::Meta(_) = put.content else { return Ok(None) };
-        let key = self.keys.unwrap_key(&put.version, &put.key)?;
-        let opened = key.open(&put.version, put.content.tag(), put.content.sealed())?;
-        wire::decode(&opened).map(Some).map_err(ClientError::Manifest)
+    pub(crate) fn meta_manifest(
+        &self,
+        sealed: SealedContent<'_>,
+    ) -> Result<Option<Manifest>, ClientError> {
+        let Content::Meta(_) = sealed.content else { return Ok(None) };
+        wire::decode(&self.open(sealed)?).map(Some).map_err(ClientError::Manifest)
+    }
+
+    fn open(&self, sealed: SealedContent<'_>) -> Result<zeroize::Zeroizing<Vec<u8>>, ClientError> {
+        let SealedContent { version, key, content } = sealed;
+        let key = self.keys.unwrap_key(version, key)?;
+        Ok(key.open(version, content.tag(), content.sealed())?)
     }
 
     /// The manifest of a version; nothing where its content lives in the catalog.
-    pub(crate) async fn manifest(&self, put: &Put) -> Result<Option<Manifest>, ClientError> {
-        let key = self.keys.unwrap_key(&put.version, &put.key)?;
-        let open = || key.open(&put.version, put.content.tag(), put.content.sealed());
-        match put.content {
+    pub(crate) async fn manifest(
+        &self,
+        sealed: SealedContent<'_>,
+    ) -> Result<Option<Manifest>, ClientError> {
+        match sealed.content {
             Content::Inline(_) => Ok(None),
-            Content::Manifest(_) => wire::decode(&open()?).map(Some).map_err(ClientError::Manifest),
+            Content::Manifest(_) => {
+                wire::decode(&self.open(sealed)?).map(Some).map_err(ClientError::Manifest)
+            }
             Content::Meta(_) => {
-                let meta = wire::decode::<Manifest>(&open()?).map_err(ClientError::Manifest)?;
+                let meta = wire::decode(&self.open(sealed)?).map_err(ClientError::Manifest)?;
                 Ok(Some(self.long_manifest(&meta).await?))
             }
         }

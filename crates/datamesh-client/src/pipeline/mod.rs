@@ -4,7 +4,7 @@ mod get;
 mod packs;
 mod put;
 pub(crate) mod segment;
-mod sending;
+pub(crate) mod sending;
 mod slices;
 
 pub use get::{GetItem, GetReport, Wanted};

@@ -16,7 +16,7 @@ use datamesh_codec::Buffer;
 use datamesh_core::catalog::{EntryKind, INLINE_BYTES_MAX, Protection, TAG_BYTES_MAX, TAGS_MAX};
 use datamesh_core::padding::padme;
 use datamesh_core::stream::{EntryHead, Piece, Source};
-use datamesh_core::{ContentTag, FileId, Hash, MeshPath, Scheme, SegmentId, VersionId};
+use datamesh_core::{FileId, Hash, MeshPath, Scheme, SegmentId, VersionId};
 use datamesh_crypto::Slice;
 use datamesh_engine::{Fault, block};
 use futures::FutureExt;
@@ -494,19 +494,6 @@ impl PutRun<'_> {
             self.report.failed.push(EntryFailure { path: open.head.path, reason });
         }
         first.and(committed)
-    }
-}
-
-fn slice_of(sealed: super::segment::Sealed, plain_length: u32, tag: ContentTag) -> Slice {
-    Slice {
-        segment: sealed.segment,
-        offset: sealed.offset,
-        length: sealed.length,
-        plain_length,
-        frame: sealed.frame,
-        compression: sealed.compression,
-        key: sealed.key,
-        tag,
     }
 }
 

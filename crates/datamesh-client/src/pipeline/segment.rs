@@ -5,11 +5,11 @@ use std::sync::Arc;
 use datamesh_codec::{Buffer, Layout, Pool, encode};
 use datamesh_core::descriptor::SUITE_AES256GCM_BLAKE3_RS;
 use datamesh_core::padding::padme;
-use datamesh_core::{Descriptor, Entropy, Grant, MeshId, Scheme, SegmentId};
+use datamesh_core::{ContentTag, Descriptor, Entropy, Grant, MeshId, Scheme, SegmentId};
 use datamesh_crypto::compress::Zstd;
 use datamesh_crypto::frame::{self, Sealer, TAG_BYTES};
 use datamesh_crypto::manifest::Compression;
-use datamesh_crypto::{DeviceKeys, Secret};
+use datamesh_crypto::{DeviceKeys, Secret, Slice};
 use datamesh_engine::{SegmentWrite, Spread};
 
 use super::put::Compress;
@@ -38,6 +38,14 @@ pub(super) struct Sealed {
     pub(super) frame: u32,
     pub(super) compression: Compression,
     pub(super) key: Secret,
+}
+
+impl Sealed {
+    /// The slice with this content.
+    pub(super) fn slice(self, plain_length: u32, tag: ContentTag) -> Slice {
+        let Self { segment, offset, length, frame, compression, key } = self;
+        Slice { segment, offset, length, plain_length, frame, compression, key, tag }
+    }
 }
 
 /// A small file, sealed for a pack.

@@ -14,6 +14,8 @@ mod liars;
 mod limits;
 mod losses;
 mod packs;
+mod repack;
 mod repair;
+mod rescheme;
 mod resumption;
 mod streams;

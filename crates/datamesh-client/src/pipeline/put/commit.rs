@@ -5,17 +5,14 @@ use std::sync::Arc;
 
 use datamesh_catalog::{Append, CatalogError, Contents, Owed};
 use datamesh_core::catalog::{Change, Content, MANIFEST_INLINE_BYTES_MAX, Protection, Put};
-use datamesh_core::padding::padme;
 use datamesh_core::wire::Encode;
-use datamesh_core::{ContentTag, FileId, Hash, MeshPath, SegmentId, VersionId, seam};
+use datamesh_core::{FileId, MeshPath, SegmentId, VersionId, seam};
 use datamesh_crypto::{Manifest, VersionKey};
 use datamesh_engine::Spread;
 
-use super::{COMMIT_BATCH, EntryFailure, Open, PutRun, StoredEntry, slice_of};
+use super::{COMMIT_BATCH, EntryFailure, Open, PutRun, StoredEntry};
 use crate::collect::contents::add_manifest;
 use crate::error::ClientError;
-use crate::pipeline::SEGMENT_PLAIN;
-use crate::pipeline::segment::Forge;
 use crate::pipeline::sending::{Sending, settle};
 
 /// How often a commit is tried whose segments were referred to again meanwhile.
@@ -153,7 +150,8 @@ impl PutRun<'_> {
                     add_manifest(contents, version, &manifest, None);
                     Content::Manifest(key.seal(entropy, &version, 2, &bytes)?)
                 } else {
-                    let (meta, missing, least) = self.store_meta(&bytes, held).await?;
+                    let (meta, missing, least) =
+                        self.sender.manifest(self.scheme, &self.client.pool, &bytes, held).await?;
                     owed.extend(missing);
                     margin = margin.min(least);
                     add_manifest(contents, version, &manifest, Some(&meta));
@@ -184,33 +182,5 @@ impl PutRun<'_> {
             content,
         };
         Ok((put, owed))
-    }
-
-    /// Stores a long manifest in segments of its own, under the catalog's scheme. Returns the
-    /// manifest of the manifest, what is owed, and the least margin.
-    async fn store_meta(
-        &self,
-        bytes: &[u8],
-        held: &mut Vec<Arc<Sending>>,
-    ) -> Result<(Manifest, Vec<(SegmentId, u8)>, u8), ClientError> {
-        let scheme = self.scheme.for_catalog();
-        let mut slices = Vec::new();
-        let mut owed = Vec::new();
-        let mut margin = u8::MAX;
-        for part in bytes.chunks(SEGMENT_PLAIN) {
-            let length = padme(part.len() as u64) as usize;
-            let mut plain = self.client.pool.take(length.min(SEGMENT_PLAIN));
-            plain[..part.len()].copy_from_slice(part);
-            plain[part.len()..].fill(0);
-            let make = move |forge: &Forge| forge.lone(scheme, &plain);
-            let (stored, sealed) = self.sender.send(make, Sending::begin).await?;
-            margin = margin.min(stored.margin);
-            owed.extend(stored.owed.iter().map(|shard| (stored.segment, *shard)));
-            slices.push(slice_of(sealed, part.len() as u32, ContentTag([0; ContentTag::SIZE])));
-            held.extend(stored.sending);
-        }
-        let manifest =
-            Manifest { size: bytes.len() as u64, hash: Hash::of(bytes), known: 0, slices };
-        Ok((manifest, owed, margin))
     }
 }

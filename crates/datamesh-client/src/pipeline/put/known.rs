@@ -191,7 +191,9 @@ impl PutRun<'_> {
         if version.purged || !suits {
             return Ok(BTreeMap::new());
         }
-        let Some(manifest) = self.client.manifest(put).await? else { return Ok(BTreeMap::new()) };
+        let Some(manifest) = self.client.manifest(put.sealed()).await? else {
+            return Ok(BTreeMap::new());
+        };
         Ok(manifest.slices.into_iter().map(|slice| (slice.tag, slice)).collect())
     }
 

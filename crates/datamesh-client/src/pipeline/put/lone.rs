@@ -8,7 +8,6 @@ use datamesh_core::wire::Encode;
 use datamesh_core::{ContentTag, Hash, Scheme, SegmentId, Timestamp};
 use datamesh_engine::block;
 
-use super::slice_of;
 use crate::pipeline::sending::{Sender, Sending, Stored};
 use crate::pipeline::{Done, Finished};
 
@@ -45,7 +44,7 @@ impl Lone {
             )
             .await;
         let (stored, sealed) = sent.map_err(|error| (vec![file], error))?;
-        let slice = slice_of(sealed, plain_length, tag);
+        let slice = sealed.slice(plain_length, tag);
         if let Some(noted) = journal
             && let Ok(sealed) =
                 sender.forge.keys.seal_note(&*sender.forge.entropy, &slice.to_bytes())
