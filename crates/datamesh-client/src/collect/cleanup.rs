@@ -186,7 +186,7 @@ impl Client {
             if options.dry_run {
                 continue;
             }
-            let released = self.release_segments(&left).await?;
+            let released = self.release_unreferenced(&left).await?;
             let now = self.engine.now();
             let whole = released.unanswered == 0;
             // What no node has may be on one that does not answer now: it stays for the next time.
@@ -249,7 +249,7 @@ impl Client {
                 self.unreferenced(&free.keys().copied().collect(), &BTreeSet::new()).await?;
             let pages: BTreeSet<SegmentId> = self.catalog_segments().await?;
             let still = still.into_iter().filter(|(segment, _)| !pages.contains(segment)).collect();
-            cleaned.released.add(self.release_segments(&still).await?);
+            cleaned.released.add(self.release_unreferenced(&still).await?);
         }
         Ok(())
     }

@@ -146,7 +146,7 @@ impl Client {
         purged.unreferenced = free.len() as u64;
         purged.shared = (segments.len() - free.len()) as u64;
         if !dry_run {
-            purged.released = self.release_segments(&free).await?;
+            purged.released = self.release_unreferenced(&free).await?;
         }
         Ok(purged)
     }

@@ -211,10 +211,12 @@ impl Client {
         if rewritten.pending > 0 {
             return Ok(rewritten);
         }
+        // As a put does with what it refers to.
+        self.renew_referred(&moves.referred).await?;
         self.know_newest().await?;
         let free = self.unreferenced(&old, &BTreeSet::new()).await?;
         rewritten.unreferenced = free.len() as u64;
-        rewritten.released = self.release_segments(&free).await?;
+        rewritten.released = self.release_unreferenced(&free).await?;
         Ok(rewritten)
     }
 
@@ -290,18 +292,8 @@ impl Client {
         if append.changes.is_empty() {
             return Ok(());
         }
-        let segments: Vec<SegmentId> = referred.iter().copied().collect();
         for _ in 0..RENEWED_AGAIN_MAX {
-            let mut renewed = Vec::new();
-            if !segments.is_empty() {
-                self.index_contents().await?;
-                let asked = segments.clone();
-                let uses = self.catalog_call(move |catalog| catalog.uses(&asked)).await?;
-                for (segment, uses) in segments.iter().zip(uses.ok_or(ClientError::Contended)?) {
-                    self.renew_segment(*segment, uses.max(1)).await?;
-                    renewed.push((*segment, uses.max(1)));
-                }
-            }
+            let renewed = self.renew_referred(referred).await?;
             let keys = Arc::clone(&self.keys);
             let append = Append { renewed, now: self.engine.now(), ..append.clone() };
             let appended = self.catalog_call(move |catalog| {
@@ -313,5 +305,24 @@ impl Client {
             }
         }
         Err(ClientError::Contended)
+    }
+
+    /// Renews segments for all that refers to them. Returns for how many references each.
+    async fn renew_referred(
+        &self,
+        referred: &BTreeSet<SegmentId>,
+    ) -> Result<Vec<(SegmentId, u64)>, ClientError> {
+        let mut renewed = Vec::new();
+        if referred.is_empty() {
+            return Ok(renewed);
+        }
+        self.index_contents().await?;
+        let asked: Vec<SegmentId> = referred.iter().copied().collect();
+        let uses = self.catalog_call(move |catalog| catalog.uses(&asked)).await?;
+        for (segment, uses) in referred.iter().zip(uses.ok_or(ClientError::Contended)?) {
+            self.renew_segment(*segment, uses.max(1)).await?;
+            renewed.push((*segment, uses.max(1)));
+        }
+        Ok(renewed)
     }
 }

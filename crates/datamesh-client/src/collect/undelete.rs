@@ -86,7 +86,10 @@ impl Client {
             catalog.append(append, |body| keys.sign_operation(body))
         })
         .await?;
-        Ok(Undeleted { path, version, pending: self.publish().await?.pending })
+        let pending = self.publish().await?.pending;
+        // A release by a device that could not know of this may have come in between.
+        self.renew_for_reference(old).await?;
+        Ok(Undeleted { path, version, pending })
     }
 
     /// Renews the segments of a version on as many nodes as a commit needs, before another version

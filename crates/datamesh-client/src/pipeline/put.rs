@@ -210,6 +210,9 @@ impl Client {
                 run.report.stopped.get_or_insert(error);
             }
         }
+        if let Err(error) = run.renew_published().await {
+            run.report.stopped.get_or_insert(error);
+        }
         Ok(run.report)
     }
 }

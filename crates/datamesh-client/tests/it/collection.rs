@@ -374,6 +374,7 @@ async fn scenario(world: sim::World) {
                 let options = CleanupOptions {
                     orphaned: world.draw(2) == 0,
                     force: world.draw(2) == 0,
+                    duplicates: world.draw(2) == 0,
                     ..CleanupOptions::default()
                 };
                 let before: Vec<MeshPath> =

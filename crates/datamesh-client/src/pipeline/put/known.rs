@@ -8,15 +8,18 @@
 //! **Releases.** A release by a device that does not know of the new reference carries an epoch that
 //! is no higher than the number of references known when the segment was renewed, so the renewal
 //! wins. What was committed between the renewal and the commit may raise that number, therefore it is
-//! asked again there, and what rose is renewed again.
+//! asked again there, and what rose is renewed again. A device that knows of other references may release
+//! with a higher epoch all the same, until it hears of these: therefore all is renewed once more when they
+//! are published, and whoever releases looks again afterwards for what was published meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datamesh_catalog::Entry;
 use datamesh_codec::Buffer;
 use datamesh_core::{ContentTag, Hash, SegmentId, VersionId};
 use datamesh_crypto::Slice;
 use datamesh_engine::{Spread, block};
+use futures::stream::{self, StreamExt};
 
 use super::PutRun;
 use crate::error::ClientError;
@@ -24,6 +27,9 @@ use crate::pipeline::sending::{Sending, Stored};
 
 /// Slices of one put whose tags are remembered; content beyond is found by the catalog alone.
 const HERE_MAX: usize = 64 * 1024;
+
+/// Segments renewed at once after publishing.
+const RENEWED_AT_ONCE: usize = 16;
 
 /// Segments whose renewal is remembered.
 const RENEWED_MAX: usize = 64 * 1024;
@@ -38,6 +44,8 @@ pub(super) struct Known {
     /// Segments that were asked for, with the epoch and what shards were renewed; nothing where that
     /// failed.
     renewed: BTreeMap<SegmentId, Option<Renewed>>,
+    /// Segments that committed versions of this put refer to.
+    committed: BTreeSet<SegmentId>,
     /// The catalog cannot say what is there: everything is sent.
     blind: bool,
 }
@@ -243,8 +251,32 @@ impl PutRun<'_> {
                 self.known.renewed.insert(*segment, Some(Renewed { epoch, shards }));
             }
             renewed.push((*segment, epoch));
+            self.known.committed.insert(*segment);
         }
         Ok(renewed)
+    }
+
+    /// After publishing: what was referred to is renewed once more. A device that had not heard of the
+    /// references may have released it in between, with a higher epoch; whoever releases from now on
+    /// has heard of them.
+    pub(super) async fn renew_published(&self) -> Result<(), ClientError> {
+        let segments: Vec<SegmentId> = self.known.committed.iter().copied().collect();
+        if segments.is_empty() {
+            return Ok(());
+        }
+        self.client.index_contents().await?;
+        let asked = segments.clone();
+        let uses = self.client.catalog_call(move |catalog| catalog.uses(&asked)).await?;
+        let uses = uses.ok_or(ClientError::Contended)?;
+        let renewing = segments
+            .into_iter()
+            .zip(uses)
+            .map(|(segment, uses)| self.client.renew_segment(segment, uses.max(1)));
+        let mut renewing = stream::iter(renewing).buffer_unordered(RENEWED_AT_ONCE);
+        while let Some(renewed) = renewing.next().await {
+            renewed?;
+        }
+        Ok(())
     }
 
     /// Prepares for finding what is there already.
