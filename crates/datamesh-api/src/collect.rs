@@ -1,6 +1,6 @@
 //! Requests about giving space back and taking deleted files back.
 
-use datamesh_core::{MeshPath, NodeId, VersionId};
+use datamesh_core::{MeshPath, NodeId, Scheme, VersionId};
 use serde::{Deserialize, Serialize};
 
 /// What nodes did about segments that were released.
@@ -72,11 +72,119 @@ pub struct UndeleteReply {
     pub pending: u64,
 }
 
+/// What moving content to other segments did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RewriteReply {
+    /// Versions whose content is elsewhere now.
+    pub versions: u64,
+    /// Segments that were made.
+    pub made: u64,
+    /// Bytes of ciphertext in them.
+    pub made_bytes: u64,
+    /// Segments that nothing refers to any more.
+    pub unreferenced: u64,
+    /// What nodes did about these.
+    pub released: ReleaseReply,
+    /// Changes of the catalog that too few nodes have yet; nothing was released then.
+    pub pending: u64,
+}
+
+/// Segments of which little is referred to, and small ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepackReply {
+    /// Segments of which less than half was referred to.
+    pub sparse: u64,
+    /// Small ones that were merged.
+    pub small: u64,
+    /// Bytes of ciphertext in all of them.
+    pub bytes: u64,
+    /// Bytes of these that are referred to.
+    pub live_bytes: u64,
+    /// What came of it.
+    pub rewritten: RewriteReply,
+}
+
+/// Content that was stored more than once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DuplicatesReply {
+    /// Parts of files whose content is stored elsewhere, too, and is referred to there now.
+    pub slices: u64,
+    /// Bytes of ciphertext in them.
+    pub bytes: u64,
+    /// Contents of which no copy could be renewed at enough nodes; they stay as they are.
+    pub kept: u64,
+    /// What came of it.
+    pub rewritten: RewriteReply,
+}
+
+/// A file that is not as safe as its scheme promises.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LowFile {
+    /// Its name.
+    pub path: MeshPath,
+    /// Shards above k that its worst segment had; negative where it could not be read, nothing where
+    /// nobody who answers had any of it.
+    pub margin: Option<i32>,
+    /// The same after the nodes were asked to mend it.
+    pub mended: Option<i32>,
+    /// Why it could not be mended.
+    pub reason: Option<String>,
+}
+
+/// Files that lack shards.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LowHealthReply {
+    /// How many.
+    pub count: u64,
+    /// The first of them.
+    pub files: Vec<LowFile>,
+    /// How many cannot be read now.
+    pub unreadable: u64,
+    /// Shards that were rebuilt.
+    pub rebuilt: u64,
+}
+
+/// Code files anew in another scheme.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ReschemeRequest {
+    /// Paths, or beginnings of ids; all files where there are none.
+    pub names: Vec<String>,
+    /// The scheme; the one that suits the mesh now where there is none.
+    pub scheme: Option<Scheme>,
+    /// Only tell what would be done.
+    pub dry_run: bool,
+}
+
+/// What was coded anew, or would be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReschemeReply {
+    /// It was only looked at.
+    pub dry_run: bool,
+    /// The scheme.
+    pub scheme: Scheme,
+    /// Versions that were stored with another, or degraded.
+    pub versions: u64,
+    /// Their segments.
+    pub segments: u64,
+    /// Bytes of ciphertext in these.
+    pub bytes: u64,
+    /// Bytes that their shards took.
+    pub stored_before: u64,
+    /// Bytes that they take in the new scheme.
+    pub stored_after: u64,
+    /// What came of it.
+    pub rewritten: RewriteReply,
+}
+
 /// Give back what nothing refers to.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct CleanupRequest {
     /// Ask all nodes what they keep for this account.
     pub orphaned: bool,
+    /// Bring content together that is stored more than once.
+    pub duplicates: bool,
+    /// Find files that lack shards, and have them mended.
+    pub low_health: bool,
     /// Only tell what would be done.
     pub dry_run: bool,
     /// Do not wait the 30 days in which a deleted file can be taken back.
@@ -90,6 +198,12 @@ pub struct CleanupReply {
     pub dry_run: bool,
     /// Versions of files that were deleted long ago.
     pub deleted: PurgeReply,
+    /// Content that was stored more than once.
+    pub duplicates: DuplicatesReply,
+    /// Files that lack shards.
+    pub low_health: LowHealthReply,
+    /// Segments that were repacked.
+    pub repacked: RepackReply,
     /// Segments that broken-off puts of this device left.
     pub left: u64,
     /// Segments that nodes keep and nothing refers to.

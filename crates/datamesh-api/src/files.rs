@@ -36,6 +36,8 @@ pub struct StoredFile {
     pub degraded: bool,
     /// Shards that are still owed.
     pub owed: usize,
+    /// Bytes of it that were not sent, because the account had stored the same content already.
+    pub known_bytes: u64,
 }
 
 /// An entry that was not done.
@@ -70,6 +72,8 @@ pub struct PutReply {
     pub faults: Vec<PeerFault>,
     /// Bytes that an earlier transfer had stored already.
     pub resumed_bytes: u64,
+    /// Bytes that were not sent, because the account had stored the same content already.
+    pub known_bytes: u64,
     /// Changes of the catalog that too few nodes have yet: they are kept on this device and
     /// published as soon as nodes answer. 0 where all is committed on the mesh.
     pub pending: u64,
@@ -217,6 +221,8 @@ pub struct InfoReply {
     pub margin: Option<i32>,
     /// Shards of it that are owed.
     pub owed: usize,
+    /// Bytes that its put did not send, because the account had stored the same content already.
+    pub known_bytes: u64,
 }
 
 /// All versions of a path.

@@ -16,8 +16,9 @@ mod state;
 mod upkeep;
 
 pub use collect::{
-    CleanupReply, CleanupRequest, PurgeReply, PurgeRequest, ReleaseReply, UndeleteReply,
-    UndeleteRequest,
+    CleanupReply, CleanupRequest, DuplicatesReply, LowFile, LowHealthReply, PurgeReply,
+    PurgeRequest, ReleaseReply, RepackReply, ReschemeReply, ReschemeRequest, RewriteReply,
+    UndeleteReply, UndeleteRequest,
 };
 pub use error::{ErrorKind, OperationError};
 pub use files::{

@@ -7,7 +7,8 @@ use datamesh_core::stream::{Sink, Source};
 use serde::{Deserialize, Serialize};
 
 use crate::collect::{
-    CleanupReply, CleanupRequest, PurgeReply, PurgeRequest, UndeleteReply, UndeleteRequest,
+    CleanupReply, CleanupRequest, PurgeReply, PurgeRequest, ReschemeReply, ReschemeRequest,
+    UndeleteReply, UndeleteRequest,
 };
 use crate::error::{ErrorKind, OperationError};
 use crate::files::{
@@ -86,6 +87,8 @@ calls! {
     undelete Undelete(UndeleteRequest) -> UndeleteReply;
     /// Gives back what nothing refers to.
     cleanup Cleanup(CleanupRequest) -> CleanupReply;
+    /// Codes files anew in another scheme.
+    rescheme Rescheme(ReschemeRequest) -> ReschemeReply;
     /// Lists the account's devices.
     keys Keys(KeysRequest) -> KeysReply;
     /// Begins a new epoch of the catalog and revokes devices.

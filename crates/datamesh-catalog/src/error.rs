@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datamesh_core::wire::WireError;
-use datamesh_core::{Hash, LogId, SignatureError, VersionId};
+use datamesh_core::{Hash, LogId, SegmentId, SignatureError, VersionId};
 use rusqlite::{ErrorCode, ffi};
 
 /// Something in a database that is not what was written.
@@ -52,6 +52,12 @@ pub enum CatalogError {
     /// The catalog is being restored from the mesh and has not everything yet.
     #[error("the catalog of this device is not whole yet: it is being restored from the mesh")]
     Incomplete,
+    /// A segment was referred to again since it was renewed for another reference.
+    #[error("segment {segment} was referred to meanwhile, or the contents of a log were not told")]
+    Referred {
+        /// The segment.
+        segment: SegmentId,
+    },
     /// The log of an operation has no certificate here.
     #[error("the log {log} is not certified here")]
     UnknownLog {

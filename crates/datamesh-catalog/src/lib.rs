@@ -19,8 +19,8 @@ mod readers;
 mod sum;
 
 pub use account::{
-    AccountDb, Append, Checked, Cursor, Entry, ListQuery, Listed, LogEnd, Named, OPERATIONS_MAX,
-    Owed, Owner, PAGE_ROWS_MAX, Page, Summary, Tip, Totals, Version,
+    AccountDb, Append, Checked, Contents, Cursor, Entry, ListQuery, Listed, LogEnd, Named,
+    OPERATIONS_MAX, Owed, Owner, PAGE_ROWS_MAX, Page, Summary, Tip, Totals, Unindexed, Version,
 };
 pub use error::{CatalogError, Damage};
 pub use journal::{

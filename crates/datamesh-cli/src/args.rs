@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::configuration::{ConfigArgs, DoctorArgs};
 use crate::commands::demo::DemoArgs;
 use crate::commands::files::{GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, VersionsArgs};
-use crate::commands::maintenance::{CleanupArgs, RepairArgs};
+use crate::commands::maintenance::{CleanupArgs, OptimizeArgs, RepairArgs};
 use crate::commands::network::{
     DiscoverArgs, DistributionArgs, HealthArgs, NetworksArgs, PeersArgs, StatsArgs,
 };
@@ -53,6 +53,7 @@ pub(crate) enum Command {
     #[command(visible_alias = "rm")]
     Remove(RemoveArgs),
     Cleanup(CleanupArgs),
+    Optimize(OptimizeArgs),
     Init(InitArgs),
     Recover(RecoverArgs),
     Service(ServiceArgs),
@@ -91,6 +92,7 @@ impl Command {
             Self::Versions(args) => args.run(context).await,
             Self::Remove(args) => args.run(context).await,
             Self::Cleanup(args) => args.run(context).await,
+            Self::Optimize(args) => args.run(context).await,
             Self::Init(args) => args.run(context).await,
             Self::Recover(args) => args.run(context).await,
             Self::Service(args) => args.run(context).await,

@@ -6,6 +6,7 @@ use datamesh_catalog::AccountDb;
 use datamesh_codec::Pool;
 use datamesh_core::{Entropy, Executor, Grant, Scheme};
 use datamesh_crypto::DeviceKeys;
+use datamesh_crypto::compress::Zstd;
 use datamesh_engine::{Engine, Spread, block};
 
 use crate::catalog::Publication;
@@ -51,6 +52,7 @@ pub struct Client {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) publication: Arc<Publication>,
     pub(crate) pool: Pool,
+    pub(crate) zstd: Arc<Zstd>,
     pub(crate) packs: Arc<Packs>,
 }
 
@@ -68,6 +70,7 @@ impl Client {
             entropy: parts.entropy,
             publication: parts.publication,
             pool: Pool::new(BUFFERS_KEPT),
+            zstd: Arc::default(),
             packs: parts.packs,
         };
         if let Err(error) = client.recall_epochs() {

@@ -14,12 +14,23 @@
 //! are sealed, so no table could count along, and nothing that is kept can be wrong.
 
 mod cleanup;
+pub(crate) mod contents;
+mod duplicates;
+mod low_health;
 mod purge;
 mod references;
 mod release;
+mod repack;
+mod rescheme;
+mod rewrite;
 mod undelete;
 
 pub use cleanup::{Cleaned, CleanupOptions};
+pub use duplicates::Duplicates;
+pub use low_health::{LowFile, LowHealth};
 pub use purge::{Purged, Retention};
 pub use release::Released;
+pub use repack::Repacked;
+pub use rescheme::{ReschemeOptions, Reschemed};
+pub use rewrite::Rewritten;
 pub use undelete::Undeleted;

@@ -4,6 +4,7 @@ use datamesh_catalog::CatalogError;
 use datamesh_core::stream::StreamError;
 use datamesh_core::wire::WireError;
 use datamesh_core::{DeviceId, LogId, MeshPath, Scheme, SegmentId};
+use datamesh_crypto::compress::CompressError;
 use datamesh_crypto::content::SealError;
 use datamesh_crypto::frame::FrameError;
 use datamesh_engine::{ReadError, WriteError};
@@ -148,11 +149,13 @@ pub enum ClientError {
         /// The segment.
         segment: SegmentId,
     },
-    /// A slice is compressed in a way that this program does not undo.
-    #[error("a part of segment {segment} is compressed, which this version cannot undo")]
+    /// A slice that is compressed does not give back its content.
+    #[error("a part of segment {segment} cannot be decompressed")]
     Compressed {
         /// The segment.
         segment: SegmentId,
+        /// Why.
+        source: CompressError,
     },
     /// The file's hash is not the one of its version.
     #[error("the content of {path} does not have its version's hash")]

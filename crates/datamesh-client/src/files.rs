@@ -145,7 +145,7 @@ impl Client {
         let changes = puts.iter().map(|put| delete(put)).collect();
         let (keys, now) = (std::sync::Arc::clone(&self.keys), self.engine.now());
         self.catalog_call(move |catalog| {
-            let append = Append { changes, owed: Vec::new(), now };
+            let append = Append { changes, now, ..Append::default() };
             catalog.append(append, |body| keys.sign_operation(body))
         })
         .await?;
@@ -175,13 +175,15 @@ impl Client {
     /// # Errors
     /// [`ClientError`] where the manifest cannot be read.
     pub async fn segments(&self, put: &Put) -> Result<Vec<SegmentId>, ClientError> {
-        let mut segments = self.meta_segments(put)?;
-        if let Some(manifest) = self.manifest(put).await? {
-            segments.extend(manifest.slices.iter().map(|slice| slice.segment));
-        }
-        segments.sort_unstable();
-        segments.dedup();
-        Ok(segments)
+        Ok(self.segments_of(put.sealed()).await?.into_iter().collect())
+    }
+
+    /// Bytes of a version that its put found stored already.
+    ///
+    /// # Errors
+    /// [`ClientError`] where the manifest cannot be read.
+    pub async fn known_bytes(&self, put: &Put) -> Result<u64, ClientError> {
+        Ok(self.manifest(put.sealed()).await?.map_or(0, |manifest| manifest.known))
     }
 
     /// The segments of the current versions of all files.
@@ -206,7 +208,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`] where the manifest cannot be read.
     pub async fn placement(&self, put: &Put) -> Result<Vec<SegmentPlacement>, ClientError> {
-        let Some(manifest) = self.manifest(put).await? else { return Ok(Vec::new()) };
+        let Some(manifest) = self.manifest(put.sealed()).await? else { return Ok(Vec::new()) };
         let mut segments: Vec<SegmentId> = Vec::new();
         for slice in &manifest.slices {
             // Slices of one segment are neighbours, so the last one is all there is to compare.

@@ -14,9 +14,12 @@ pub use catalog::{
     CaughtUp, DeviceLog, DeviceLogs, Publication, Published, Rotated, derive_epochs, find_grant,
 };
 pub use client::{Client, ClientParts, Progress, ProgressFn};
-pub use collect::{Cleaned, CleanupOptions, Purged, Released, Retention, Undeleted};
+pub use collect::{
+    Cleaned, CleanupOptions, Duplicates, LowFile, LowHealth, Purged, Released, Repacked,
+    ReschemeOptions, Reschemed, Retention, Rewritten, Undeleted,
+};
 pub use error::ClientError;
 pub use files::{Removed, SegmentPlacement, VersionInfo};
 pub use pipeline::{
-    EntryFailure, GetItem, GetReport, Packs, PutOptions, PutReport, StoredEntry, Wanted,
+    Compress, EntryFailure, GetItem, GetReport, Packs, PutOptions, PutReport, StoredEntry, Wanted,
 };

@@ -206,6 +206,8 @@ pub enum Change {
     Delete(Delete),
     /// Versions that are given up: their content is not to be had any more.
     Purge(Purge),
+    /// A version's content lies elsewhere now: the same bytes in other segments.
+    Rewrite(Box<Rewrite>),
     /// A kind that this program does not know, kept as it came.
     Unknown {
         /// The kind's number.
@@ -219,12 +221,14 @@ impl Change {
     const PUT: u8 = 1;
     const DELETE: u8 = 2;
     const PURGE: u8 = 3;
+    const REWRITE: u8 = 4;
 
     fn parts(&self) -> (u8, Vec<u8>) {
         match self {
             Self::Put(put) => (Self::PUT, put.to_bytes()),
             Self::Delete(delete) => (Self::DELETE, delete.to_bytes()),
             Self::Purge(purge) => (Self::PURGE, purge.to_bytes()),
+            Self::Rewrite(rewrite) => (Self::REWRITE, rewrite.to_bytes()),
             Self::Unknown { kind, body } => (*kind, body.to_vec()),
         }
     }
@@ -235,6 +239,7 @@ impl Change {
             Self::PUT => Ok(Self::Put(Box::new(crate::wire::decode(body)?))),
             Self::DELETE => Ok(Self::Delete(crate::wire::decode(body)?)),
             Self::PURGE => Ok(Self::Purge(crate::wire::decode(body)?)),
+            Self::REWRITE => Ok(Self::Rewrite(Box::new(crate::wire::decode(body)?))),
             _ => Ok(Self::Unknown { kind, body: Bytes::copy_from_slice(body) }),
         }
     }
@@ -511,5 +516,69 @@ impl Decode for Purge {
             return Err(WireError::Invalid { field: "purged versions" });
         }
         Ok(Self { versions, created: from.u64()? })
+    }
+}
+
+/// Says where the content of a version lies now, in place of what its put, or an earlier one of these,
+/// said. The bytes of the file are the same. Of several for one version the one with the highest clock
+/// counts, and of equal clocks the one of the highest log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rewrite {
+    /// The version.
+    pub version: VersionId,
+    /// When, by the device's clock.
+    pub created: Timestamp,
+    /// How safely it is stored now.
+    pub protection: Protection,
+    /// The key that its manifest is sealed under now, wrapped.
+    pub key: WrappedKey,
+    /// The sealed manifest; never inline content.
+    pub content: Content,
+}
+
+impl Encode for Rewrite {
+    fn encode(&self, out: &mut Writer) {
+        self.version.encode(out);
+        out.u64(self.created);
+        self.protection.encode(out);
+        self.key.encode(out);
+        self.content.encode(out);
+    }
+}
+
+impl Decode for Rewrite {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        let (version, created) = (VersionId::decode(from)?, from.u64()?);
+        let protection = Protection::decode(from)?;
+        let (key, content) = (WrappedKey::decode(from)?, Content::decode(from)?);
+        if matches!(content, Content::Inline(_)) {
+            return Err(WireError::Invalid { field: "rewritten content" });
+        }
+        Ok(Self { version, created, protection, key, content })
+    }
+}
+
+/// The sealed content of a version, by its put or a rewrite.
+#[derive(Debug, Clone, Copy)]
+pub struct SealedContent<'a> {
+    /// The version.
+    pub version: &'a VersionId,
+    /// The key, wrapped.
+    pub key: &'a WrappedKey,
+    /// The content.
+    pub content: &'a Content,
+}
+
+impl Put {
+    /// What its content opens with.
+    pub fn sealed(&self) -> SealedContent<'_> {
+        SealedContent { version: &self.version, key: &self.key, content: &self.content }
+    }
+}
+
+impl Rewrite {
+    /// What its content opens with.
+    pub fn sealed(&self) -> SealedContent<'_> {
+        SealedContent { version: &self.version, key: &self.key, content: &self.content }
     }
 }

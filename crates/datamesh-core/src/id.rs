@@ -133,6 +133,11 @@ id!(
     VersionId 16 "version id"
 );
 id!(
+    /// What tells equal content within one account: a hash of it under the account's key, so that it
+    /// says nothing to anybody else. Zeros where content has none.
+    ContentTag 16 "content tag"
+);
+id!(
     /// A BLAKE3 hash.
     Hash 32 "hash"
 );
@@ -144,6 +149,7 @@ hex_text!(DeviceId "device id");
 hex_text!(LogId "log id");
 hex_text!(FileId "file id");
 hex_text!(VersionId "version id");
+hex_text!(ContentTag "content tag");
 hex_text!(Hash "hash");
 
 impl Hash {

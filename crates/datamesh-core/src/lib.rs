@@ -36,7 +36,8 @@ pub use genesis::Genesis;
 pub use grant::{Grant, StoreTicket};
 pub use head::Head;
 pub use id::{
-    AccountId, DeviceId, FileId, GrantId, Hash, LogId, MeshId, NodeId, SegmentId, VersionId,
+    AccountId, ContentTag, DeviceId, FileId, GrantId, Hash, LogId, MeshId, NodeId, SegmentId,
+    VersionId,
 };
 pub use invite::InviteTicket;
 pub use path::MeshPath;

@@ -9,8 +9,8 @@ use datamesh_core::head::{Head, HeadBody, Page, PageIndex, Pseudonym};
 use datamesh_core::lease::{Release, Renewal};
 use datamesh_core::wire::{self, Decode, Encode, Reader, WireError, Writer};
 use datamesh_core::{
-    AccountId, Context, DeviceId, Entropy, Hash, LogId, MeshId, PublicKey, SegmentId, Signature,
-    Signer, Timestamp, VersionId, seam,
+    AccountId, ContentTag, Context, DeviceId, Entropy, Hash, LogId, MeshId, PublicKey, SegmentId,
+    Signature, Signer, Timestamp, VersionId, seam,
 };
 use zeroize::Zeroizing;
 
@@ -26,6 +26,7 @@ use crate::wrap::UnwrappingKey;
 /// Most catalog epochs that a device keeps keys of.
 const EPOCHS_MAX: usize = datamesh_core::epochs::EPOCH_MAX as usize + 1;
 
+const CONTENT_SALT: &[u8] = b"datamesh content tag v1";
 const LEASE_SALT: &[u8] = b"datamesh lease v1";
 const NOTE_SALT: &[u8] = b"datamesh device note v1";
 
@@ -304,6 +305,15 @@ impl DeviceKeys {
     fn lease_signer(&self, roots: &[Hash]) -> SigningKey {
         let parts: Vec<&[u8]> = roots.iter().map(|root| root.0.as_slice()).collect();
         SigningKey::from_secret(&tree::derive(LEASE_SALT, &*self.lease, &parts))
+    }
+
+    /// The tag of content that has this BLAKE3 hash and length: all devices of the account come to the
+    /// same, and nobody else to any.
+    pub fn content_tag(&self, hash: &Hash, length: u64) -> ContentTag {
+        let key = tree::derive(CONTENT_SALT, &*self.dedup, &[&hash.0, &length.to_le_bytes()]);
+        let mut tag = ContentTag([0; ContentTag::SIZE]);
+        tag.0.copy_from_slice(&key[..ContentTag::SIZE]);
+        tag
     }
 
     /// The public lease key for a descriptor with these shard roots.

@@ -2,12 +2,14 @@
 //!
 //! The account's 24 words and the key tree that grows from them ([`words`], [`tree`]), the
 //! password-protected file that keeps a device's part of it ([`keystore`]), the sealing and opening
-//! of file contents ([`frame`], [`content`], [`manifest`], [`object`]), the epochs of the catalog
-//! ([`epochs`]), and signing ([`signing`], [`authority`], [`account`]). Secrets wipe themselves when they are dropped and are never printed.
+//! of file contents ([`compress`], [`frame`], [`content`], [`manifest`], [`object`]), the epochs of the
+//! catalog ([`epochs`]), and signing ([`signing`], [`authority`], [`account`]). Secrets wipe themselves
+//! when they are dropped and are never printed.
 
 pub mod account;
 pub mod authority;
 mod blind;
+pub mod compress;
 pub mod content;
 pub mod epochs;
 pub mod frame;

@@ -3,8 +3,9 @@
 //! Layout in `docs/specs/manifest.md`. A manifest holds the slices' keys, so it exists in the clear
 //! only inside the owner's process; stored, it is sealed under its version key ([`crate::content`]).
 
+use datamesh_core::descriptor::SEGMENT_BYTES_MAX;
 use datamesh_core::wire::{Decode, Encode, Reader, WireError, Writer};
-use datamesh_core::{Hash, SegmentId};
+use datamesh_core::{ContentTag, Hash, SegmentId};
 
 use crate::Secret;
 use crate::frame::{self, FRAME_BYTES_MAX, FRAME_BYTES_MIN};
@@ -36,6 +37,8 @@ pub struct Slice {
     pub compression: Compression,
     /// The slice's key.
     pub key: Secret,
+    /// What tells its content from other content of the account; zeros where nobody is to find it.
+    pub tag: ContentTag,
 }
 
 impl std::fmt::Debug for Slice {
@@ -46,7 +49,7 @@ impl std::fmt::Debug for Slice {
 
 impl Slice {
     /// Encoded size in bytes.
-    pub const BYTES: usize = 32 + 4 + 4 + 4 + 1 + 1 + 32;
+    pub const BYTES: usize = 32 + 4 + 4 + 4 + 1 + 1 + 32 + 16;
 
     /// Frames in the slice.
     pub fn frames(&self) -> usize {
@@ -67,7 +70,7 @@ impl Encode for Slice {
             Compression::None => 0,
             Compression::Zstd => 1,
         });
-        out.raw(&*self.key);
+        out.raw(&*self.key).raw(&self.tag.0);
     }
 }
 
@@ -85,15 +88,20 @@ impl Decode for Slice {
             _ => return Err(WireError::Invalid { field: "slice compression" }),
         };
         let key = Secret::new(from.array()?);
-        let slice = Self { segment, offset, length, plain_length, frame, compression, key };
+        let tag = ContentTag::decode(from)?;
+        let slice = Self { segment, offset, length, plain_length, frame, compression, key, tag };
         let tags = frame::TAG_BYTES * slice.frames();
         // Each frame has room for its tag, the last one too.
         let last = (length as usize).wrapping_sub(1) % frame as usize + 1;
+        let plain_max = match compression {
+            Compression::None => length as usize - tags.min(length as usize),
+            // What a reader makes room for before it has seen a byte.
+            Compression::Zstd => SEGMENT_BYTES_MAX,
+        };
         let fits = length > 0
             && last >= frame::TAG_BYTES
             && offset.checked_add(length).is_some()
-            && (compression == Compression::Zstd
-                || plain_length as usize <= length as usize - tags);
+            && plain_length as usize <= plain_max;
         if !fits {
             return Err(WireError::Invalid { field: "slice length" });
         }
@@ -108,6 +116,8 @@ pub struct Manifest {
     pub size: u64,
     /// BLAKE3 of the version's plaintext.
     pub hash: Hash,
+    /// Bytes of plaintext that the account had stored already when the version was made.
+    pub known: u64,
     /// The slices.
     pub slices: Vec<Slice>,
 }
@@ -119,7 +129,8 @@ impl Manifest {
 
 impl Encode for Manifest {
     fn encode(&self, out: &mut Writer) {
-        out.u8(Self::VERSION).u64(self.size).raw(&self.hash.0).u32(self.slices.len() as u32);
+        out.u8(Self::VERSION).u64(self.size).raw(&self.hash.0).u64(self.known);
+        out.u32(self.slices.len() as u32);
         for slice in &self.slices {
             slice.encode(out);
         }
@@ -129,7 +140,7 @@ impl Encode for Manifest {
 impl Decode for Manifest {
     fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
         from.version("manifest", Self::VERSION)?;
-        let (size, hash) = (from.u64()?, Hash::decode(from)?);
+        let (size, hash, known) = (from.u64()?, Hash::decode(from)?, from.u64()?);
         let count = from.u32()? as usize;
         // The slices must really be there before anything is reserved for them.
         if from.remaining() / Slice::BYTES < count {
@@ -145,6 +156,9 @@ impl Decode for Manifest {
         if sum != size {
             return Err(WireError::Invalid { field: "manifest size" });
         }
-        Ok(Self { size, hash, slices })
+        if known > size {
+            return Err(WireError::Invalid { field: "manifest bytes known" });
+        }
+        Ok(Self { size, hash, known, slices })
     }
 }

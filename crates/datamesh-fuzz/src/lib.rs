@@ -21,6 +21,7 @@ pub const PARSERS: &[Parser] = &[
     ("sealed", sealed::sealed),
     ("keystore", sealed::keystore),
     ("manifest", sealed::manifest),
+    ("compressed", sealed::compressed),
     ("proof", sealed::proof),
     ("pack", pack::pack),
     ("texts", texts::texts),

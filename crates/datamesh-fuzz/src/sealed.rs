@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use datamesh_core::wire::{Encode, decode};
 use datamesh_core::{Hash, LogId, VersionId};
+use datamesh_crypto::compress::Zstd;
 use datamesh_crypto::{DeviceKeys, Manifest, Words};
 use datamesh_testkit::SeededEntropy;
 
@@ -12,6 +13,8 @@ static KEYS: LazyLock<DeviceKeys> = LazyLock::new(|| {
     let entropy = SeededEntropy::new(1);
     DeviceKeys::set_up(&Words::draw(&entropy), &entropy, 1)
 });
+
+static ZSTD: LazyLock<Zstd> = LazyLock::new(Zstd::default);
 
 /// Nothing that was not sealed by these keys opens.
 pub(crate) fn sealed(bytes: &[u8]) {
@@ -29,6 +32,20 @@ pub(crate) fn sealed(bytes: &[u8]) {
 pub(crate) fn keystore(bytes: &[u8]) {
     if datamesh_crypto::keystore::check(bytes).is_ok() {
         assert!(bytes.starts_with(b"DMKS"), "a keystore without its mark");
+    }
+}
+
+/// Content of the golden vector's size.
+const CONTENT_BYTES: usize = 4800;
+
+/// Opened bytes of a slice whose manifest says that they are compressed.
+pub(crate) fn compressed(bytes: &[u8]) {
+    let mut plain = vec![0; CONTENT_BYTES];
+    if ZSTD.expand(bytes, &mut plain).is_ok()
+        && let Some(again) = ZSTD.shrunk(&plain)
+    {
+        let mut back = vec![0; plain.len()];
+        assert!(ZSTD.expand(&again, &mut back).is_ok() && back == plain, "other bytes come back");
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use datamesh_api::{ErrorKind, OperationError};
+use datamesh_client::Compress;
 use datamesh_core::Domain;
 use datamesh_engine::CollectorConfig;
 use datamesh_net::{Access, Bandwidth, Reach, Rule};
@@ -97,6 +98,18 @@ fn is_size(text: &str) -> Result<(), String> {
             _ => Ok(()),
         },
     }
+}
+
+fn compression(text: &str) -> Option<Compress> {
+    match text {
+        "auto" => Some(Compress::Auto),
+        "off" => Some(Compress::Off),
+        _ => None,
+    }
+}
+
+fn is_compression(text: &str) -> Result<(), String> {
+    compression(text).map(drop).ok_or_else(|| "it is auto or off".to_owned())
 }
 
 fn is_rate_or_none(text: &str) -> Result<(), String> {
@@ -395,6 +408,12 @@ const KEYS: &[Key] = &[
         about: "bytes offered for shards, for instance 8GiB; half of the free space if empty",
         check: is_size,
     },
+    Key {
+        name: "storage.compression",
+        default: "auto",
+        about: "auto compresses what is stored where a sample of it shrinks; off never does",
+        check: is_compression,
+    },
 ];
 
 /// The settings of the network as the program uses them.
@@ -429,6 +448,7 @@ pub(crate) struct Config {
     pub(crate) audit_rate: u64,
     pub(crate) scrub_period: Duration,
     pub(crate) scrub_rate: u64,
+    pub(crate) compress: Compress,
 }
 
 fn usage(message: impl ToString) -> OperationError {
@@ -644,6 +664,7 @@ pub(crate) fn load(home: &Home) -> Result<Config, OperationError> {
         audit_rate: parse_size(&take("audit.rate")).map_err(usage)?,
         scrub_period: duration(take("scrub.period"))?,
         scrub_rate: parse_size(&take("scrub.rate")).map_err(usage)?,
+        compress: compression(&take("storage.compression")).unwrap_or_default(),
     })
 }
 
@@ -665,10 +686,14 @@ mod tests {
         assert!(set(&home, "audit.period", "1ms").is_err());
         assert!(set(&home, "scrub.rate", "0").is_err());
         assert!(set(&home, "scrub.rate", "").is_err());
+        assert!(set(&home, "storage.compression", "lots").is_err());
         assert!(set(&home, "service.listen", "/ip4/127.0.0.1/tcp/0, garbage").is_err());
         set(&home, "service.listen", "/ip4/127.0.0.1/tcp/0, /ip6/::1/tcp/4001").unwrap();
         set(&home, "service.storage", "8GiB").unwrap();
         assert_eq!(load(&home).unwrap().storage, Some(8 << 30));
+        assert_eq!(load(&home).unwrap().compress, Compress::Auto);
+        set(&home, "storage.compression", "off").unwrap();
+        assert_eq!(load(&home).unwrap().compress, Compress::Off);
         assert_eq!(get(&home, "service.storage").unwrap().origin, "file");
     }
 

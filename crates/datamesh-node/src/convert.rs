@@ -124,6 +124,7 @@ pub(crate) fn stored(entry: StoredEntry) -> StoredFile {
         margin: entry.protection.map(|protection| protection.margin),
         degraded: entry.protection.is_some_and(|protection| protection.degraded),
         owed: entry.owed,
+        known_bytes: entry.known,
     }
 }
 

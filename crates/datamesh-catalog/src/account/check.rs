@@ -109,6 +109,14 @@ fn check_derived(connection: &Connection, operation: &Operation, place: &Place) 
             }
             return Ok(());
         }
+        Change::Rewrite(rewrite) => {
+            let key = record::rewritten_key(&rewrite.version);
+            let known = load::<Place>(connection, &key, "a rewritten version")?;
+            return match known {
+                Some(known) if known.rank() >= place.rank() => Ok(()),
+                _ => wrong("a version that it rewrote has older content"),
+            };
+        }
         Change::Unknown { .. } => return Ok(()),
     };
     let version = record::version_key(path, place.clock, &place.log);

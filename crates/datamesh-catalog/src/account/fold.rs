@@ -4,7 +4,7 @@
 //! of equal clocks the one of the highest device. So the result is the same whatever the order in
 //! which logs are folded, and an operation is never undone by an older one that arrives late.
 
-use datamesh_core::catalog::{Change, Operation};
+use datamesh_core::catalog::{Change, Operation, Put, Rewrite};
 use datamesh_core::{FileId, MeshPath, VersionId};
 use rusqlite::Connection;
 
@@ -15,7 +15,7 @@ use super::conflict::{self, Rival};
 use super::operations;
 use super::record::{
     self, FileState, PathState, Place, Standing, Tally, deleted_key, file_key, live_key, load,
-    purged_key, save, tag_key, version_id_key, version_key,
+    purged_key, rewritten_key, save, tag_key, version_id_key, version_key,
 };
 
 /// What the fold needs of a put or a delete marker.
@@ -50,7 +50,7 @@ impl<'a> Effect<'a> {
                 size: 0,
                 tags: &[],
             }),
-            Change::Purge(_) | Change::Unknown { .. } => None,
+            Change::Purge(_) | Change::Rewrite(_) | Change::Unknown { .. } => None,
         }
     }
 }
@@ -71,6 +71,14 @@ pub(super) fn fold(
     tally.clock = tally.clock.max(operation.clock);
     if let Change::Purge(purge) = &operation.change {
         return fold_purge(connection, &purge.versions, tally);
+    }
+    if let Change::Rewrite(rewrite) = &operation.change {
+        let key = rewritten_key(&rewrite.version);
+        let known: Option<Place> = load(connection, &key, "a rewritten version")?;
+        if known.is_none_or(|known| known.rank() < place.rank()) {
+            save(connection, &key, place)?;
+        }
+        return Ok(());
     }
     let Some(effect) = Effect::of(&operation.change) else {
         return Ok(());
@@ -116,6 +124,20 @@ fn fold_purge(connection: &Connection, versions: &[VersionId], tally: &mut Tally
         conflict::end_version(connection, version, tally)?;
     }
     Ok(())
+}
+
+/// The put with its content where it is now.
+pub(super) fn put_now(connection: &Connection, put: Box<Put>) -> Result<Box<Put>> {
+    let place: Option<Place> =
+        load(connection, &rewritten_key(&put.version), "a rewritten version")?;
+    let Some(place) = place else { return Ok(put) };
+    match operations::at(connection, &place)?.change {
+        Change::Rewrite(rewrite) if rewrite.version == put.version => {
+            let Rewrite { protection, key, content, .. } = *rewrite;
+            Ok(Box::new(Put { protection: Some(protection), key, content, ..*put }))
+        }
+        _ => Err(damaged("a rewritten version", "its operation rewrites another one")),
+    }
 }
 
 /// What stands at a path, deleted or not.

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use crate::error::{CatalogError, Result, damaged, read};
 use crate::index::{self, Step};
 
+use super::fold::put_now;
 use super::record::{DELETED, LIVE, PathState, Standing, live_key, load, tag_prefix};
 use super::{AccountDb, operations};
 
@@ -266,9 +267,11 @@ fn list(connection: &Connection, query: &ListQuery) -> Result<Page> {
 
 fn summary(connection: &Connection, path: &MeshPath, state: &PathState) -> Result<Summary> {
     match operations::at(connection, &state.place)?.change {
-        Change::Put(put) if put.path == *path => Ok(Summary::of(*put, state.versions)),
+        Change::Put(put) if put.path == *path => {
+            Ok(Summary::of(*put_now(connection, put)?, state.versions))
+        }
         Change::Put(put) if state.standing == Standing::Conflict => {
-            let put = Put { path: path.clone(), ..*put };
+            let put = Put { path: path.clone(), ..*put_now(connection, put)? };
             Ok(Summary::of(put, state.versions))
         }
         _ => Err(damaged("a path", "its operation does not put it")),

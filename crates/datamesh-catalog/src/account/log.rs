@@ -7,11 +7,12 @@
 
 use datamesh_core::catalog::{Change, LogCertificate, OPERATION_BODY_BYTES_MAX, Operation};
 use datamesh_core::wire::{self, Encode};
-use datamesh_core::{Hash, LogId, PublicKey, Signature, Timestamp};
+use datamesh_core::{Hash, LogId, PublicKey, SegmentId, Signature, Timestamp};
 use rusqlite::Connection;
 
 use crate::error::{CatalogError, Result, damaged};
 
+use super::contents::{self, Contents, Unindexed};
 use super::owed::{self, Owed};
 use super::record::{
     LOGS_MAX, LogState, Place, SEQUENCE_MAX, Tally, load, log_key, require, save, tally_key,
@@ -43,6 +44,12 @@ pub struct Append {
     pub changes: Vec<Change>,
     /// Shards of these changes that are not stored yet; recorded in the same transaction.
     pub owed: Vec<Owed>,
+    /// What the contents of these changes are made of, recorded in the same transaction; nothing
+    /// where nobody says, and then they are to be told later.
+    pub contents: Option<Contents>,
+    /// Segments of earlier operations that these changes refer to, each with the highest number of
+    /// references for which it was renewed. Where there are more, nothing is added.
+    pub renewed: Vec<(SegmentId, u64)>,
     /// The time, for the hybrid clock. Nothing goes wrong where it jumps.
     pub now: Timestamp,
 }
@@ -68,7 +75,7 @@ impl AccountDb {
     /// # Errors
     /// [`CatalogError::Unreadable`] for a change that no reader would accept,
     /// [`CatalogError::VersionTaken`] for a version id used before, [`CatalogError::Signature`]
-    /// where `sign` used another key.
+    /// where `sign` used another key, [`CatalogError::Referred`] where a segment must be renewed again.
     pub fn append(
         &self,
         append: Append,
@@ -82,7 +89,9 @@ impl AccountDb {
         self.require_whole()?;
         let log = self.owner().log;
         let made = self.write(|connection| {
+            contents::require_renewed(connection, &append.renewed)?;
             let mut batch = Batch::begin(connection, &log)?;
+            let from = Unindexed { log, after: batch.state.sequence };
             let mut made = Vec::with_capacity(append.changes.len());
             for change in append.changes {
                 if let Some(version) = fold::version_of(&change) {
@@ -93,7 +102,11 @@ impl AccountDb {
                 made.push(operation);
             }
             owed::add(connection, &append.owed, &mut batch.tally)?;
+            let last = batch.state.sequence;
             batch.end(connection)?;
+            if let Some(contents) = &append.contents {
+                contents::take(connection, &from, last, contents)?;
+            }
             Ok(made)
         })?;
         self.witness(made.last());
@@ -198,6 +211,7 @@ fn body_length(change: &Change) -> usize {
         Change::Put(put) => 256 + put.path.as_str().len() + put.content.sealed().len(),
         Change::Delete(delete) => 64 + delete.path.as_str().len(),
         Change::Purge(purge) => 16 + 16 * purge.versions.len(),
+        Change::Rewrite(rewrite) => 256 + rewrite.content.sealed().len(),
         Change::Unknown { body, .. } => body.len(),
     }
 }

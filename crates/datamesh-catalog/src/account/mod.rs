@@ -31,6 +31,7 @@ use crate::journal::Journal;
 
 mod check;
 mod conflict;
+mod contents;
 mod epochs;
 mod fold;
 mod list;
@@ -42,6 +43,7 @@ mod record;
 mod restore;
 
 pub use check::Checked;
+pub use contents::{Contents, Unindexed};
 pub use list::{Cursor, ListQuery, Listed, PAGE_ROWS_MAX, Page, Summary};
 pub use log::{Append, OPERATIONS_MAX, Tip};
 pub use owed::Owed;

@@ -7,10 +7,10 @@ use rusqlite::Connection;
 use crate::error::{CatalogError, Result, damaged, read};
 use crate::index::{self, Step};
 
-use super::fold::path_state;
+use super::fold::{path_state, put_now};
 use super::record::{
     FILES, FileState, PathState, Place, Standing, Tally, VERSION_IDS, load, purged_key, require,
-    tally_key, version_id_key, versions_prefix,
+    rewritten_key, tally_key, version_id_key, versions_prefix,
 };
 use super::{AccountDb, conflict, operations};
 
@@ -215,6 +215,25 @@ impl AccountDb {
         })
     }
 
+    /// For each of these versions the log and sequence of the operation that says where its content is
+    /// now; nothing where that is its put. In the order given.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] where the answer cannot be proved.
+    pub fn rewritten(&self, versions: &[VersionId]) -> Result<Vec<Option<(LogId, u64)>>> {
+        self.query(|connection| {
+            let rewritten = |version| {
+                let key = rewritten_key(version);
+                let Some(place) = load::<Place>(connection, &key, "a rewritten version")? else {
+                    return Ok(None);
+                };
+                let operation = operations::at(connection, &place)?;
+                Ok(Some((operation.log, operation.sequence)))
+            };
+            versions.iter().map(rewritten).collect()
+        })
+    }
+
     /// What `name` stands for: a path, or at least four hexadecimal digits that begin the id of
     /// exactly one file or version. A path goes before an id.
     ///
@@ -310,9 +329,9 @@ fn at_path(
 fn versioned(connection: &Connection, operation: Operation, number: u64) -> Result<Version> {
     let Operation { log, sequence, clock, change, .. } = operation;
     let entry = match change {
-        Change::Put(put) => Entry::Put(put),
+        Change::Put(put) => Entry::Put(put_now(connection, put)?),
         Change::Delete(delete) => Entry::Delete(delete),
-        Change::Purge(_) | Change::Unknown { .. } => {
+        Change::Purge(_) | Change::Rewrite(_) | Change::Unknown { .. } => {
             return Err(damaged("a version", "its operation makes no version"));
         }
     };

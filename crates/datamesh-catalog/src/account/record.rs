@@ -8,20 +8,24 @@
 //! | `d` path | [`PathState`] | a deleted path |
 //! | `e` | an epochs record | the newest that was seen, as it came |
 //! | `f` file id | [`FileState`] | the newest operation that names the file |
+//! | `h` content tag | version id | a version that has the content |
 //! | `i` version id | [`Place`] | the operation that made the version |
+//! | `j` log | [`Count`] | up to which operation the contents of a log were told |
 //! | `l` device | [`LogState`] | the end of a log |
 //! | `n` path | [`Rivals`](super::conflict::Rivals) | versions beside the current one |
 //! | `o` segment, shard | version id | a shard not yet stored |
 //! | `p` path | [`PathState`] | a path that is not deleted, or the name of a conflict |
 //! | `r` version id | nothing | a version that an operation replaces which did not find it current |
 //! | `t` length, tag, path | nothing | a path whose current version has the tag |
+//! | `u` segment | [`Count`] | operations that ever referred to the segment |
 //! | `v` path, 0, clock, device | [`Place`] | a version or delete marker of a path |
+//! | `w` version id | [`Place`] | the operation that says where the version's content is now, if not its put |
 //! | `x` version id | nothing | a version that was purged, known or not |
 
 use datamesh_core::catalog::{EntryKind, Operation};
 use datamesh_core::wire::{Decode, Encode, Reader, WireError, Writer};
 use datamesh_core::{
-    AccountId, FileId, Hash, LogId, MeshPath, PublicKey, SegmentId, VersionId, record,
+    AccountId, ContentTag, FileId, Hash, LogId, MeshPath, PublicKey, SegmentId, VersionId, record,
 };
 use rusqlite::Connection;
 
@@ -170,6 +174,14 @@ record! {
 }
 
 record! {
+    /// A count.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Count {
+        pub count: u64,
+    }
+}
+
+record! {
     /// A file: where its newest operation put it.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct FileState {
@@ -217,6 +229,10 @@ pub(super) fn version_id_key(version: &VersionId) -> Vec<u8> {
     [VERSION_IDS, &version.0].concat()
 }
 
+pub(super) fn rewritten_key(version: &VersionId) -> Vec<u8> {
+    [b"w", &version.0[..]].concat()
+}
+
 pub(super) fn purged_key(version: &VersionId) -> Vec<u8> {
     [b"x", &version.0[..]].concat()
 }
@@ -231,6 +247,18 @@ pub(super) fn seen_key(version: &VersionId) -> Vec<u8> {
 
 pub(super) fn owed_key(segment: &SegmentId, shard: u8) -> Vec<u8> {
     [OWED, &segment.0, &[shard]].concat()
+}
+
+pub(super) fn content_key(tag: &ContentTag) -> Vec<u8> {
+    [b"h", &tag.0[..]].concat()
+}
+
+pub(super) fn indexed_key(log: &LogId) -> Vec<u8> {
+    [b"j", &log.0[..]].concat()
+}
+
+pub(super) fn uses_key(segment: &SegmentId) -> Vec<u8> {
+    [b"u", &segment.0[..]].concat()
 }
 
 /// Before the paths that have a tag. The length keeps one tag from beginning another.

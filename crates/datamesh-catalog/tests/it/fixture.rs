@@ -138,6 +138,6 @@ pub(crate) fn append(
     seed: u8,
     changes: Vec<Change>,
 ) -> Result<Vec<Operation>, CatalogError> {
-    let append = Append { changes, owed: Vec::new(), now: 1_700_000_000_000 };
+    let append = Append { changes, now: 1_700_000_000_000, ..Append::default() };
     db.append(append, |body| sign(seed, Context::Operation, body))
 }

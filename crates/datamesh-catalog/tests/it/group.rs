@@ -70,7 +70,7 @@ fn a_signer_that_panics_leaves_nothing_and_stops_nobody() {
                     let version = format!("{writer}-{round}");
                     let changes =
                         vec![change(put("a", &version)), change(put("b", &format!("{version} b")))];
-                    let append = datamesh_catalog::Append { changes, owed: Vec::new(), now: 1 };
+                    let append = datamesh_catalog::Append { changes, now: 1, ..Default::default() };
                     let fails = (writer + round) % 3 == 0;
                     let calls = std::cell::Cell::new(0);
                     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

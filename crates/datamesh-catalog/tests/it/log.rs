@@ -32,7 +32,7 @@ fn operations_follow_each_other_and_survive_reopening() {
 fn the_clock_follows_the_time_and_never_goes_back() {
     let catalog = Catalog::new();
     let at = |now, name: &str| {
-        let append = Append { changes: vec![change(put("a", name))], owed: Vec::new(), now };
+        let append = Append { changes: vec![change(put("a", name))], now, ..Append::default() };
         let made = catalog.db.append(append, |body| sign(1, Context::Operation, body)).unwrap();
         made[0].clock
     };
@@ -189,8 +189,12 @@ fn owed_shards_stay_until_they_are_paid() {
     let catalog = Catalog::new();
     let version = VersionId(id("1"));
     let owe = |segment: u8, shard| Owed { segment: SegmentId([segment; 32]), shard, version };
-    let append =
-        Append { changes: vec![change(put("a", "1"))], owed: vec![owe(2, 5), owe(1, 0)], now: 1 };
+    let append = Append {
+        changes: vec![change(put("a", "1"))],
+        owed: vec![owe(2, 5), owe(1, 0)],
+        now: 1,
+        ..Append::default()
+    };
     catalog.db.append(append, |body| sign(1, Context::Operation, body)).unwrap();
     catalog.db.owe(&[owe(1, 0), owe(1, 3), owe(1, 255)]).unwrap();
     let catalog = catalog.reopened();
@@ -237,7 +241,7 @@ fn a_version_owes_as_many_shards_as_it_has() {
         .map(|(n, shard)| Owed { segment: SegmentId(Hash::of(&n.to_le_bytes()).0), shard, version })
         .collect();
     let count = owed.len();
-    let append = Append { changes: vec![change(put("a", "1"))], owed, now: 1 };
+    let append = Append { changes: vec![change(put("a", "1"))], owed, now: 1, ..Append::default() };
     catalog.db.append(append, |body| sign(1, Context::Operation, body)).unwrap();
     let (mut after, mut found) = (None, 0);
     loop {
@@ -252,7 +256,7 @@ fn a_version_owes_as_many_shards_as_it_has() {
 
     // The operation and what it owes are one: where it is refused, nothing is owed.
     let owed = vec![Owed { segment: SegmentId([9; 32]), shard: 1, version }];
-    let append = Append { changes: vec![change(put("b", "1"))], owed, now: 1 };
+    let append = Append { changes: vec![change(put("b", "1"))], owed, now: 1, ..Append::default() };
     assert!(catalog.db.append(append, |body| sign(1, Context::Operation, body)).is_err());
     assert_eq!(catalog.db.totals().unwrap().owed, count as u64);
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod conflict;
+mod contents;
 mod crash;
 mod damage;
 mod fixture;
@@ -18,4 +19,5 @@ mod model;
 mod node;
 mod purge;
 mod query;
+mod rewrite;
 mod schema;

@@ -20,6 +20,7 @@ mod resumption;
 mod rot;
 mod rotation;
 mod small_disk;
+mod space;
 mod strangers;
 mod transfers;
 mod wrong_use;

@@ -85,7 +85,7 @@ fn a_key_file_makes_another_device_and_a_kit_says_where_to_begin() {
 }
 
 /// An address of a node as its status file shows it.
-fn address(mesh: &Mesh, node: &str) -> String {
+pub(crate) fn address(mesh: &Mesh, node: &str) -> String {
     let status = std::fs::read(mesh.path(node).join("status.json")).unwrap();
     let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
     status["listen"][0].as_str().unwrap().to_owned()

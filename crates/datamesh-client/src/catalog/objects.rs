@@ -11,6 +11,7 @@ use datamesh_engine::{Urgency, block};
 
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::pipeline::Compress;
 use crate::pipeline::segment::Forge;
 
 /// Most bytes of operations in a page, so that the sealed and padded page fits a segment.
@@ -23,7 +24,7 @@ impl Client {
         let (scheme, _) = self.protection(None, true)?;
         let scheme = scheme.for_catalog();
         let (scheme, spread) = self.protection(Some(scheme), true)?;
-        let forge = Forge::new(self, spread);
+        let forge = Forge::new(self, spread, Compress::Off);
         let length = sealed.len() as u32;
         let made = block(self.executor(), move || forge.packed(scheme, &sealed)).await;
         let write = made.ok_or(ClientError::Shutdown)??;

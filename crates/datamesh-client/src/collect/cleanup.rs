@@ -8,8 +8,11 @@ use datamesh_core::message::{LISTED_MAX, Refusal};
 use datamesh_core::{Context, MeshPath, NodeId, SegmentId, Signer};
 use datamesh_engine::AskError;
 
+use super::duplicates::Duplicates;
+use super::low_health::LowHealth;
 use super::purge::{Purged, Retention};
 use super::release::Released;
+use super::repack::Repacked;
 use crate::below::Below;
 use crate::client::Client;
 use crate::error::ClientError;
@@ -31,6 +34,10 @@ const DELETED: usize = 256;
 pub struct CleanupOptions {
     /// Ask all nodes what they keep for this account.
     pub orphaned: bool,
+    /// Bring content together that is stored more than once.
+    pub duplicates: bool,
+    /// Find files that lack shards, and have them mended.
+    pub low_health: bool,
     /// Only tell what would be done.
     pub dry_run: bool,
     /// Do not wait the 30 days in which a deleted file can be taken back.
@@ -46,6 +53,12 @@ pub struct CleanupOptions {
 pub struct Cleaned {
     /// Of files that were deleted, and old versions of the others.
     pub deleted: Purged,
+    /// Content that was stored more than once.
+    pub duplicates: Duplicates,
+    /// Files that lack shards.
+    pub low_health: LowHealth,
+    /// Segments that were repacked.
+    pub repacked: Repacked,
     /// Segments that broken-off puts of this device left.
     pub left: u64,
     /// Segments that nodes keep and nothing refers to.
@@ -79,6 +92,15 @@ impl Client {
         self.clean_left(options, &mut cleaned).await?;
         if options.orphaned {
             self.clean_orphaned(options, &mut cleaned).await?;
+        }
+        if options.duplicates {
+            cleaned.duplicates = self.merge_duplicates(options.dry_run).await?;
+        }
+        if cleaned.duplicates.rewritten.pending == 0 {
+            cleaned.repacked = self.repack(options.dry_run).await?;
+        }
+        if options.low_health {
+            cleaned.low_health = self.low_health(options.dry_run).await?;
         }
         Ok(cleaned)
     }
@@ -164,7 +186,7 @@ impl Client {
             if options.dry_run {
                 continue;
             }
-            let released = self.release_segments(&left).await?;
+            let released = self.release_unreferenced(&left).await?;
             let now = self.engine.now();
             let whole = released.unanswered == 0;
             // What no node has may be on one that does not answer now: it stays for the next time.
@@ -227,7 +249,7 @@ impl Client {
                 self.unreferenced(&free.keys().copied().collect(), &BTreeSet::new()).await?;
             let pages: BTreeSet<SegmentId> = self.catalog_segments().await?;
             let still = still.into_iter().filter(|(segment, _)| !pages.contains(segment)).collect();
-            cleaned.released.add(self.release_segments(&still).await?);
+            cleaned.released.add(self.release_unreferenced(&still).await?);
         }
         Ok(())
     }

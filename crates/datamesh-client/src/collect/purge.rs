@@ -125,7 +125,7 @@ impl Client {
         for path in paths {
             for put in retention.judge(&self.all_versions(path).await?, now) {
                 if ids.len() < VERSIONS_MAX && ids.insert(put.version) {
-                    segments.extend(self.segments_of(put).await?);
+                    segments.extend(self.segments_of(put.sealed()).await?);
                     purged.bytes += put.size;
                 }
             }
@@ -147,7 +147,7 @@ impl Client {
         purged.unreferenced = free.len() as u64;
         purged.shared = (segments.len() - free.len()) as u64;
         if !dry_run {
-            purged.released = self.release_segments(&free).await?;
+            purged.released = self.release_unreferenced(&free).await?;
         }
         Ok(purged)
     }
@@ -160,7 +160,7 @@ impl Client {
         debug_assert!(changes.len() <= OPERATIONS_MAX, "bounded by the versions of one purge");
         let keys = std::sync::Arc::clone(&self.keys);
         self.catalog_call(move |catalog| {
-            let append = Append { changes, owed: Vec::new(), now };
+            let append = Append { changes, now, ..Append::default() };
             catalog.append(append, |body| keys.sign_operation(body))
         })
         .await?;

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datamesh_core::catalog::{Change, Content, Put};
-use datamesh_core::{SegmentId, VersionId, wire};
+use datamesh_catalog::{AccountDb, CatalogError};
+use datamesh_core::catalog::{Change, SealedContent};
+use datamesh_core::{LogId, SegmentId, VersionId};
 use datamesh_crypto::Manifest;
 
 use crate::client::Client;
@@ -30,17 +31,18 @@ impl Uses {
 
 impl Client {
     /// The segments of a version: of its content, and of its manifest where that has its own.
-    pub(super) async fn segments_of(&self, put: &Put) -> Result<BTreeSet<SegmentId>, ClientError> {
+    pub(crate) async fn segments_of(
+        &self,
+        sealed: SealedContent<'_>,
+    ) -> Result<BTreeSet<SegmentId>, ClientError> {
         let mut segments = BTreeSet::new();
         let mut add = |manifest: &Manifest| {
             segments.extend(manifest.slices.iter().map(|slice| slice.segment));
         };
-        if let Content::Meta(sealed) = &put.content {
-            let key = self.keys.unwrap_key(&put.version, &put.key)?;
-            let meta = key.open(&put.version, put.content.tag(), sealed)?;
-            add(&wire::decode::<Manifest>(&meta).map_err(ClientError::Manifest)?);
+        if let Some(meta) = self.meta_manifest(sealed)? {
+            add(&meta);
         }
-        if let Some(manifest) = self.manifest(put).await? {
+        if let Some(manifest) = self.manifest(sealed).await? {
             add(&manifest);
         }
         Ok(segments)
@@ -49,8 +51,9 @@ impl Client {
     /// Counts the references to these segments by all operations known here, those of versions
     /// `without` as if they were purged. Takes time in proportion to the account's versions.
     ///
-    /// A version that is not purged and whose manifest cannot be read is an error: it might refer to
-    /// any of them. One that is purged counts as no reference then.
+    /// Where the content of a version that is not purged is said to be now counts as living; if that
+    /// cannot be read it is an error, as it might refer to any of them. What was before a purge or a
+    /// rewrite counts as no reference if it cannot be read; the catalog has counted it by then.
     pub(super) async fn references(
         &self,
         segments: &BTreeSet<SegmentId>,
@@ -64,40 +67,69 @@ impl Client {
         for end in self.catalog_call(|catalog| catalog.logs()).await? {
             let (log, mut after) = (end.log, 0);
             loop {
-                let (puts, last) = self
-                    .catalog_call(move |catalog| {
-                        let page = catalog.operations(&log, after, PAGE)?;
-                        let last = page.last().map(|operation| operation.sequence);
-                        let puts =
-                            page.into_iter().filter_map(|operation| match operation.change {
-                                Change::Put(put) => Some(put),
-                                _ => None,
-                            });
-                        let puts: Vec<Box<Put>> = puts.collect();
-                        let ids: Vec<VersionId> = puts.iter().map(|put| put.version).collect();
-                        let purged = catalog.purged(&ids)?;
-                        Ok((puts.into_iter().zip(purged).collect::<Vec<_>>(), last))
-                    })
-                    .await?;
+                let (referring, last) =
+                    self.catalog_call(move |catalog| page(catalog, &log, after)).await?;
                 let Some(last) = last else { break };
                 after = last;
-                for (put, purged) in puts {
-                    let gone = purged || without.contains(&put.version);
-                    let named = match self.segments_of(&put).await {
+                for (change, counts) in referring {
+                    let Some(sealed) = sealed(&change) else { continue };
+                    let live = counts && !without.contains(sealed.version);
+                    let named = match self.segments_of(sealed).await {
                         Ok(named) => named,
-                        // A long manifest of a purged version may be released already.
-                        Err(_) if purged => continue,
+                        Err(_) if !counts => continue,
                         Err(error) => return Err(error),
                     };
                     for segment in named {
                         if let Some(uses) = uses.get_mut(&segment) {
                             uses.ever += 1;
-                            uses.live += u64::from(!gone);
+                            uses.live += u64::from(live);
                         }
                     }
                 }
             }
         }
+        let asked: Vec<SegmentId> = segments.iter().copied().collect();
+        let counted = self.catalog_call(move |catalog| catalog.uses(&asked)).await?;
+        for (segment, counted) in segments.iter().zip(counted.into_iter().flatten()) {
+            if let Some(uses) = uses.get_mut(segment) {
+                uses.ever = uses.ever.max(counted);
+            }
+        }
         Ok(uses)
     }
+}
+
+fn sealed(change: &Change) -> Option<SealedContent<'_>> {
+    match change {
+        Change::Put(put) => Some(put.sealed()),
+        Change::Rewrite(rewrite) => Some(rewrite.sealed()),
+        _ => None,
+    }
+}
+
+/// The changes that refer to segments, each with whether its version's content is where it says.
+type Referring = Vec<(Change, bool)>;
+
+/// A page of a log's operations, and the sequence of its last.
+fn page(
+    catalog: &AccountDb,
+    log: &LogId,
+    after: u64,
+) -> Result<(Referring, Option<u64>), CatalogError> {
+    let page = catalog.operations(log, after, PAGE)?;
+    let last = page.last().map(|operation| operation.sequence);
+    let mut referring = Vec::new();
+    for operation in page {
+        let Some(version) = sealed(&operation.change).map(|sealed| *sealed.version) else {
+            continue;
+        };
+        let purged = catalog.purged(&[version])?.first() == Some(&true);
+        let rewritten = catalog.rewritten(&[version])?.first().copied().flatten();
+        let newest = match (&operation.change, rewritten) {
+            (Change::Put(_), rewritten) => rewritten.is_none(),
+            (_, rewritten) => rewritten == Some((operation.log, operation.sequence)),
+        };
+        referring.push((operation.change, !purged && newest));
+    }
+    Ok((referring, last))
 }

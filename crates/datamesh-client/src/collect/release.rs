@@ -42,9 +42,30 @@ impl Released {
 }
 
 impl Client {
+    /// Releases segments with the epochs given, and takes back what is referred to by then: another
+    /// device may have published a reference since this one asked. One that publishes after this
+    /// renews after publishing, and so after the release.
+    pub(super) async fn release_unreferenced(
+        &self,
+        segments: &BTreeMap<SegmentId, u64>,
+    ) -> Result<Released, ClientError> {
+        let mut released = self.release_segments(segments).await?;
+        if released.segments == 0 {
+            return Ok(released);
+        }
+        self.catch_up().await?;
+        let asked = segments.keys().copied().collect();
+        let uses = self.references(&asked, &BTreeSet::new()).await?;
+        for (segment, uses) in uses.into_iter().filter(|(_, uses)| uses.live > 0) {
+            self.renew_segment(segment, uses.epoch()).await?;
+            released.renewed += 1;
+        }
+        Ok(released)
+    }
+
     /// Releases segments with the epochs given. The caller has made sure that nothing refers to
     /// them, that this is published, and that this device knows the newest.
-    pub(super) async fn release_segments(
+    async fn release_segments(
         &self,
         segments: &BTreeMap<SegmentId, u64>,
     ) -> Result<Released, ClientError> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use datamesh_catalog::{Append, Version};
+use datamesh_catalog::{Append, Contents, Version};
 use datamesh_core::catalog::{Change, Content, Put};
 use datamesh_core::lease::Renewal;
 use datamesh_core::{MeshPath, SegmentId, VersionId, seam};
@@ -77,20 +77,25 @@ impl Client {
             content,
             ..old.clone()
         };
+        let mut contents = Contents::default();
+        self.add_contents(&mut contents, put.sealed()).await?;
         let (keys, now) = (Arc::clone(&self.keys), self.engine.now());
         let changes = vec![Change::Put(Box::new(put))];
         self.catalog_call(move |catalog| {
-            let append = Append { changes, owed: Vec::new(), now };
+            let append = Append { changes, contents: Some(contents), now, ..Append::default() };
             catalog.append(append, |body| keys.sign_operation(body))
         })
         .await?;
-        Ok(Undeleted { path, version, pending: self.publish().await?.pending })
+        let pending = self.publish().await?.pending;
+        // A release by a device that could not know of this may have come in between.
+        self.renew_for_reference(old).await?;
+        Ok(Undeleted { path, version, pending })
     }
 
     /// Renews the segments of a version on as many nodes as a commit needs, before another version
     /// refers to them: somebody may be about to release them.
     async fn renew_for_reference(&self, put: &Put) -> Result<(), ClientError> {
-        let segments = self.segments_of(put).await?;
+        let segments = self.segments_of(put.sealed()).await?;
         let uses = self.references(&segments, &Default::default()).await?;
         for (segment, uses) in uses {
             self.renew_segment(segment, uses.epoch()).await?;
@@ -98,7 +103,12 @@ impl Client {
         Ok(())
     }
 
-    async fn renew_segment(&self, segment: SegmentId, epoch: u64) -> Result<(), ClientError> {
+    /// Renews a segment on as many nodes as a commit needs. Returns a bit for each shard.
+    pub(crate) async fn renew_segment(
+        &self,
+        segment: SegmentId,
+        epoch: u64,
+    ) -> Result<u32, ClientError> {
         let Some(descriptor) = self.engine.descriptor_of(&segment).await else {
             return Err(ClientError::NotRenewed { segment, shards: 0, needed: 1 });
         };
@@ -114,7 +124,7 @@ impl Client {
                 self.keys.renew(&mesh, segment, &descriptor.roots, epoch, expiry);
             let told = self.engine.renew(&[renewal]).await.pop().unwrap_or_default();
             if told.shards() >= needed {
-                return Ok(());
+                return Ok(told.taken.iter().fold(0, |mask, (_, shards)| mask | shards));
             }
             match told.behind {
                 // Somebody who knows more references released it: keeping is never wrong.

@@ -10,15 +10,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use datamesh_core::catalog::{Content, EntryKind, Put};
+use datamesh_core::catalog::{Content, EntryKind, Put, SealedContent};
 use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Sink, StreamError};
 use datamesh_core::{Hash, MeshPath, wire};
+use datamesh_crypto::manifest::Compression;
 use datamesh_crypto::{Manifest, Slice};
 use datamesh_engine::{Fault, Urgency};
 use tokio::sync::oneshot;
 
 use super::put::EntryFailure;
-use super::slices::{Fetch, Opened, Shared, open_slice};
+use super::slices::{Fetch, Opened, Opening, Shared};
 use crate::below::Below;
 use crate::client::{Client, Progress, ProgressFn};
 use crate::error::ClientError;
@@ -150,6 +151,14 @@ impl Entry {
     }
 }
 
+/// What a slice under way has in memory: a compressed one opens whole, beside what it opens from.
+fn weight(slice: &Slice, part: &std::ops::Range<usize>) -> usize {
+    match slice.compression {
+        Compression::None => part.len(),
+        Compression::Zstd => slice.plain_length as usize + slice.opened_length(),
+    }
+}
+
 struct GetRun<'a> {
     client: &'a Client,
     fetch: Fetch,
@@ -218,8 +227,7 @@ impl GetRun<'_> {
         end: u64,
         sink: &mut dyn Sink,
     ) -> Result<(), ClientError> {
-        let key = self.client.keys.unwrap_key(&put.version, &put.key)?;
-        let opened = key.open(&put.version, put.content.tag(), put.content.sealed())?;
+        let opened = self.client.open(put.sealed())?;
         let manifest = match put.content {
             Content::Inline(_) => {
                 let part = opened.get(start as usize..end as usize).unwrap_or_default();
@@ -243,7 +251,8 @@ impl GetRun<'_> {
             }
             let part = (start.max(from) - from) as usize..(end.min(to) - from) as usize;
             while !self.steps.is_empty()
-                && (self.ahead + part.len() > AHEAD_BYTES || self.steps.len() >= AHEAD_SLICES * 3)
+                && (self.ahead + weight(&slice, &part) > AHEAD_BYTES
+                    || self.steps.len() >= AHEAD_SLICES * 3)
             {
                 self.step(sink).await?;
             }
@@ -254,18 +263,17 @@ impl GetRun<'_> {
 
     /// Starts fetching part of a slice.
     fn start(&mut self, slice: Slice, part: std::ops::Range<usize>) {
-        let length = part.len();
-        self.ahead += length;
+        let weight = weight(&slice, &part);
+        self.ahead += weight;
         let (sender, receiver) = oneshot::channel();
         let urgent = Arc::new(Urgency::default());
-        let (engine, pool, fetch) =
-            (Arc::clone(&self.client.engine), self.client.pool.clone(), self.fetch.clone());
+        let (opening, fetch) = (Opening::of(self.client), self.fetch.clone());
         let waiting = Arc::clone(&urgent);
         self.client.executor().spawn(Box::pin(async move {
-            let opened = open_slice(&engine, &pool, &slice, part, &fetch, &waiting).await;
+            let opened = opening.slice(&slice, part, &fetch, &waiting).await;
             drop(sender.send(opened));
         }));
-        self.steps.push_back(Step::Slice(receiver, urgent, length));
+        self.steps.push_back(Step::Slice(receiver, urgent, weight));
     }
 
     /// Carries the stream one step on.
@@ -276,10 +284,10 @@ impl GetRun<'_> {
                 self.begin(head, sink).await?;
             }
             Step::Plain(bytes) => self.write(bytes, sink).await?,
-            Step::Slice(receiver, urgent, length) => {
+            Step::Slice(receiver, urgent, weight) => {
                 urgent.raise();
                 let opened = receiver.await.map_err(|_| ClientError::Shutdown);
-                self.ahead -= length;
+                self.ahead -= weight;
                 match opened.and_then(|opened| opened) {
                     Ok(opened) => {
                         let room = FAULTS_MAX.saturating_sub(self.report.faults.len());
@@ -361,34 +369,39 @@ impl Client {
         let mut bytes = zeroize::Zeroizing::new(Vec::new());
         for slice in &meta.slices {
             let all = 0..slice.plain_length as usize;
-            let opened =
-                open_slice(&self.engine, &self.pool, slice, all, &Fetch::Alone, &urgent).await?;
+            let opened = Opening::of(self).slice(slice, all, &Fetch::Alone, &urgent).await?;
             bytes.extend_from_slice(&opened.plain);
         }
         wire::decode(&bytes).map_err(ClientError::Manifest)
     }
 
-    /// The segments that a long manifest is kept in.
-    pub(crate) fn meta_segments(
+    /// The manifest of a long manifest; nothing for others.
+    pub(crate) fn meta_manifest(
         &self,
-        put: &Put,
-    ) -> Result<Vec<datamesh_core::SegmentId>, ClientError> {
-        let Content::Meta(_) = put.content else { return Ok(Vec::new()) };
-        let key = self.keys.unwrap_key(&put.version, &put.key)?;
-        let opened = key.open(&put.version, put.content.tag(), put.content.sealed())?;
-        let meta = wire::decode::<Manifest>(&opened).map_err(ClientError::Manifest)?;
-        Ok(meta.slices.iter().map(|slice| slice.segment).collect())
+        sealed: SealedContent<'_>,
+    ) -> Result<Option<Manifest>, ClientError> {
+        let Content::Meta(_) = sealed.content else { return Ok(None) };
+        wire::decode(&self.open(sealed)?).map(Some).map_err(ClientError::Manifest)
+    }
+
+    fn open(&self, sealed: SealedContent<'_>) -> Result<zeroize::Zeroizing<Vec<u8>>, ClientError> {
+        let SealedContent { version, key, content } = sealed;
+        let key = self.keys.unwrap_key(version, key)?;
+        Ok(key.open(version, content.tag(), content.sealed())?)
     }
 
     /// The manifest of a version; nothing where its content lives in the catalog.
-    pub(crate) async fn manifest(&self, put: &Put) -> Result<Option<Manifest>, ClientError> {
-        let key = self.keys.unwrap_key(&put.version, &put.key)?;
-        let open = || key.open(&put.version, put.content.tag(), put.content.sealed());
-        match put.content {
+    pub(crate) async fn manifest(
+        &self,
+        sealed: SealedContent<'_>,
+    ) -> Result<Option<Manifest>, ClientError> {
+        match sealed.content {
             Content::Inline(_) => Ok(None),
-            Content::Manifest(_) => wire::decode(&open()?).map(Some).map_err(ClientError::Manifest),
+            Content::Manifest(_) => {
+                wire::decode(&self.open(sealed)?).map(Some).map_err(ClientError::Manifest)
+            }
             Content::Meta(_) => {
-                let meta = wire::decode::<Manifest>(&open()?).map_err(ClientError::Manifest)?;
+                let meta = wire::decode(&self.open(sealed)?).map_err(ClientError::Manifest)?;
                 Ok(Some(self.long_manifest(&meta).await?))
             }
         }

@@ -4,12 +4,12 @@ mod get;
 mod packs;
 mod put;
 pub(crate) mod segment;
-mod sending;
+pub(crate) mod sending;
 mod slices;
 
 pub use get::{GetItem, GetReport, Wanted};
 pub use packs::Packs;
-pub use put::{EntryFailure, PutOptions, PutReport, StoredEntry};
+pub use put::{Compress, EntryFailure, PutOptions, PutReport, StoredEntry};
 
 use datamesh_core::descriptor::{CELL_BYTES_MAX, SEGMENT_BYTES_MAX};
 use datamesh_crypto::Slice;

@@ -15,13 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datamesh_core::descriptor::SEGMENT_BYTES_MAX;
 use datamesh_core::padding::padme;
-use datamesh_core::{Entropy, Scheme, SegmentId};
+use datamesh_core::{ContentTag, Scheme, SegmentId};
 use datamesh_crypto::manifest::Compression;
 use datamesh_crypto::{Secret, Slice};
 use datamesh_engine::Spread;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::segment::seal_into;
+use super::segment::SealedSmall;
 use super::sending::{Sender, Sending, Stored};
 use super::{Done, FRAME, Finished};
 use crate::error::ClientError;
@@ -73,7 +73,9 @@ struct Member {
     offset: u32,
     length: u32,
     plain_length: u32,
+    compression: Compression,
     key: Secret,
+    tag: ContentTag,
 }
 
 impl Member {
@@ -84,8 +86,9 @@ impl Member {
             length: self.length,
             plain_length: self.plain_length,
             frame: FRAME as u32,
-            compression: Compression::None,
+            compression: self.compression,
             key: self.key,
+            tag: self.tag,
         };
         (self.file, 0, slice)
     }
@@ -180,18 +183,18 @@ impl Drop for Packing {
 }
 
 impl Packing {
-    /// Seals a small file into the pack that is being filled; waits where too many full ones are on
-    /// their way. Returns where the put hears of the pack, unless it has that already.
+    /// Puts a sealed small file into the pack that is being filled; waits where too many full ones
+    /// are on their way. Returns where the put hears of the pack, unless it has that already.
     pub(super) async fn add(
         &self,
         file: usize,
-        plain: &[u8],
-        entropy: &dyn Entropy,
+        small: SealedSmall,
+        tag: ContentTag,
     ) -> Result<Option<oneshot::Receiver<Finished>>, ClientError> {
-        let mut sealed = Vec::new();
-        let (_, length, key) = seal_into(&mut sealed, plain, entropy)?;
-        let plain_length = plain.len() as u32;
-        let mut member = Some(Member { file, offset: 0, length, plain_length, key });
+        let SealedSmall { frames: sealed, plain_length, compression, key } = small;
+        let length = sealed.len() as u32;
+        let member = Member { file, offset: 0, length, plain_length, compression, key, tag };
+        let mut member = Some(member);
         let mut slot = None;
         loop {
             let full = {

@@ -1,10 +1,11 @@
 //! Storing: read, cut or pack, seal, code, send; then commit.
 //!
 //! The caller's stream is read on one task; segments are sealed, coded and sent on others, a
-//! bounded number at once. A file is committed when all its segments are stored, in batches, one
+//! bounded number at once. What the account stores already is not sent again. A file is committed when all its segments are stored, in batches, one
 //! synced transaction each. What was committed stays, whatever happens to the rest of the stream.
 
 mod commit;
+mod known;
 mod lone;
 mod resume;
 
@@ -17,12 +18,12 @@ use datamesh_core::padding::padme;
 use datamesh_core::stream::{EntryHead, Piece, Source};
 use datamesh_core::{FileId, Hash, MeshPath, Scheme, SegmentId, VersionId};
 use datamesh_crypto::Slice;
-use datamesh_crypto::manifest::Compression;
-use datamesh_engine::Fault;
+use datamesh_engine::{Fault, block};
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::oneshot;
 
+use self::known::Known;
 use self::lone::{Lone, Noted};
 use self::resume::Earlier;
 use super::packs::Packing;
@@ -42,6 +43,20 @@ const COMMIT_BATCH: usize = 256;
 /// Files whose segments are under way; bounds what a stream of tiny files holds in memory.
 const FILES_OPEN_MAX: usize = 4096;
 
+/// Whether content is compressed before it is sealed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compress {
+    /// Where a sample of it shrinks.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
+/// Up to so many bytes of a small file are sealed where they arrive: handing them to a blocking
+/// thread and back takes longer.
+const SEAL_INLINE_BYTES_MAX: usize = 128 * 1024;
+
 /// How a put stores.
 #[derive(Debug, Clone, Default)]
 pub struct PutOptions {
@@ -51,6 +66,8 @@ pub struct PutOptions {
     pub scheme: Option<Scheme>,
     /// Store even where there are too few failure domains for the scheme.
     pub allow_degraded: bool,
+    /// Whether to compress.
+    pub compress: Compress,
 }
 
 /// A file that was stored and committed.
@@ -68,6 +85,8 @@ pub struct StoredEntry {
     pub protection: Option<Protection>,
     /// Shards that are owed.
     pub owed: usize,
+    /// Bytes of it that the account had stored already.
+    pub known: u64,
 }
 
 /// An entry of the stream that was not stored.
@@ -92,6 +111,8 @@ pub struct PutReport {
     pub faults: Vec<Fault>,
     /// Bytes that were not sent because an earlier transfer had sent them.
     pub resumed_bytes: u64,
+    /// Bytes that were not sent because the account had stored them already.
+    pub known_bytes: u64,
     /// Operations of this device that no quorum of the mesh has yet; 0 where all is committed.
     pub pending: u64,
 }
@@ -114,6 +135,10 @@ struct Open {
     transfer: Option<[u8; 16]>,
     /// The journal's rows of its segments, until it is committed.
     sending: Vec<Arc<Sending>>,
+    /// Bytes that were there already.
+    known: u64,
+    /// Segments that it refers to without having sent them.
+    referred: Vec<SegmentId>,
 }
 
 struct PutRun<'a> {
@@ -132,6 +157,7 @@ struct PutRun<'a> {
     /// Packs that have slices of this put.
     packed: FuturesUnordered<oneshot::Receiver<Finished>>,
     ready: Vec<usize>,
+    known: Known,
 }
 
 impl Client {
@@ -151,7 +177,7 @@ impl Client {
         self.admitted().await?;
         // A path that another device has used already keeps its file.
         self.catch_up_once().await?;
-        let forge = Forge::new(self, spread);
+        let forge = Forge::new(self, spread, options.compress);
         let sender =
             Sender { engine: Arc::clone(&self.engine), catalog: Arc::clone(&self.catalog), forge };
         let packing = self.packs.join(scheme, sender.clone());
@@ -169,7 +195,9 @@ impl Client {
             lone: FuturesUnordered::new(),
             packed: FuturesUnordered::new(),
             ready: Vec::new(),
+            known: Known::default(),
         };
+        run.look_for_known().await;
         if let Err(error) = run.stream(source).await {
             run.report.stopped = Some(error);
         }
@@ -182,6 +210,9 @@ impl Client {
             Err(error) => {
                 run.report.stopped.get_or_insert(error);
             }
+        }
+        if let Err(error) = run.renew_published().await {
+            run.report.stopped.get_or_insert(error);
         }
         Ok(run.report)
     }
@@ -279,7 +310,7 @@ impl PutRun<'_> {
                 self.commit().await?;
             }
         } else if number == 0 {
-            self.pack(file, &plain[..filled]).await?;
+            self.pack(file, (plain, filled), hash).await?;
         } else {
             // The last slices carry the padding of the whole file.
             let mut padded = (padme(size) - number as u64 * SEGMENT_PLAIN as u64) as usize;
@@ -336,17 +367,36 @@ impl PutRun<'_> {
             }
             return Ok(());
         }
+        let first = (number == 0).then_some(so_far);
+        let Some((plain, tag)) = self.known(file, number, (plain, filled), first).await? else {
+            return Ok(());
+        };
         let journal = transfer.map(|transfer| Noted { transfer, hash: so_far });
         let plain_length = filled as u32;
-        self.start(Lone { file, number, plain, plain_length, journal }).await
+        self.start(Lone { file, number, plain, plain_length, tag, journal }).await
     }
 
     /// Adds a small file to the packs.
-    async fn pack(&mut self, file: usize, plain: &[u8]) -> Result<(), ClientError> {
+    async fn pack(
+        &mut self,
+        file: usize,
+        (plain, filled): (Buffer, usize),
+        hash: Hash,
+    ) -> Result<(), ClientError> {
         if let Some(open) = self.open.get_mut(&file) {
             open.expected = Some(1);
         }
-        let hears = self.packing.add(file, plain, &*self.client.entropy).await?;
+        let Some((plain, tag)) = self.known(file, 0, (plain, filled), Some(hash)).await? else {
+            return Ok(());
+        };
+        let small = if filled <= SEAL_INLINE_BYTES_MAX {
+            self.sender.forge.small(&plain[..filled])?
+        } else {
+            let forge = self.sender.forge.clone();
+            let sealing = block(self.client.executor(), move || forge.small(&plain[..filled]));
+            sealing.await.ok_or(ClientError::Shutdown)??
+        };
+        let hears = self.packing.add(file, small, tag).await?;
         self.packed.extend(hears);
         if self.ready.len() >= COMMIT_BATCH {
             self.commit().await?;
@@ -395,8 +445,9 @@ impl PutRun<'_> {
             Ok(done) => {
                 let Some(stored) = done.stored else { return Ok(()) };
                 let room = FAULTS_MAX.saturating_sub(self.report.faults.len());
-                self.report.faults.extend(stored.faults.into_iter().take(room));
+                self.report.faults.extend(stored.faults.iter().take(room).cloned());
                 for (file, number, slice) in done.slices {
+                    self.arrived(&slice, &stored);
                     let Some(open) = self.open.get_mut(&file) else { continue };
                     open.slices.insert(number, slice);
                     open.margin = open.margin.min(stored.margin);
@@ -450,18 +501,6 @@ impl PutRun<'_> {
     }
 }
 
-fn slice_of(sealed: super::segment::Sealed, plain_length: u32) -> Slice {
-    Slice {
-        segment: sealed.segment,
-        offset: sealed.offset,
-        length: sealed.length,
-        plain_length,
-        frame: sealed.frame,
-        compression: Compression::None,
-        key: sealed.key,
-    }
-}
-
 impl Open {
     /// The segments of its slices.
     fn segments(&self) -> Vec<SegmentId> {
@@ -480,6 +519,8 @@ impl Open {
             owed: Vec::new(),
             transfer: None,
             sending: Vec::new(),
+            known: 0,
+            referred: Vec::new(),
         }
     }
 }

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use datamesh_codec::{Buffer, Layout, Pool, encode};
 use datamesh_core::descriptor::SUITE_AES256GCM_BLAKE3_RS;
-use datamesh_core::{Descriptor, Entropy, Grant, MeshId, Scheme, SegmentId};
+use datamesh_core::padding::padme;
+use datamesh_core::{ContentTag, Descriptor, Entropy, Grant, MeshId, Scheme, SegmentId};
+use datamesh_crypto::compress::Zstd;
 use datamesh_crypto::frame::{self, Sealer, TAG_BYTES};
-use datamesh_crypto::{DeviceKeys, Secret};
+use datamesh_crypto::manifest::Compression;
+use datamesh_crypto::{DeviceKeys, Secret, Slice};
 use datamesh_engine::{SegmentWrite, Spread};
 
-use super::FRAME;
+use super::put::Compress;
+use super::{FRAME, SEGMENT_PLAIN};
 use crate::client::Client;
 use crate::error::ClientError;
 
@@ -22,6 +26,8 @@ pub(crate) struct Forge {
     pub(super) mesh: MeshId,
     pub(super) pool: Pool,
     pub(super) spread: Spread,
+    pub(super) zstd: Arc<Zstd>,
+    pub(super) compress: Compress,
 }
 
 /// A slice's place and key, before it is part of a manifest.
@@ -30,12 +36,29 @@ pub(super) struct Sealed {
     pub(super) offset: u32,
     pub(super) length: u32,
     pub(super) frame: u32,
+    pub(super) compression: Compression,
+    pub(super) key: Secret,
+}
+
+impl Sealed {
+    /// The slice with this content.
+    pub(super) fn slice(self, plain_length: u32, tag: ContentTag) -> Slice {
+        let Self { segment, offset, length, frame, compression, key } = self;
+        Slice { segment, offset, length, plain_length, frame, compression, key, tag }
+    }
+}
+
+/// A small file, sealed for a pack.
+pub(super) struct SealedSmall {
+    pub(super) frames: Vec<u8>,
+    pub(super) plain_length: u32,
+    pub(super) compression: Compression,
     pub(super) key: Secret,
 }
 
 impl Forge {
-    /// What a client's segments are made with.
-    pub(crate) fn new(client: &Client, spread: Spread) -> Self {
+    /// What a client's segments are made with. Content is compressed by the rule given.
+    pub(crate) fn new(client: &Client, spread: Spread, compress: Compress) -> Self {
         Self {
             keys: Arc::clone(&client.keys),
             entropy: Arc::clone(&client.entropy),
@@ -43,7 +66,47 @@ impl Forge {
             mesh: client.engine.mesh(),
             pool: client.pool.clone(),
             spread,
+            zstd: Arc::clone(&client.zstd),
+            compress,
         }
+    }
+
+    fn shrunk(&self, content: &[u8]) -> Option<Vec<u8>> {
+        match self.compress {
+            Compress::Auto => self.zstd.shrunk(content),
+            Compress::Off => None,
+        }
+    }
+
+    /// Seals a slice of a large file, whose content is the first `filled` bytes of `plain`. Where it
+    /// shrinks, the padding is by what is left of it.
+    pub(super) fn slice(
+        &self,
+        scheme: Scheme,
+        plain: &[u8],
+        filled: usize,
+    ) -> Result<(SegmentWrite, Sealed), ClientError> {
+        if let Some(mut shrunk) = self.shrunk(&plain[..filled]) {
+            let padded = (padme(shrunk.len() as u64) as usize).min(SEGMENT_PLAIN);
+            if padded < plain.len() {
+                shrunk.resize(padded, 0);
+                let (write, sealed) = self.lone(scheme, &shrunk)?;
+                return Ok((write, Sealed { compression: Compression::Zstd, ..sealed }));
+            }
+        }
+        self.lone(scheme, plain)
+    }
+
+    /// Seals a small file as one slice of a pack.
+    pub(super) fn small(&self, plain: &[u8]) -> Result<SealedSmall, ClientError> {
+        let shrunk = self.shrunk(plain);
+        let (content, compression) = match &shrunk {
+            Some(shrunk) => (&shrunk[..], Compression::Zstd),
+            None => (plain, Compression::None),
+        };
+        let mut frames = Vec::new();
+        let key = seal_into(&mut frames, content, &*self.entropy)?;
+        Ok(SealedSmall { frames, plain_length: plain.len() as u32, compression, key })
     }
 
     /// Seals one slice of `padded` bytes that fills a segment of its own. `plain` has at least
@@ -84,6 +147,7 @@ impl Forge {
             offset: 0,
             length: length as u32,
             frame: cell as u32,
+            compression: Compression::None,
             key,
         };
         Ok((write, sealed))
@@ -130,24 +194,23 @@ impl Forge {
     }
 }
 
-/// Seals a small file as one slice of a pack: appends its frames to `pack`. What it gives is where
-/// they begin, their length, and the key.
-pub(super) fn seal_into(
-    pack: &mut Vec<u8>,
+/// Seals a slice in frames of a pack's size, behind one another in `frames`, which is empty.
+fn seal_into(
+    frames: &mut Vec<u8>,
     plain: &[u8],
     entropy: &dyn Entropy,
-) -> Result<(u32, u32, Secret), ClientError> {
+) -> Result<Secret, ClientError> {
     let (mut sealer, key) = Sealer::draw(entropy);
-    let offset = pack.len();
     let count = frame::frame_count(plain.len(), FRAME);
+    frames.reserve(frame::sealed_length(plain.len(), FRAME));
     let mut pieces = plain.chunks(FRAME - TAG_BYTES);
     for number in 0..count {
         let piece = pieces.next().unwrap_or_default();
-        let start = pack.len();
-        pack.resize(start + piece.len() + TAG_BYTES, 0);
+        let start = frames.len();
+        frames.resize(start + piece.len() + TAG_BYTES, 0);
         sealer
-            .seal(number + 1 == count, piece, &mut pack[start..])
+            .seal(number + 1 == count, piece, &mut frames[start..])
             .map_err(|source| ClientError::Frame { segment: SegmentId([0; 32]), source })?;
     }
-    Ok((offset as u32, (pack.len() - offset) as u32, key))
+    Ok(key)
 }

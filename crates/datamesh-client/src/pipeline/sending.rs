@@ -7,15 +7,19 @@
 use std::sync::Arc;
 
 use datamesh_catalog::AccountDb;
-use datamesh_core::{Executor, SegmentId, Timestamp};
+use datamesh_codec::Pool;
+use datamesh_core::padding::padme;
+use datamesh_core::{ContentTag, Executor, Hash, Scheme, SegmentId, Timestamp};
+use datamesh_crypto::Manifest;
 use datamesh_engine::{Engine, Fault, SegmentWrite, WriteError, block};
 
+use super::SEGMENT_PLAIN;
 use super::segment::Forge;
 use crate::error::ClientError;
 
 /// A segment that a put under way answers for. Whoever has a slice in it holds this; when the last
 /// lets go of it without [`settle`], what row the segment has is an orphan's.
-pub(super) struct Sending {
+pub(crate) struct Sending {
     catalog: Arc<AccountDb>,
     segment: SegmentId,
     /// It has a row of its own; the others have one with their transfer.
@@ -30,14 +34,14 @@ impl Drop for Sending {
 
 impl Sending {
     /// Holds a segment of a transfer.
-    pub(super) fn hold(catalog: &Arc<AccountDb>, segment: SegmentId) -> Arc<Self> {
+    pub(crate) fn hold(catalog: &Arc<AccountDb>, segment: SegmentId) -> Arc<Self> {
         catalog.journal().hold(&segment);
         Arc::new(Self { catalog: Arc::clone(catalog), segment, lone_row: false })
     }
 
     /// Writes the row of a segment of no transfer; blocks. Without it the segment is stored all the same: what a crash then
     /// leaves is found by listing what nodes hold under the grant.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         catalog: &Arc<AccountDb>,
         segment: SegmentId,
         now: Timestamp,
@@ -55,7 +59,7 @@ impl Sending {
 }
 
 /// Files that held these are committed: removes the rows that nobody else holds. Blocks.
-pub(super) fn settle(catalog: &AccountDb, held: Vec<Arc<Sending>>) {
+pub(crate) fn settle(catalog: &AccountDb, held: Vec<Arc<Sending>>) {
     let last: Vec<Sending> = held.into_iter().filter_map(Arc::into_inner).collect();
     let rowed = last.iter().filter(|sending| sending.lone_row);
     let segments: Vec<SegmentId> = rowed.map(|sending| sending.segment).collect();
@@ -70,33 +74,33 @@ pub(super) fn settle(catalog: &AccountDb, held: Vec<Arc<Sending>>) {
 
 /// Where a segment is, as far as its files' records and reports need it.
 #[derive(Clone)]
-pub(super) struct Stored {
-    pub(super) segment: SegmentId,
+pub(crate) struct Stored {
+    pub(crate) segment: SegmentId,
     /// A bit for each shard that a node acknowledged.
-    pub(super) acknowledged: u32,
+    pub(crate) acknowledged: u32,
     /// Acknowledged shards above k.
-    pub(super) margin: u8,
-    pub(super) owed: Vec<u8>,
-    pub(super) faults: Vec<Fault>,
-    pub(super) sending: Option<Arc<Sending>>,
+    pub(crate) margin: u8,
+    pub(crate) owed: Vec<u8>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) sending: Option<Arc<Sending>>,
 }
 
 /// Makes segments and sends them.
 #[derive(Clone)]
-pub(super) struct Sender {
-    pub(super) engine: Arc<Engine>,
-    pub(super) catalog: Arc<AccountDb>,
-    pub(super) forge: Forge,
+pub(crate) struct Sender {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) catalog: Arc<AccountDb>,
+    pub(crate) forge: Forge,
 }
 
 impl Sender {
-    pub(super) fn executor(&self) -> &dyn Executor {
+    pub(crate) fn executor(&self) -> &dyn Executor {
         &**self.engine.executor()
     }
 
     /// Makes a segment away from the tasks, names it in the journal, and sends it. `journal` writes
     /// the row and gives what holds it, if anything does.
-    pub(super) async fn send<T: Send + 'static>(
+    pub(crate) async fn send<T: Send + 'static>(
         &self,
         make: impl FnOnce(&Forge) -> Result<(SegmentWrite, T), ClientError> + Send + 'static,
         journal: impl FnOnce(&Arc<AccountDb>, SegmentId, Timestamp) -> Option<Arc<Sending>>
@@ -136,5 +140,34 @@ impl Sender {
         };
         self.engine.remember_receipts(outcome.receipts).await;
         Ok((stored, made))
+    }
+
+    /// Stores a long manifest in segments of its own, under the catalog's scheme. Returns the
+    /// manifest of the manifest, what is owed, and the least margin; the journal's rows go to `held`.
+    pub(crate) async fn manifest(
+        &self,
+        scheme: Scheme,
+        pool: &Pool,
+        bytes: &[u8],
+        held: &mut Vec<Arc<Sending>>,
+    ) -> Result<(Manifest, Vec<(SegmentId, u8)>, u8), ClientError> {
+        let scheme = scheme.for_catalog();
+        let mut slices = Vec::new();
+        let mut owed = Vec::new();
+        let mut margin = u8::MAX;
+        for part in bytes.chunks(SEGMENT_PLAIN) {
+            let length = padme(part.len() as u64) as usize;
+            let mut plain = pool.take(length.min(SEGMENT_PLAIN));
+            plain[..part.len()].copy_from_slice(part);
+            plain[part.len()..].fill(0);
+            let make = move |forge: &Forge| forge.lone(scheme, &plain);
+            let (stored, sealed) = self.send(make, Sending::begin).await?;
+            margin = margin.min(stored.margin);
+            owed.extend(stored.owed.iter().map(|shard| (stored.segment, *shard)));
+            slices.push(sealed.slice(part.len() as u32, ContentTag([0; ContentTag::SIZE])));
+            held.extend(stored.sending);
+        }
+        let (size, hash) = (bytes.len() as u64, Hash::of(bytes));
+        Ok((Manifest { size, hash, known: 0, slices }, owed, margin))
     }
 }

@@ -8,11 +8,13 @@ use bytes::Bytes;
 use datamesh_codec::Pool;
 use datamesh_core::SegmentId;
 use datamesh_crypto::Slice;
+use datamesh_crypto::compress::Zstd;
 use datamesh_crypto::frame::{Opener, TAG_BYTES};
 use datamesh_crypto::manifest::Compression;
 use datamesh_engine::{Engine, Fault, SegmentBytes, Urgency, block};
 use tokio::sync::OnceCell;
 
+use crate::client::Client;
 use crate::error::ClientError;
 
 /// Whole segments kept for the other slices in them.
@@ -79,8 +81,57 @@ pub(super) struct Opened {
     pub(super) faults: Vec<Fault>,
 }
 
-/// Fetches and opens bytes `range` of a slice's plaintext.
-pub(super) async fn open_slice(
+/// Where slices are opened.
+#[derive(Clone)]
+pub(super) struct Opening {
+    pub(super) engine: Arc<Engine>,
+    pub(super) pool: Pool,
+    pub(super) zstd: Arc<Zstd>,
+}
+
+impl Opening {
+    pub(super) fn of(client: &Client) -> Self {
+        let (engine, zstd) = (Arc::clone(&client.engine), Arc::clone(&client.zstd));
+        Self { engine, pool: client.pool.clone(), zstd }
+    }
+
+    /// Fetches and opens bytes `range` of a slice's content.
+    pub(super) async fn slice(
+        &self,
+        slice: &Slice,
+        range: Range<usize>,
+        fetch: &Fetch,
+        urgent: &Urgency,
+    ) -> Result<Opened, ClientError> {
+        if range.is_empty() {
+            return Ok(Opened { plain: Bytes::new(), faults: Vec::new() });
+        }
+        let (engine, pool, segment) = (&self.engine, &self.pool, slice.segment);
+        if slice.compression == Compression::None {
+            return open_part(engine, pool, slice, range, fetch, urgent).await;
+        }
+        let plain_length = slice.plain_length as usize;
+        if range.end > plain_length {
+            return Err(ClientError::Slice { segment });
+        }
+        let whole = 0..slice.opened_length();
+        let opened = open_part(engine, pool, slice, whole, fetch, urgent).await?;
+        let (zstd, pool) = (Arc::clone(&self.zstd), pool.clone());
+        let expand = move || {
+            let mut plain = pool.take(plain_length);
+            let expanded = zstd.expand(&opened.plain, &mut plain);
+            expanded.map_err(|source| ClientError::Compressed { segment, source })?;
+            Ok(Opened { plain: plain.into_bytes().slice(range), faults: opened.faults })
+        };
+        if plain_length <= INLINE_BYTES_MAX {
+            return expand();
+        }
+        block(&**self.engine.executor(), expand).await.ok_or(ClientError::Shutdown)?
+    }
+}
+
+/// Fetches and opens bytes `range` of what was sealed in a slice.
+async fn open_part(
     engine: &Arc<Engine>,
     pool: &Pool,
     slice: &Slice,
@@ -88,13 +139,7 @@ pub(super) async fn open_slice(
     fetch: &Fetch,
     urgent: &Urgency,
 ) -> Result<Opened, ClientError> {
-    if range.is_empty() {
-        return Ok(Opened { plain: Bytes::new(), faults: Vec::new() });
-    }
     let segment = slice.segment;
-    if slice.compression != Compression::None {
-        return Err(ClientError::Compressed { segment });
-    }
     if range.end > slice.opened_length() {
         return Err(ClientError::Slice { segment });
     }

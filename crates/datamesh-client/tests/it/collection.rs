@@ -309,7 +309,8 @@ fn orphaned_segments_are_found_by_listing() {
             versions: vec![purge],
             created: 1,
         });
-        let append = datamesh_catalog::Append { changes: vec![change], owed: Vec::new(), now: 1 };
+        let append =
+            datamesh_catalog::Append { changes: vec![change], now: 1, ..Default::default() };
         let keys = &mesh.cluster.keys;
         client.catalog().append(append, |body| keys.sign_operation(body)).unwrap();
         client.publish().await.unwrap();
@@ -339,7 +340,12 @@ async fn scenario(world: sim::World) {
         match world.draw(10) {
             0..3 => {
                 let size = [5_000, 40_000, 200_000][world.draw(3) as usize];
-                let stored = file(&name, step * 1000 + world.seed(), size);
+                // Content that is there already as often as content that is not.
+                let content = match world.draw(2) {
+                    0 => world.draw(2),
+                    _ => step * 1000 + world.seed(),
+                };
+                let stored = file(&name, content, size);
                 let report = mesh.cluster.put(&stored).await;
                 assert!(report.failed.is_empty() && report.pending == 0, "{report:?}");
                 newest.extend(stored.clone());
@@ -368,6 +374,7 @@ async fn scenario(world: sim::World) {
                 let options = CleanupOptions {
                     orphaned: world.draw(2) == 0,
                     force: world.draw(2) == 0,
+                    duplicates: world.draw(2) == 0,
                     ..CleanupOptions::default()
                 };
                 let before: Vec<MeshPath> =

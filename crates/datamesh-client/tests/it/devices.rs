@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use datamesh_catalog::{AccountDb, CatalogError, ListQuery, Listed, Owner};
 use datamesh_client::{
-    Client, ClientError, ClientParts, Publication, PutOptions, PutReport, Retention, Wanted,
+    CleanupOptions, Client, ClientError, ClientParts, Publication, PutOptions, PutReport, Retention,
+    Wanted,
     find_grant,
 };
 use datamesh_core::{LogId, MeshPath, NodeId};
@@ -122,6 +123,110 @@ pub(crate) fn told(catalog: &AccountDb) -> Vec<String> {
         }
     }
     told
+}
+
+#[test]
+fn content_of_another_device_and_of_a_lost_catalog_is_known() {
+    sim::run(44, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let (small, large) = (fixtures::noise(1, 50_000), fixtures::noise(2, 9_000_000));
+        let one = Device::blank(&cluster, 21);
+        one.client.catch_up().await.unwrap();
+        assert_eq!(one.put("one/small", &small).await.known_bytes, 0);
+        assert_eq!(one.put("one/large", &large).await.known_bytes, 0);
+        let two = Device::blank(&cluster, 22);
+        two.client.catch_up().await.unwrap();
+        assert_eq!(two.put("two/small", &small).await.known_bytes, 50_000);
+        assert_eq!(two.put("two/large", &large).await.known_bytes, 9_000_000);
+        // A device whose catalog is lost counts again from the operations.
+        let Device { client, keys, folder, number } = one;
+        drop(client);
+        world.kill(NodeId([number; 32]));
+        let again = Device::over(&cluster, 23, keys, folder, AccountDb::restore);
+        again.client.catch_up().await.unwrap();
+        assert_eq!(again.put("again", &large).await.known_bytes, 9_000_000);
+        let segments = again.client.all_segments().await.unwrap();
+        let uses = again.client.catalog().uses(&segments).unwrap().unwrap();
+        // One segment of the small file, two that are full and the last of the large one.
+        assert_eq!(segments.len(), 4);
+        assert_eq!(uses.iter().sum::<u64>(), 2 + 3 * 3);
+        assert_eq!(two.bytes().await.len(), 4);
+    });
+}
+
+/// Small files of one segment, of which the owner then gives most up.
+fn many() -> BTreeMap<MeshPath, Vec<u8>> {
+    let file = |n: u64| (format!("{n:02}").parse().unwrap(), fixtures::noise(n, 60_000));
+    (0..30).map(file).collect()
+}
+
+#[test]
+fn one_device_repacks_while_another_refers_to_the_same_content() {
+    sim::run_seeds(50..58, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let one = Device::blank(&cluster, 21);
+        one.client.catch_up().await.unwrap();
+        let files = many();
+        let report =
+            one.client.put(&mut Files::new(&files), &PutOptions::default(), None).await.unwrap();
+        assert!(report.failed.is_empty(), "{:?}", report.failed);
+        let two = Device::blank(&cluster, 22);
+        two.client.catch_up().await.unwrap();
+        let gone: Vec<String> = (3..30).map(|n| format!("{n:02}")).collect();
+        one.client.remove(&gone).await.unwrap();
+        let forced = CleanupOptions { force: true, ..CleanupOptions::default() };
+        // Content that the other gives up at the same time, and content that it only moves.
+        let content = |n: &str| files[&n.parse::<MeshPath>().unwrap()].clone();
+        let (lost, moved) = (content("07"), content("01"));
+        let (cleaned, first, second) = futures::join!(
+            one.client.cleanup(forced),
+            two.put("two/lost", &lost),
+            two.put("two/moved", &moved)
+        );
+        cleaned.unwrap();
+        assert_eq!(first.pending + second.pending, 0);
+        let mut left: BTreeMap<MeshPath, Vec<u8>> = (0..3)
+            .map(|n| (format!("{n:02}").parse().unwrap(), content(&format!("{n:02}"))))
+            .collect();
+        left.insert("two/lost".parse().unwrap(), lost);
+        left.insert("two/moved".parse().unwrap(), moved);
+        for _ in 0..2 {
+            for device in [&one, &two] {
+                device.client.catch_up().await.unwrap();
+                assert!(device.bytes().await == left);
+                device.client.cleanup(forced).await.unwrap();
+            }
+        }
+        let fresh = Device::blank(&cluster, 23);
+        fresh.client.catch_up().await.unwrap();
+        assert!(fresh.bytes().await == left);
+    });
+}
+
+#[test]
+fn two_devices_that_repack_at_once_lose_nothing() {
+    sim::run_seeds(60..66, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let one = Device::blank(&cluster, 21);
+        one.client.catch_up().await.unwrap();
+        let files = many();
+        one.client.put(&mut Files::new(&files), &PutOptions::default(), None).await.unwrap();
+        let gone: Vec<String> = (3..30).map(|n| format!("{n:02}")).collect();
+        one.client.remove(&gone).await.unwrap();
+        let two = Device::blank(&cluster, 22);
+        two.client.catch_up().await.unwrap();
+        let forced = CleanupOptions { force: true, ..CleanupOptions::default() };
+        let (a, b) = futures::join!(one.client.cleanup(forced), two.client.cleanup(forced));
+        a.unwrap();
+        b.unwrap();
+        let left: BTreeMap<MeshPath, Vec<u8>> = files.into_iter().take(3).collect();
+        for device in [&one, &two] {
+            device.client.catch_up().await.unwrap();
+            assert!(device.bytes().await == left);
+            device.client.cleanup(forced).await.unwrap();
+            assert!(device.bytes().await == left);
+        }
+    });
 }
 
 #[test]

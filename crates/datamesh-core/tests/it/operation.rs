@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use datamesh_core::catalog::{
-    Change, Content, Delete, EntryKind, Operation, Protection, Purge, Put, WrappedKey,
+    Change, Content, Delete, EntryKind, Operation, Protection, Purge, Put, Rewrite, WrappedKey,
 };
 use datamesh_core::signature::signed_bytes;
 use datamesh_core::wire::{self, Encode, WireError};
@@ -120,6 +120,16 @@ pub(crate) fn log() -> Vec<(&'static str, Operation)> {
                 versions: vec![version(1), version(5)],
                 created: 1_700_000_000_006,
             }),
+        ),
+        (
+            "rewrite",
+            Change::Rewrite(Box::new(Rewrite {
+                version: version(2),
+                created: 1_700_000_000_007,
+                protection: Protection { scheme: Scheme::FOUR_TWO, degraded: false, margin: 2 },
+                key: put().key,
+                content: Content::Manifest(Bytes::copy_from_slice(&[0xce; 300])),
+            })),
         ),
     ];
     let mut previous = Hash([0; 32]);

@@ -1,7 +1,7 @@
 //! Version keys and manifests.
 
 use datamesh_core::wire::{self, Encode};
-use datamesh_core::{Hash, SegmentId, VersionId};
+use datamesh_core::{ContentTag, Hash, SegmentId, VersionId};
 use datamesh_crypto::content::{SealError, VersionKey};
 use datamesh_crypto::manifest::Compression;
 use datamesh_crypto::{DeviceKeys, Manifest, Secret, Slice, Words};
@@ -17,10 +17,11 @@ fn manifest(slices: u32) -> Manifest {
         frame: 65_536,
         compression: Compression::None,
         key: Secret::new([i as u8 + 1; 32]),
+        tag: ContentTag([i as u8 + 2; 16]),
     };
     let slices: Vec<Slice> = (0..slices).map(slice).collect();
     let size = slices.iter().map(|slice| u64::from(slice.plain_length)).sum();
-    Manifest { size, hash: Hash([7; 32]), slices }
+    Manifest { size, hash: Hash([7; 32]), known: 0, slices }
 }
 
 #[test]
@@ -45,6 +46,25 @@ fn a_slice_whose_last_frame_has_no_room_for_its_tag_is_refused() {
         manifest.slices[0].length = length;
         let read = wire::decode::<Manifest>(&manifest.to_bytes());
         assert_eq!(read.is_ok(), holds, "{length}");
+    }
+}
+
+#[test]
+fn a_compressed_slice_claims_no_more_than_a_segment_has() {
+    let largest = 4 * 1024 * 1024;
+    for (compression, plain_length, holds) in [
+        (Compression::Zstd, largest, true),
+        (Compression::Zstd, largest + 1, false),
+        (Compression::Zstd, u32::MAX, false),
+        (Compression::None, largest - 64 * 16, true),
+        (Compression::None, largest - 64 * 16 + 1, false),
+    ] {
+        let mut manifest = manifest(1);
+        manifest.size = u64::from(plain_length);
+        manifest.slices[0].plain_length = plain_length;
+        manifest.slices[0].compression = compression;
+        let read = wire::decode::<Manifest>(&manifest.to_bytes());
+        assert_eq!(read.is_ok(), holds, "{compression:?} {plain_length}");
     }
 }
 

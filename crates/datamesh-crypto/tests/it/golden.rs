@@ -7,7 +7,10 @@ use std::sync::Mutex;
 use datamesh_core::epochs::{EPOCHS_LOG, Epochs, RevokedLog};
 use datamesh_core::head::{Head, HeadBody, Page};
 use datamesh_core::wire::{self, Encode};
-use datamesh_core::{DeviceId, Entropy, Hash, LogId, MeshId, SegmentId, Signer, VersionId};
+use datamesh_core::{
+    ContentTag, DeviceId, Entropy, Hash, LogId, MeshId, SegmentId, Signer, VersionId,
+};
+use datamesh_crypto::compress::Zstd;
 use datamesh_crypto::frame::{Opener, Sealer, TAG_BYTES, frame_count, sealed_length};
 use datamesh_crypto::manifest::Compression;
 use datamesh_crypto::{
@@ -87,6 +90,23 @@ fn a_slice_of_three_frames_is_sealed_as_ever() {
     assert_eq!(opened, plain);
 }
 
+/// The file is written where there is none and never again: another release of the library may compress
+/// otherwise, and must read this all the same.
+#[test]
+fn what_was_compressed_once_decompresses_for_ever() {
+    let content = b"a line that comes again\n".repeat(200);
+    let zstd = Zstd::default();
+    let bless = std::env::var("DATAMESH_BLESS").is_ok_and(|value| value == "1");
+    if bless && !path("segment", "slice.compressed").exists() {
+        let mut opened = zstd.shrunk(&content).unwrap();
+        opened.resize(opened.len() + 40, 0);
+        golden("segment", "slice.compressed", &opened);
+    }
+    let mut plain = vec![0; content.len()];
+    zstd.expand(&vector("segment", "slice.compressed"), &mut plain).unwrap();
+    assert_eq!(plain, content);
+}
+
 fn manifest() -> Manifest {
     let slices = vec![
         // A full slice with a segment of its own.
@@ -98,6 +118,7 @@ fn manifest() -> Manifest {
             frame: 65_536,
             compression: Compression::None,
             key: Secret::new([0xB0; 32]),
+            tag: ContentTag([0; 16]),
         },
         // One that ends with padding, in small frames.
         Slice {
@@ -108,6 +129,7 @@ fn manifest() -> Manifest {
             frame: 1024,
             compression: Compression::None,
             key: Secret::new([0xB1; 32]),
+            tag: ContentTag([0xF1; 16]),
         },
         // One inside a packed segment, compressed.
         Slice {
@@ -118,9 +140,10 @@ fn manifest() -> Manifest {
             frame: 65_536,
             compression: Compression::Zstd,
             key: Secret::new([0xB2; 32]),
+            tag: ContentTag([0xF2; 16]),
         },
     ];
-    Manifest { size: 4_193_280 + 5000 + 3000, hash: Hash([0xC0; 32]), slices }
+    Manifest { size: 4_193_280 + 5000 + 3000, hash: Hash([0xC0; 32]), known: 3000, slices }
 }
 
 #[test]
@@ -295,6 +318,11 @@ fn the_first_keystore_opens_for_ever() {
     assert_eq!(opened.authority().public_key(), keys.authority().public_key());
     let roots = [Hash([1; 32]), Hash([2; 32])];
     assert_eq!(opened.lease_key(&roots), keys.lease_key(&roots));
+    let tag = keys.content_tag(&Hash([3; 32]), 5000);
+    golden("keystore", "content-tag", &tag.0);
+    assert_eq!(opened.content_tag(&Hash([3; 32]), 5000), tag);
+    assert_ne!(opened.content_tag(&Hash([3; 32]), 5001), tag);
+    assert_ne!(opened.content_tag(&Hash([4; 32]), 5000), tag);
     // The log key and the catalog key are there too: a note and a version key open.
     assert_eq!(opened.open_note(&vector("keystore", "note")).unwrap().as_slice(), b"a note");
     let key = VersionKey::draw(&Sequence::from(0x40));

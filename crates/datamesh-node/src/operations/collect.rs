@@ -1,10 +1,14 @@
 //! Operations that give space back, and that take deleted files back.
 
 use datamesh_api::{
-    CleanupReply, CleanupRequest, OperationError, PurgeReply, PurgeRequest, ReleaseReply,
-    UndeleteReply, UndeleteRequest,
+    CleanupReply, CleanupRequest, DuplicatesReply, LowFile, LowHealthReply, OperationError,
+    PurgeReply, PurgeRequest, ReleaseReply, RepackReply, ReschemeReply, ReschemeRequest,
+    RewriteReply, UndeleteReply, UndeleteRequest,
 };
-use datamesh_client::{CleanupOptions, ClientError, Purged, Released, Retention};
+use datamesh_client::{
+    CleanupOptions, ClientError, Duplicates, LowHealth, Purged, Released, Repacked,
+    ReschemeOptions, Retention, Rewritten,
+};
 
 use super::HomeOperations;
 use crate::convert;
@@ -28,6 +32,51 @@ fn purged(purged: Purged) -> PurgeReply {
         unreferenced: purged.unreferenced,
         released: released(purged.released),
         pending: purged.pending,
+    }
+}
+
+fn rewritten(rewritten: Rewritten) -> RewriteReply {
+    RewriteReply {
+        versions: rewritten.versions,
+        made: rewritten.made,
+        made_bytes: rewritten.made_bytes,
+        unreferenced: rewritten.unreferenced,
+        released: released(rewritten.released),
+        pending: rewritten.pending,
+    }
+}
+
+fn repacked(repacked: Repacked) -> RepackReply {
+    RepackReply {
+        sparse: repacked.sparse,
+        small: repacked.small,
+        bytes: repacked.bytes,
+        live_bytes: repacked.live_bytes,
+        rewritten: rewritten(repacked.rewritten),
+    }
+}
+
+fn duplicates_reply(duplicates: Duplicates) -> DuplicatesReply {
+    DuplicatesReply {
+        slices: duplicates.slices,
+        bytes: duplicates.bytes,
+        kept: duplicates.kept,
+        rewritten: rewritten(duplicates.rewritten),
+    }
+}
+
+fn low_health_reply(low: LowHealth) -> LowHealthReply {
+    let file = |file: datamesh_client::LowFile| LowFile {
+        path: file.path,
+        margin: file.margin,
+        mended: file.mended,
+        reason: file.reason,
+    };
+    LowHealthReply {
+        count: low.count,
+        files: low.files.into_iter().map(file).collect(),
+        unreadable: low.unreadable,
+        rebuilt: low.rebuilt,
     }
 }
 
@@ -59,11 +108,13 @@ impl HomeOperations {
         &self,
         asked: CleanupRequest,
     ) -> Result<CleanupReply, OperationError> {
-        let CleanupRequest { orphaned, dry_run, force } = asked;
+        let CleanupRequest { orphaned, duplicates, low_health, dry_run, force } = asked;
         let client = self.whole_client().await?;
         let config = crate::config::load(self.home())?;
         let options = CleanupOptions {
             orphaned,
+            duplicates,
+            low_health,
             dry_run,
             force,
             keep: config.keep,
@@ -75,12 +126,35 @@ impl HomeOperations {
         Ok(CleanupReply {
             dry_run,
             deleted: purged(cleaned.deleted),
+            duplicates: duplicates_reply(cleaned.duplicates),
+            low_health: low_health_reply(cleaned.low_health),
+            repacked: repacked(cleaned.repacked),
             left: cleaned.left,
             orphaned: cleaned.orphaned,
             orphaned_shards: cleaned.orphaned_shards,
             orphaned_bytes: cleaned.orphaned_bytes,
             released: released(cleaned.released),
             silent: cleaned.silent,
+        })
+    }
+
+    pub(super) async fn do_rescheme(
+        &self,
+        asked: ReschemeRequest,
+    ) -> Result<ReschemeReply, OperationError> {
+        let client = self.whole_client().await?;
+        let ReschemeRequest { names, scheme, dry_run } = asked;
+        let options = ReschemeOptions { names, scheme, dry_run };
+        let done = client.rescheme(&options).await.map_err(wrap)?;
+        Ok(ReschemeReply {
+            dry_run,
+            scheme: done.scheme,
+            versions: done.versions,
+            segments: done.segments,
+            bytes: done.bytes,
+            stored_before: done.stored_before,
+            stored_after: done.stored_after,
+            rewritten: rewritten(done.rewritten),
         })
     }
 }

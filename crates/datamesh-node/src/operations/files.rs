@@ -82,6 +82,7 @@ impl HomeOperations {
             tags: request.tags,
             scheme: request.scheme,
             allow_degraded: request.allow_degraded,
+            compress: crate::config::load(self.home())?.compress,
         };
         let report = client.put(source, &options, Some(progress(events))).await;
         let report = report.map_err(|error| convert::client_error(&error))?;
@@ -97,6 +98,7 @@ impl HomeOperations {
             failed: convert::failures(report.failed),
             faults: convert::faults(report.faults),
             resumed_bytes: report.resumed_bytes,
+            known_bytes: report.known_bytes,
             pending: report.pending,
         })
     }
@@ -206,6 +208,7 @@ impl HomeOperations {
         };
         let path = put.path.clone();
         let placed = client.placement(put).await.map_err(wrap)?;
+        let known_bytes = client.known_bytes(put).await.map_err(wrap)?;
         let versions = client.versions(path.as_str()).await.map_err(wrap)?.len() as u64;
         let domains: std::collections::BTreeMap<_, _> = client
             .engine()
@@ -260,6 +263,7 @@ impl HomeOperations {
             versions,
             segments,
             owed,
+            known_bytes,
         })
     }
 

@@ -220,6 +220,7 @@ impl HomeOperations {
             Call::Purge(request) => Answer::Purge(self.do_purge(request).await?),
             Call::Undelete(request) => Answer::Undelete(self.do_undelete(request).await?),
             Call::Cleanup(request) => Answer::Cleanup(self.do_cleanup(request).await?),
+            Call::Rescheme(request) => Answer::Rescheme(self.do_rescheme(request).await?),
             Call::Keys(_) => Answer::Keys(self.do_keys().await?),
             Call::Rotate(request) => Answer::Rotate(self.do_rotate(request).await?),
             Call::Peers(_) => Answer::Peers(self.do_peers().await?),

@@ -90,6 +90,9 @@ fn about(reply: &InfoReply) -> Table {
     if let Some(margin) = reply.margin {
         table.pair("margin now", margin);
     }
+    if reply.known_bytes > 0 {
+        table.pair("not sent", format!("{}, there already", size(reply.known_bytes)));
+    }
     if reply.owed > 0 {
         table.pair("owed", plural(reply.owed as u64, "shard"));
     }

@@ -174,6 +174,10 @@ fn tell(context: &Context, reply: &PutReply, seconds: f64, many: bool) -> Result
         let resumed = size(reply.resumed_bytes);
         output.note(format!("{resumed} were stored by an earlier put already"));
     }
+    if reply.known_bytes > 0 {
+        let known = size(reply.known_bytes);
+        output.note(format!("{known} were not sent: the account stores the same content already"));
+    }
     output.faults(&reply.faults);
     if reply.stored.iter().any(|stored| stored.degraded) {
         output.warn(

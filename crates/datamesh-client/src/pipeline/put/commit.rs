@@ -3,19 +3,20 @@
 
 use std::sync::Arc;
 
-use datamesh_catalog::{Append, Owed};
+use datamesh_catalog::{Append, CatalogError, Contents, Owed};
 use datamesh_core::catalog::{Change, Content, MANIFEST_INLINE_BYTES_MAX, Protection, Put};
-use datamesh_core::padding::padme;
 use datamesh_core::wire::Encode;
-use datamesh_core::{FileId, Hash, MeshPath, SegmentId, VersionId, seam};
+use datamesh_core::{FileId, MeshPath, SegmentId, VersionId, seam};
 use datamesh_crypto::{Manifest, VersionKey};
 use datamesh_engine::Spread;
 
-use super::{COMMIT_BATCH, EntryFailure, Open, PutRun, StoredEntry, slice_of};
+use super::{COMMIT_BATCH, EntryFailure, Open, PutRun, StoredEntry};
+use crate::collect::contents::add_manifest;
 use crate::error::ClientError;
-use crate::pipeline::SEGMENT_PLAIN;
-use crate::pipeline::segment::Forge;
 use crate::pipeline::sending::{Sending, settle};
+
+/// How often a commit is tried whose segments were referred to again meanwhile.
+const RENEWED_AGAIN_MAX: usize = 16;
 
 impl PutRun<'_> {
     /// Commits the files that are ready: from here on they are stored.
@@ -46,6 +47,11 @@ impl PutRun<'_> {
         let mut owed = Vec::new();
         let mut transfers = Vec::new();
         let mut held = Vec::new();
+        let mut contents = Contents::default();
+        let mut referred: Vec<SegmentId> =
+            batch.iter().flat_map(|open| &open.referred).copied().collect();
+        referred.sort_unstable();
+        referred.dedup();
         let known = self
             .client
             .catalog_call(move |catalog| {
@@ -55,7 +61,8 @@ impl PutRun<'_> {
         for (open, known) in batch.into_iter().zip(known) {
             let (transfer, segments) = (open.transfer, open.segments());
             transfers.extend(transfer.map(|transfer| (transfer, segments)));
-            let (put, missing) = self.operation(open, known, &mut held).await?;
+            let already = open.known;
+            let (put, missing) = self.operation(open, known, &mut held, &mut contents).await?;
             owed.extend(missing.iter().map(|(segment, shard)| Owed {
                 segment: *segment,
                 shard: *shard,
@@ -68,14 +75,17 @@ impl PutRun<'_> {
                 size: put.size,
                 protection: put.protection,
                 owed: missing.len(),
+                known: already,
             });
             changes.push(Change::Put(Box::new(put)));
         }
-        let (keys, now) = (Arc::clone(&self.client.keys), self.client.engine.now());
+        self.append(
+            Append { changes, owed, contents: Some(contents), ..Append::default() },
+            &referred,
+        )
+        .await?;
         self.client
             .catalog_call(move |catalog| {
-                let append = Append { changes, owed, now };
-                catalog.append(append, |body| keys.sign_operation(body))?;
                 for (transfer, segments) in transfers {
                     // The commit stands; a journal row too many is cleaned up later.
                     if let Err(error) = catalog.journal().end(&transfer, &segments) {
@@ -92,14 +102,34 @@ impl PutRun<'_> {
         Ok(())
     }
 
+    /// Commits. Segments that it refers to without having sent them are renewed for what is referred
+    /// to them by then.
+    async fn append(&mut self, append: Append, referred: &[SegmentId]) -> Result<(), ClientError> {
+        for _ in 0..RENEWED_AGAIN_MAX {
+            let renewed = self.renew_again(referred).await?;
+            let keys = Arc::clone(&self.client.keys);
+            let append = Append { renewed, now: self.client.engine.now(), ..append.clone() };
+            let appended = self.client.catalog_call(move |catalog| {
+                catalog.append(append, |body| keys.sign_operation(body)).map(drop)
+            });
+            match appended.await {
+                Err(ClientError::Catalog(CatalogError::Referred { .. })) => {}
+                other => return other,
+            }
+        }
+        Err(ClientError::Contended)
+    }
+
     /// Builds the operation of a file whose slices are stored, and what it owes. `known` is the
     /// file that has the path already, and its current version. A manifest too long for an operation
-    /// is stored in segments of its own first. The journal's rows of all its segments go to `held`.
+    /// is stored in segments of its own first. The journal's rows of all its segments go to `held`, what it
+    /// is made of to `contents`.
     async fn operation(
         &mut self,
         open: Open,
         known: Option<(FileId, VersionId)>,
         held: &mut Vec<Arc<Sending>>,
+        contents: &mut Contents,
     ) -> Result<(Put, Vec<(SegmentId, u8)>), ClientError> {
         let client = self.client;
         let entropy = &*client.entropy;
@@ -113,14 +143,18 @@ impl PutRun<'_> {
             Some(plain) => (Content::Inline(key.seal(entropy, &version, 1, &plain)?), false),
             None => {
                 let slices = open.slices.into_values().collect();
-                let manifest = Manifest { size: open.size, hash: open.hash, slices };
+                let (size, hash) = (open.size, open.hash);
+                let manifest = Manifest { size, hash, known: open.known, slices };
                 let bytes = zeroize::Zeroizing::new(manifest.to_bytes());
                 let content = if bytes.len() <= MANIFEST_INLINE_BYTES_MAX {
+                    add_manifest(contents, version, &manifest, None);
                     Content::Manifest(key.seal(entropy, &version, 2, &bytes)?)
                 } else {
-                    let (meta, missing, least) = self.store_meta(&bytes, held).await?;
+                    let (meta, missing, least) =
+                        self.sender.manifest(self.scheme, &self.client.pool, &bytes, held).await?;
                     owed.extend(missing);
                     margin = margin.min(least);
+                    add_manifest(contents, version, &manifest, Some(&meta));
                     Content::Meta(key.seal(entropy, &version, 3, &meta.to_bytes())?)
                 };
                 (content, true)
@@ -148,32 +182,5 @@ impl PutRun<'_> {
             content,
         };
         Ok((put, owed))
-    }
-
-    /// Stores a long manifest in segments of its own, under the catalog's scheme. Returns the
-    /// manifest of the manifest, what is owed, and the least margin.
-    async fn store_meta(
-        &self,
-        bytes: &[u8],
-        held: &mut Vec<Arc<Sending>>,
-    ) -> Result<(Manifest, Vec<(SegmentId, u8)>, u8), ClientError> {
-        let scheme = self.scheme.for_catalog();
-        let mut slices = Vec::new();
-        let mut owed = Vec::new();
-        let mut margin = u8::MAX;
-        for part in bytes.chunks(SEGMENT_PLAIN) {
-            let length = padme(part.len() as u64) as usize;
-            let mut plain = self.client.pool.take(length.min(SEGMENT_PLAIN));
-            plain[..part.len()].copy_from_slice(part);
-            plain[part.len()..].fill(0);
-            let make = move |forge: &Forge| forge.lone(scheme, &plain);
-            let (stored, sealed) = self.sender.send(make, Sending::begin).await?;
-            margin = margin.min(stored.margin);
-            owed.extend(stored.owed.iter().map(|shard| (stored.segment, *shard)));
-            slices.push(slice_of(sealed, part.len() as u32));
-            held.extend(stored.sending);
-        }
-        let manifest = Manifest { size: bytes.len() as u64, hash: Hash::of(bytes), slices };
-        Ok((manifest, owed, margin))
     }
 }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use datamesh_catalog::{AccountDb, SegmentWritten, SliceDone};
 use datamesh_codec::Buffer;
 use datamesh_core::wire::Encode;
-use datamesh_core::{Hash, Scheme, SegmentId, Timestamp};
+use datamesh_core::{ContentTag, Hash, Scheme, SegmentId, Timestamp};
 use datamesh_engine::block;
 
-use super::slice_of;
 use crate::pipeline::sending::{Sender, Sending, Stored};
 use crate::pipeline::{Done, Finished};
 
@@ -27,16 +26,17 @@ pub(super) struct Lone {
     pub(super) number: u32,
     pub(super) plain: Buffer,
     pub(super) plain_length: u32,
+    pub(super) tag: ContentTag,
     /// Set where the file has a transfer in the journal.
     pub(super) journal: Option<Noted>,
 }
 
 impl Lone {
     pub(super) async fn run(self, sender: &Sender, scheme: Scheme) -> Finished {
-        let Self { file, number, plain, plain_length, journal } = self;
+        let Self { file, number, plain, plain_length, tag, journal } = self;
         let sent = sender
             .send(
-                move |forge| forge.lone(scheme, &plain),
+                move |forge| forge.slice(scheme, &plain, plain_length as usize),
                 move |catalog, segment, now| match journal {
                     Some(noted) => name_in_transfer(catalog, &noted, segment, now),
                     None => Sending::begin(catalog, segment, now),
@@ -44,7 +44,7 @@ impl Lone {
             )
             .await;
         let (stored, sealed) = sent.map_err(|error| (vec![file], error))?;
-        let slice = slice_of(sealed, plain_length);
+        let slice = sealed.slice(plain_length, tag);
         if let Some(noted) = journal
             && let Ok(sealed) =
                 sender.forge.keys.seal_note(&*sender.forge.entropy, &slice.to_bytes())

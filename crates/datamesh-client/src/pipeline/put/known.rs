@@ -1,0 +1,289 @@
+//! Content that the account stores already: a slice of it is referred to and not sent.
+//!
+//! Content is told by its tag, a hash under the account's key; the catalog knows a version that has
+//! it, and that version's manifest has the slice. Before it counts, its segment is renewed at as many
+//! holders as a commit needs; where that fails, the content is sent like any other. Equal content of
+//! one put is sent once, too: the first slice is sent, the others wait for it.
+//!
+//! **Releases.** A release by a device that does not know of the new reference carries an epoch that
+//! is no higher than the number of references known when the segment was renewed, so the renewal
+//! wins. What was committed between the renewal and the commit may raise that number, therefore it is
+//! asked again there, and what rose is renewed again. A device that knows of other references may release
+//! with a higher epoch all the same, until it hears of these: therefore all is renewed once more when they
+//! are published, and whoever releases looks again afterwards for what was published meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datamesh_catalog::Entry;
+use datamesh_codec::Buffer;
+use datamesh_core::{ContentTag, Hash, SegmentId, VersionId};
+use datamesh_crypto::Slice;
+use datamesh_engine::{Spread, block};
+use futures::stream::{self, StreamExt};
+
+use super::PutRun;
+use crate::error::ClientError;
+use crate::pipeline::sending::{Sending, Stored};
+
+/// Slices of one put whose tags are remembered; content beyond is found by the catalog alone.
+const HERE_MAX: usize = 64 * 1024;
+
+/// Segments renewed at once after publishing.
+const RENEWED_AT_ONCE: usize = 16;
+
+/// Segments whose renewal is remembered.
+const RENEWED_MAX: usize = 64 * 1024;
+
+/// What a put knows of content that is there already.
+#[derive(Default)]
+pub(super) struct Known {
+    /// Content that this put sends or has sent.
+    here: BTreeMap<ContentTag, Here>,
+    /// The last manifest that was looked into.
+    last: Option<(VersionId, BTreeMap<ContentTag, Slice>)>,
+    /// Segments that were asked for, with the epoch and what shards were renewed; nothing where that
+    /// failed.
+    renewed: BTreeMap<SegmentId, Option<Renewed>>,
+    /// Segments that committed versions of this put refer to.
+    committed: BTreeSet<SegmentId>,
+    /// The catalog cannot say what is there: everything is sent.
+    blind: bool,
+}
+
+/// A segment that was renewed.
+#[derive(Clone, Copy)]
+struct Renewed {
+    epoch: u64,
+    /// A bit for each shard.
+    shards: u32,
+}
+
+/// Content that this put sends.
+enum Here {
+    /// It is on its way; these files have it at these places, too.
+    Waiting(Vec<(usize, u32)>),
+    /// It is stored.
+    Stored { slice: Box<Slice>, margin: u8, owed: Vec<u8> },
+}
+
+impl PutRun<'_> {
+    /// Where a slice has content that is there already, it is taken as it is and nothing is left to
+    /// send. Else the content comes back, with its tag. `first` is the hash of the content where it is known.
+    pub(super) async fn known(
+        &mut self,
+        file: usize,
+        number: u32,
+        (plain, filled): (Buffer, usize),
+        first: Option<Hash>,
+    ) -> Result<Option<(Buffer, ContentTag)>, ClientError> {
+        let none = ContentTag([0; ContentTag::SIZE]);
+        if filled == 0 {
+            // Nothing but padding.
+            return Ok(Some((plain, none)));
+        }
+        let (plain, hash) = match first {
+            Some(hash) => (plain, hash),
+            None => {
+                let hashing = move || {
+                    let hash = Hash::of(&plain[..filled]);
+                    (plain, hash)
+                };
+                block(self.client.executor(), hashing).await.ok_or(ClientError::Shutdown)?
+            }
+        };
+        let tag = self.client.keys.content_tag(&hash, filled as u64);
+        match self.taken(file, number, tag, filled).await {
+            Ok(true) => Ok(None),
+            Ok(false) => Ok(Some((plain, tag))),
+            Err(error) => {
+                tracing::warn!(%error, "what the account has already cannot be looked for");
+                self.known.blind = true;
+                Ok(Some((plain, none)))
+            }
+        }
+    }
+
+    /// Gives the file's place the content with this tag if it is there; else it is noted as on its
+    /// way.
+    async fn taken(
+        &mut self,
+        file: usize,
+        number: u32,
+        tag: ContentTag,
+        length: usize,
+    ) -> Result<bool, ClientError> {
+        match self.known.here.get_mut(&tag) {
+            Some(Here::Waiting(waiting)) => {
+                waiting.push((file, number));
+                return Ok(true);
+            }
+            Some(Here::Stored { slice, margin, owed }) => {
+                let (slice, margin, owed) = (Slice::clone(slice), *margin, owed.clone());
+                self.refer(file, number, slice, margin, &owed);
+                return Ok(true);
+            }
+            None => {}
+        }
+        if !self.known.blind
+            && let Some(slice) = self.slice_having(tag, length).await?
+            && let Some(renewed) = self.renewed(slice.segment).await?
+        {
+            let n = self.scheme.n() as u8;
+            let missing: Vec<u8> = (0..n).filter(|s| renewed.shards & 1 << s == 0).collect();
+            let held = renewed.shards.count_ones() as usize;
+            let margin = held.saturating_sub(self.scheme.k()) as u8;
+            self.refer(file, number, slice, margin, &missing);
+            return Ok(true);
+        }
+        if self.known.here.len() < HERE_MAX {
+            self.known.here.insert(tag, Here::Waiting(Vec::new()));
+        }
+        Ok(false)
+    }
+
+    /// Puts a slice that is there at a place of a file.
+    fn refer(&mut self, file: usize, number: u32, slice: Slice, margin: u8, owed: &[u8]) {
+        let Some(open) = self.open.get_mut(&file) else { return };
+        open.margin = open.margin.min(margin);
+        open.owed.extend(owed.iter().map(|shard| (slice.segment, *shard)));
+        open.known += u64::from(slice.plain_length);
+        self.report.known_bytes += u64::from(slice.plain_length);
+        // A cleanup beside this put leaves it alone.
+        open.sending.push(Sending::hold(&self.client.catalog, slice.segment));
+        open.referred.push(slice.segment);
+        open.slices.insert(number, slice);
+        self.ready(file);
+    }
+
+    /// A slice of this put is stored: whoever waits for its content has it now.
+    pub(super) fn arrived(&mut self, slice: &Slice, stored: &Stored) {
+        let Some(here) = self.known.here.get_mut(&slice.tag) else { return };
+        let (margin, owed) = (stored.margin, stored.owed.clone());
+        let now = Here::Stored { slice: Box::new(slice.clone()), margin, owed };
+        let Here::Waiting(waiting) = std::mem::replace(here, now) else { return };
+        for (file, number) in waiting {
+            self.refer(file, number, slice.clone(), stored.margin, &stored.owed);
+        }
+    }
+
+    /// A slice of an earlier version with this content, stored the way this put stores.
+    async fn slice_having(
+        &mut self,
+        tag: ContentTag,
+        length: usize,
+    ) -> Result<Option<Slice>, ClientError> {
+        let found = self.client.catalog_call(move |catalog| catalog.having(&tag)).await?;
+        let Some(version) = found else { return Ok(None) };
+        if self.known.last.as_ref().is_none_or(|(last, _)| *last != version) {
+            let slices = self.slices_of(version).await?;
+            self.known.last = Some((version, slices));
+        }
+        let slice = self.known.last.as_ref().and_then(|(_, slices)| slices.get(&tag));
+        Ok(slice.filter(|slice| slice.plain_length as usize == length).cloned())
+    }
+
+    /// The slices of a version by their tags; none where it is purged or stored in another way.
+    async fn slices_of(
+        &self,
+        version: VersionId,
+    ) -> Result<BTreeMap<ContentTag, Slice>, ClientError> {
+        let call = move |catalog: &datamesh_catalog::AccountDb| catalog.version_by_id(&version);
+        let Some(version) = self.client.catalog_call(call).await? else {
+            return Ok(BTreeMap::new());
+        };
+        let Entry::Put(put) = &version.entry else { return Ok(BTreeMap::new()) };
+        let relaxed = self.sender.forge.spread == Spread::Relaxed;
+        let suits = put.protection.is_some_and(|protection| {
+            protection.scheme == self.scheme && (relaxed || !protection.degraded)
+        });
+        if version.purged || !suits {
+            return Ok(BTreeMap::new());
+        }
+        let Some(manifest) = self.client.manifest(put.sealed()).await? else {
+            return Ok(BTreeMap::new());
+        };
+        Ok(manifest.slices.into_iter().map(|slice| (slice.tag, slice)).collect())
+    }
+
+    /// Renews a segment, once for the put. Nothing where too few holders have it, or the catalog
+    /// cannot say how often it is referred to.
+    async fn renewed(&mut self, segment: SegmentId) -> Result<Option<Renewed>, ClientError> {
+        if let Some(renewed) = self.known.renewed.get(&segment) {
+            return Ok(*renewed);
+        }
+        if self.known.renewed.len() >= RENEWED_MAX {
+            return Ok(None);
+        }
+        let uses = self.client.catalog_call(move |catalog| catalog.uses(&[segment])).await?;
+        let Some(&[uses]) = uses.as_deref() else { return Ok(None) };
+        let epoch = uses.max(1);
+        let renewed = match self.client.renew_segment(segment, epoch).await {
+            Ok(shards) => Some(Renewed { epoch, shards }),
+            Err(ClientError::NotRenewed { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        self.known.renewed.insert(segment, renewed);
+        Ok(renewed)
+    }
+
+    /// Before a commit: segments that it refers to and that were referred to more often meanwhile are
+    /// renewed again. Returns for how many references each was renewed.
+    pub(super) async fn renew_again(
+        &mut self,
+        referred: &[SegmentId],
+    ) -> Result<Vec<(SegmentId, u64)>, ClientError> {
+        if referred.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Another device's operations may have come in between.
+        self.client.index_contents().await?;
+        let asked = referred.to_vec();
+        let uses = self.client.catalog_call(move |catalog| catalog.uses(&asked)).await?;
+        let uses = uses.ok_or(ClientError::Contended)?;
+        let mut renewed = Vec::new();
+        for (segment, uses) in referred.iter().zip(uses) {
+            let before = self.known.renewed.get(segment).copied().flatten();
+            let mut epoch = before.map_or(0, |before| before.epoch);
+            // What this put sent itself and has committed nowhere needs no renewal.
+            if uses > epoch {
+                let shards = self.client.renew_segment(*segment, uses).await?;
+                epoch = uses;
+                self.known.renewed.insert(*segment, Some(Renewed { epoch, shards }));
+            }
+            renewed.push((*segment, epoch));
+            self.known.committed.insert(*segment);
+        }
+        Ok(renewed)
+    }
+
+    /// After publishing: what was referred to is renewed once more. A device that had not heard of the
+    /// references may have released it in between, with a higher epoch; whoever releases from now on
+    /// has heard of them.
+    pub(super) async fn renew_published(&self) -> Result<(), ClientError> {
+        let segments: Vec<SegmentId> = self.known.committed.iter().copied().collect();
+        if segments.is_empty() {
+            return Ok(());
+        }
+        self.client.index_contents().await?;
+        let asked = segments.clone();
+        let uses = self.client.catalog_call(move |catalog| catalog.uses(&asked)).await?;
+        let uses = uses.ok_or(ClientError::Contended)?;
+        let renewing = segments
+            .into_iter()
+            .zip(uses)
+            .map(|(segment, uses)| self.client.renew_segment(segment, uses.max(1)));
+        let mut renewing = stream::iter(renewing).buffer_unordered(RENEWED_AT_ONCE);
+        while let Some(renewed) = renewing.next().await {
+            renewed?;
+        }
+        Ok(())
+    }
+
+    /// Prepares for finding what is there already.
+    pub(super) async fn look_for_known(&mut self) {
+        if let Err(error) = self.client.index_contents().await {
+            tracing::warn!(%error, "what the account has already cannot be looked for");
+            self.known.blind = true;
+        }
+    }
+}
