@@ -113,7 +113,8 @@ async fn a_node_that_cannot_be_dialled_is_reached_through_a_relay_that_reads_not
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_gives_no_place_to_those_it_does_not_know() {
     let relay = relay(1).await;
-    relay.service.strangers.lock().unwrap().insert(Start::client(2).go().await.local());
+    let stranger = Start::client(2).go().await.local();
+    relay.service.strangers.lock().unwrap().insert(stranger);
     let node = hidden(2, &relay).await;
     let friend = hidden(4, &relay).await;
     eventually("the friend has a place", || !friend.reachability().relayed.is_empty()).await;

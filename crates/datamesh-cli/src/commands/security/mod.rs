@@ -2,10 +2,10 @@
 
 mod audit;
 mod keys;
-mod security;
+mod protection;
 mod transport;
 
 pub(crate) use audit::AuditArgs;
 pub(crate) use keys::KeysArgs;
-pub(crate) use security::SecurityArgs;
+pub(crate) use protection::SecurityArgs;
 pub(crate) use transport::TransportArgs;
