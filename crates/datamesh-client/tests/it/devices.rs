@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use datamesh_catalog::{AccountDb, CatalogError, ListQuery, Listed, Owner};
 use datamesh_client::{
-    CleanupOptions, Client, ClientError, ClientParts, Publication, PutOptions, PutReport, Retention,
-    Wanted,
-    find_grant,
+    CleanupOptions, Client, ClientError, ClientParts, Publication, PutOptions, PutReport,
+    Retention, Wanted, find_grant,
 };
 use datamesh_core::{LogId, MeshPath, NodeId};
 use datamesh_crypto::DeviceKeys;
