@@ -18,7 +18,7 @@ pub(crate) mod contents;
 mod duplicates;
 mod low_health;
 mod purge;
-mod references;
+pub(crate) mod references;
 mod release;
 mod repack;
 mod rescheme;

@@ -27,6 +27,17 @@ impl Uses {
     pub(super) fn epoch(&self) -> u64 {
         self.ever.max(1)
     }
+
+    /// The epoch of a renewal after a reference that is counted here: below that of a release by
+    /// somebody who knows of it. Nothing where there is no other.
+    pub(super) fn epoch_after(&self) -> Option<u64> {
+        epoch_after(self.ever)
+    }
+}
+
+/// The epoch of a renewal after the last of so many references.
+pub(crate) fn epoch_after(uses: u64) -> Option<u64> {
+    uses.checked_sub(1).filter(|epoch| *epoch > 0)
 }
 
 impl Client {

@@ -57,7 +57,8 @@ impl Client {
         let asked = segments.keys().copied().collect();
         let uses = self.references(&asked, &BTreeSet::new()).await?;
         for (segment, uses) in uses.into_iter().filter(|(_, uses)| uses.live > 0) {
-            self.renew_segment(segment, uses.epoch()).await?;
+            // Where its release was the first word on it, that is met and answered.
+            self.renew_segment(segment, uses.epoch_after().unwrap_or(1)).await?;
             released.renewed += 1;
         }
         Ok(released)

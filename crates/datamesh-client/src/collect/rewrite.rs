@@ -212,7 +212,7 @@ impl Client {
             return Ok(rewritten);
         }
         // As a put does with what it refers to.
-        self.renew_referred(&moves.referred).await?;
+        self.renew_counted(moves.referred.iter().copied().collect()).await?;
         self.know_newest().await?;
         let free = self.unreferenced(&old, &BTreeSet::new()).await?;
         rewritten.unreferenced = free.len() as u64;

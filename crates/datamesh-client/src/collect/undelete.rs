@@ -8,9 +8,14 @@ use datamesh_core::catalog::{Change, Content, Put};
 use datamesh_core::lease::Renewal;
 use datamesh_core::{MeshPath, SegmentId, VersionId, seam};
 use datamesh_crypto::VersionKey;
+use futures::stream::{self, StreamExt};
 
+use super::references::epoch_after;
 use crate::client::Client;
 use crate::error::ClientError;
+
+/// Segments renewed at once.
+const RENEWED_AT_ONCE: usize = 16;
 
 /// What came of taking a version back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +93,12 @@ impl Client {
         .await?;
         let pending = self.publish().await?.pending;
         // A release by a device that could not know of this may have come in between.
-        self.renew_for_reference(old).await?;
+        let segments = self.segments_of(old.sealed()).await?;
+        for (segment, uses) in self.references(&segments, &Default::default()).await? {
+            if let Some(epoch) = uses.epoch_after() {
+                self.renew_segment(segment, epoch).await?;
+            }
+        }
         Ok(Undeleted { path, version, pending })
     }
 
@@ -99,6 +109,29 @@ impl Client {
         let uses = self.references(&segments, &Default::default()).await?;
         for (segment, uses) in uses {
             self.renew_segment(segment, uses.epoch()).await?;
+        }
+        Ok(())
+    }
+
+    /// Renews segments after references to them that the catalog has counted were published. A device
+    /// that had not heard of these may have released them in between, with a higher epoch; whoever
+    /// releases from now on has heard of them, and its release counts.
+    pub(crate) async fn renew_counted(&self, segments: Vec<SegmentId>) -> Result<(), ClientError> {
+        if segments.is_empty() {
+            return Ok(());
+        }
+        self.index_contents().await?;
+        let asked = segments.clone();
+        let uses = self.catalog_call(move |catalog| catalog.uses(&asked)).await?;
+        let uses = uses.ok_or(ClientError::Contended)?;
+        let renewing = segments
+            .into_iter()
+            .zip(uses)
+            .filter_map(|(segment, uses)| Some((segment, epoch_after(uses)?)))
+            .map(|(segment, epoch)| self.renew_segment(segment, epoch));
+        let mut renewing = stream::iter(renewing).buffer_unordered(RENEWED_AT_ONCE);
+        while let Some(renewed) = renewing.next().await {
+            renewed?;
         }
         Ok(())
     }

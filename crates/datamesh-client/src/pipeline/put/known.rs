@@ -19,7 +19,6 @@ use datamesh_codec::Buffer;
 use datamesh_core::{ContentTag, Hash, SegmentId, VersionId};
 use datamesh_crypto::Slice;
 use datamesh_engine::{Spread, block};
-use futures::stream::{self, StreamExt};
 
 use super::PutRun;
 use crate::error::ClientError;
@@ -27,9 +26,6 @@ use crate::pipeline::sending::{Sending, Stored};
 
 /// Slices of one put whose tags are remembered; content beyond is found by the catalog alone.
 const HERE_MAX: usize = 64 * 1024;
-
-/// Segments renewed at once after publishing.
-const RENEWED_AT_ONCE: usize = 16;
 
 /// Segments whose renewal is remembered.
 const RENEWED_MAX: usize = 64 * 1024;
@@ -256,27 +252,9 @@ impl PutRun<'_> {
         Ok(renewed)
     }
 
-    /// After publishing: what was referred to is renewed once more. A device that had not heard of the
-    /// references may have released it in between, with a higher epoch; whoever releases from now on
-    /// has heard of them.
+    /// After publishing: what was referred to is renewed once more.
     pub(super) async fn renew_published(&self) -> Result<(), ClientError> {
-        let segments: Vec<SegmentId> = self.known.committed.iter().copied().collect();
-        if segments.is_empty() {
-            return Ok(());
-        }
-        self.client.index_contents().await?;
-        let asked = segments.clone();
-        let uses = self.client.catalog_call(move |catalog| catalog.uses(&asked)).await?;
-        let uses = uses.ok_or(ClientError::Contended)?;
-        let renewing = segments
-            .into_iter()
-            .zip(uses)
-            .map(|(segment, uses)| self.client.renew_segment(segment, uses.max(1)));
-        let mut renewing = stream::iter(renewing).buffer_unordered(RENEWED_AT_ONCE);
-        while let Some(renewed) = renewing.next().await {
-            renewed?;
-        }
-        Ok(())
+        self.client.renew_counted(self.known.committed.iter().copied().collect()).await
     }
 
     /// Prepares for finding what is there already.
