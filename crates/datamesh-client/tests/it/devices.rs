@@ -10,12 +10,12 @@ use datamesh_client::{
 };
 use datamesh_core::{LogId, MeshPath, NodeId};
 use datamesh_crypto::DeviceKeys;
-use datamesh_engine::{Engine, EngineParts, HeadMover};
+use datamesh_engine::{Engine, HeadMover};
 use datamesh_testkit::sim::Lie;
 use datamesh_testkit::{fixtures, sim};
 use tempfile::TempDir;
 
-use crate::cluster::{Cluster, files};
+use crate::cluster::{Cluster, device_engine, files};
 use crate::streams::{Collected, Files};
 
 /// One more device of the cluster's account, with a home of its own.
@@ -27,21 +27,11 @@ struct Device {
 }
 
 fn engine(cluster: &Cluster, number: u8) -> Arc<Engine> {
-    let id = NodeId([number; 32]);
-    let world = &cluster.world;
-    let engine = Arc::new(Engine::new(EngineParts {
-        transport: world.attach(id),
-        clock: world.clock(id),
-        entropy: world.entropy(id),
-        executor: world.executor(id),
-        node_db: None,
-        genesis: cluster.genesis.clone(),
-        offline_after_ms: 300_000,
-    }));
+    let engine = device_engine(&cluster.world, NodeId([number; 32]), &cluster.genesis);
     for advert in &cluster.adverts {
         assert!(engine.learn_advert(advert.clone()));
     }
-    engine
+    Arc::new(engine)
 }
 
 impl Device {
