@@ -27,6 +27,13 @@ pub(super) struct Faults {
     pub(super) put_back: u64,
 }
 
+impl std::fmt::Display for Faults {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { lost, rotten, put_back, .. } = self;
+        write!(out, "{lost} nodes lost, {rotten} rotten, {put_back} put back from a copy")
+    }
+}
+
 impl Faults {
     fn one(mesh: &Mesh, nodes: &[NodeId]) -> Option<NodeId> {
         let draw = mesh.world.draw(nodes.len() as u64) as usize;

@@ -240,7 +240,7 @@ impl Membership {
         }
         self.engine.announce_widely(&self.advert).await;
         for round in 1_u64.. {
-            if round.is_multiple_of(3) {
+            if round.is_multiple_of(5) {
                 self.refresh();
             }
             self.engine.gossip(1).await;
