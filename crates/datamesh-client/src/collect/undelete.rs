@@ -1,6 +1,7 @@
 //! Taking a version back: a deleted or older version becomes the current one again, without moving
 //! its bytes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datamesh_catalog::{Append, Version};
@@ -57,7 +58,7 @@ impl Client {
         if current == Some(old.version) {
             return Err(ClientError::Current { name: name() });
         }
-        self.renew_for_reference(old).await?;
+        let renewed = self.renew_for_reference(old).await?;
         let (entropy, version) = (&*self.entropy, VersionId(seam::random(&*self.entropy)));
         let key = self.keys.unwrap_key(&old.version, &old.key)?;
         let tag = old.content.tag();
@@ -84,21 +85,49 @@ impl Client {
             catalog.append(append, |body| keys.sign_operation(body))
         })
         .await?;
-        Ok(Undeleted { path, version, pending: self.publish().await?.pending })
+        let pending = self.publish().await?.pending;
+        if pending == 0 {
+            self.renew_again(renewed).await?;
+        }
+        Ok(Undeleted { path, version, pending })
     }
 
     /// Renews the segments of a version on as many nodes as a commit needs, before another version
-    /// refers to them: somebody may be about to release them.
-    async fn renew_for_reference(&self, put: &Put) -> Result<(), ClientError> {
+    /// refers to them: somebody may be about to release them. Returns the epochs of the renewals.
+    async fn renew_for_reference(
+        &self,
+        put: &Put,
+    ) -> Result<BTreeMap<SegmentId, u64>, ClientError> {
         let segments = self.segments_of(put).await?;
-        let uses = self.references(&segments, &Default::default()).await?;
+        let uses = self.references(&segments, &BTreeSet::new()).await?;
+        let mut renewed = BTreeMap::new();
         for (segment, uses) in uses {
-            self.renew_segment(segment, uses.epoch()).await?;
+            renewed.insert(segment, self.renew_segment(segment, uses.epoch()).await?);
+        }
+        Ok(renewed)
+    }
+
+    /// Renews segments once more, now that a published version refers to them, where others referred
+    /// to them since they were renewed: whoever gave those references up, before it could know of this
+    /// one, released with a higher epoch.
+    async fn renew_again(&self, renewed: BTreeMap<SegmentId, u64>) -> Result<(), ClientError> {
+        if let Err(ClientError::MayBeOld) = self.know_newest().await {
+            tracing::warn!(
+                "too few nodes answer to know whether others refer to the same segments"
+            );
+        }
+        let segments = renewed.keys().copied().collect();
+        for (segment, uses) in self.references(&segments, &BTreeSet::new()).await? {
+            // The version that was just committed counts itself.
+            if renewed.get(&segment).is_some_and(|epoch| uses.ever > epoch + 1) {
+                self.renew_segment(segment, uses.epoch()).await?;
+            }
         }
         Ok(())
     }
 
-    async fn renew_segment(&self, segment: SegmentId, epoch: u64) -> Result<(), ClientError> {
+    /// Renews a segment and returns the epoch that counts.
+    async fn renew_segment(&self, segment: SegmentId, epoch: u64) -> Result<u64, ClientError> {
         let Some(descriptor) = self.engine.descriptor_of(&segment).await else {
             return Err(ClientError::NotRenewed { segment, shards: 0, needed: 1 });
         };
@@ -114,7 +143,7 @@ impl Client {
                 self.keys.renew(&mesh, segment, &descriptor.roots, epoch, expiry);
             let told = self.engine.renew(&[renewal]).await.pop().unwrap_or_default();
             if told.shards() >= needed {
-                return Ok(());
+                return Ok(epoch);
             }
             match told.behind {
                 // Somebody who knows more references released it: keeping is never wrong.

@@ -203,6 +203,27 @@ fn a_holder_that_comes_back_in_time_causes_no_repair() {
 }
 
 #[test]
+fn a_holder_of_what_others_have_too_takes_another_shard_where_nobody_else_can() {
+    sim::run(67, |world| async move {
+        let cluster = Cluster::new(&world, &Shape { nodes: 7, ..Shape::default() });
+        let files = single(3_000_000);
+        cluster.put(&files).await;
+        let repairers = start_all(&world, &cluster, USUAL);
+        tokio::time::sleep(HOUR).await;
+        let holders = cluster.holders(files.keys().next().unwrap()).await;
+        world.partition(&[&holders[2..3]]);
+        tokio::time::sleep(6 * HOUR).await;
+        assert_eq!(placed(&repairers), 1);
+        world.heal();
+        tokio::time::sleep(HOUR).await;
+        // All seven have a shard now, and two have the same one.
+        world.kill(holders[4]);
+        heals(&world, &cluster, 1, 12 * HOUR).await;
+        cluster.assert_intact(&files).await;
+    });
+}
+
+#[test]
 fn in_a_storm_only_what_has_no_margin_is_repaired() {
     sim::run(21, |world| async move {
         let cluster = Cluster::new(&world, &Shape { nodes: 16, ..Shape::default() });
