@@ -202,6 +202,17 @@ impl NodeCertificate {
         key.verify(Context::NodeCertificate, mesh, &self.claim.to_bytes(), &self.signature)?;
         check_expiry("node certificate", self.claim.expiry, now)
     }
+
+    /// Checks whether a certificate whose signatures were verified before still admits its node.
+    ///
+    /// # Errors
+    /// [`AdmissionError`] where it has expired, or its issuer's power has.
+    pub fn check_times(&self, now: Timestamp) -> Result<(), AdmissionError> {
+        if let Issuer::Delegate(delegation) = &self.issuer {
+            check_expiry("delegation", delegation.expiry, now)?;
+        }
+        check_expiry("node certificate", self.claim.expiry, now)
+    }
 }
 
 impl Encode for NodeCertificate {

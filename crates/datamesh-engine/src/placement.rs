@@ -226,14 +226,16 @@ struct Shared<'a> {
 }
 
 impl<'a> Places<'a> {
-    /// Places beside `settled`, whose failure domains are taken, and never at `unfit` nodes. With `sharing`, the shards that
-    /// members hold now, further ones go where there are the fewest once no domain is free.
+    /// Places beside `settled`, whose failure domains are taken, never at `unfit` nodes, and at `last`
+    /// ones after all others. With `sharing`, the shards that members hold now, further ones go where
+    /// there are the fewest once no domain is free.
     pub fn new(
         segment: &SegmentId,
         scheme: Scheme,
         candidates: &'a [Candidate],
         settled: &[NodeId],
         unfit: &BTreeSet<NodeId>,
+        last: &BTreeSet<NodeId>,
         sharing: Option<&[(u8, NodeId)]>,
     ) -> Self {
         let mut walk = Walk::new(segment, scheme, candidates, Spread::Strict);
@@ -243,6 +245,7 @@ impl<'a> Places<'a> {
         }
         // Only now: what the levels above allow depends on all that there are.
         walk.ranked.retain(|candidate| !unfit.contains(&candidate.node));
+        walk.ranked.sort_by_key(|candidate| last.contains(&candidate.node));
         let shared = sharing.map(|holders| {
             let mut shared = Shared::default();
             for candidate in holders.iter().filter_map(|(_, node)| find(node)) {

@@ -227,6 +227,38 @@ impl FaultyDisk {
         self.state().powerless
     }
 
+    /// Another disk with what is durable on this one now: what a copy of it has.
+    pub fn image(&self) -> Self {
+        let state = self.state();
+        let inodes = state.inodes.iter().map(|inode| Inode {
+            durable: inode.durable.clone(),
+            current: inode.durable.clone(),
+            allocated: inode.allocated,
+            ..Inode::default()
+        });
+        let image = Self::new(0, state.total);
+        {
+            let mut other = image.state();
+            other.inodes = inodes.collect();
+            other.names = state.durable_names.clone();
+            other.durable_names = state.durable_names.clone();
+            other.unreadable = state.unreadable.clone();
+        }
+        image
+    }
+
+    /// Puts an image back, as one does from a copy. Earlier mounts are dead.
+    pub fn put_back(&self, image: &Self) {
+        let copy = image.image();
+        let (mut state, mut copied) = (self.state(), copy.state());
+        state.inodes = std::mem::take(&mut copied.inodes);
+        state.names = std::mem::take(&mut copied.names);
+        state.durable_names = std::mem::take(&mut copied.durable_names);
+        state.unreadable = std::mem::take(&mut copied.unreadable);
+        state.name_changes.clear();
+        state.restart();
+    }
+
     /// Lets the next syncs of files fail.
     pub fn fail_syncs(&self, count: u64) {
         self.state().failing_syncs = count;

@@ -38,6 +38,6 @@ mod world;
 pub use liar::{Liar, Lie};
 pub use limits::Limits;
 pub use link::{Link, NetFault};
-pub use run::{assert_replays, run, run_seeds, run_within};
+pub use run::{assert_replays, run, run_many, run_seeds, run_within};
 pub use trace::{Event, Trace, What};
 pub use world::World;

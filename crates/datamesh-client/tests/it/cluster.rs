@@ -1,11 +1,12 @@
 //! A mesh of nodes with a client, all in one world.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use datamesh_catalog::{AccountDb, Owner};
+use datamesh_catalog::{AccountDb, NodeDb, Owner};
 use datamesh_client::{Client, ClientParts, Packs, PutOptions, PutReport, Wanted};
+use datamesh_core::NodeCertificate;
 use datamesh_core::certificate::NodeClaim;
 use datamesh_core::{
     Advert, BoxFuture, Entropy, Genesis, Grant, LogId, MeshPath, Message, NodeId, Service,
@@ -13,7 +14,7 @@ use datamesh_core::{
 };
 use datamesh_crypto::{DeviceKeys, IssuingKey, SigningKey, Words, authority};
 use datamesh_engine::{Engine, EngineParts, Holder};
-use datamesh_store::{Owner as StoreOwner, Store, StoreConfig};
+use datamesh_store::{Owner as StoreOwner, Store, StoreConfig, StoreError, StoreId};
 use datamesh_testkit::sim::{Liar, Lie, World};
 use datamesh_testkit::{FaultyDisk, fixtures};
 
@@ -45,7 +46,8 @@ pub(crate) struct Cluster {
     folder: tempfile::TempDir,
 }
 
-const DISK_BYTES: u64 = 1 << 30;
+/// Bytes of a node's disk; half of them are offered.
+pub(crate) const DISK_BYTES: u64 = 1 << 30;
 
 /// How a cluster is laid out.
 pub(crate) struct Shape {
@@ -62,15 +64,17 @@ impl Default for Shape {
     }
 }
 
-struct Founding {
-    genesis: Genesis,
-    issuing: IssuingKey,
-    grant: Grant,
-    keys: DeviceKeys,
-    words: Words,
+/// What founding a mesh makes.
+pub(crate) struct Founding {
+    pub(crate) genesis: Genesis,
+    pub(crate) issuing: IssuingKey,
+    pub(crate) grant: Grant,
+    pub(crate) keys: DeviceKeys,
+    pub(crate) words: Words,
 }
 
-fn found(entropy: &dyn Entropy) -> Founding {
+/// Founds a mesh with an account.
+pub(crate) fn found(entropy: &dyn Entropy) -> Founding {
     let words = Words::draw(entropy);
     let keys = DeviceKeys::set_up(&words, entropy, 1);
     let genesis = authority::found(keys.authority(), 1, 0, [7; 16]);
@@ -80,6 +84,140 @@ fn found(entropy: &dyn Entropy) -> Founding {
     let issuing = IssuingKey::delegate(mesh, delegate, delegation);
     let grant = issuing.grant(keys.grant().public_key(), u64::MAX, 1, 0);
     Founding { genesis, issuing, grant, keys, words }
+}
+
+/// What a node keeps over its restarts, beside what it remembers of others.
+pub(crate) struct Seat {
+    pub(crate) id: NodeId,
+    pub(crate) signer: Arc<SigningKey>,
+    pub(crate) certificate: NodeCertificate,
+    pub(crate) disk: FaultyDisk,
+    pub(crate) domain: String,
+    pack_bytes: u64,
+    number: u64,
+}
+
+/// A node's answer to its peers, and what lies under it.
+pub(crate) struct Answering {
+    pub(crate) liar: Arc<Liar>,
+    pub(crate) engine: Arc<Engine>,
+}
+
+impl Seat {
+    /// The `number`-th node, on a fresh disk.
+    pub(crate) fn new(
+        world: &World,
+        issuing: &IssuingKey,
+        number: usize,
+        domain: &str,
+        pack_bytes: u64,
+    ) -> Self {
+        let entropy = world.entropy(NodeId([0xC1; 32]));
+        let signer = Arc::new(SigningKey::draw(&*entropy));
+        let id = signer.node_id();
+        let claim = NodeClaim {
+            node: id,
+            operator: format!("op-{number}"),
+            domain: domain.parse().unwrap(),
+            capacity_cap: DISK_BYTES,
+            serial: 1,
+            expiry: 0,
+        };
+        let certificate = issuing.certify(claim);
+        let number = number as u64;
+        let disk = FaultyDisk::new(world.seed() + number, DISK_BYTES);
+        Self { id, signer, certificate, disk, domain: domain.to_owned(), pack_bytes, number }
+    }
+
+    /// Opens its store, or makes it where it was never opened.
+    pub(crate) fn open(
+        &self,
+        world: &World,
+        store: Option<StoreId>,
+    ) -> Result<Arc<Store>, StoreError> {
+        self.open_on(&self.disk, world, store)
+    }
+
+    /// Opens its store on a copy of its disk.
+    pub(crate) fn open_on(
+        &self,
+        disk: &FaultyDisk,
+        world: &World,
+        store: Option<StoreId>,
+    ) -> Result<Arc<Store>, StoreError> {
+        let pack_bytes = self.pack_bytes;
+        let config = StoreConfig { capacity: DISK_BYTES / 2, reserve_min: 0, pack_bytes };
+        let owner = StoreOwner { node: self.id, store };
+        Store::open(disk.mount(), config, &owner, &*world.entropy(self.id))
+    }
+
+    /// Lets it answer from now on.
+    pub(crate) fn answer(
+        &self,
+        world: &World,
+        genesis: &Genesis,
+        store: &Arc<Store>,
+        node_db: Option<Arc<NodeDb>>,
+    ) -> Answering {
+        let id = self.id;
+        let own = Arc::new(OnceLock::new());
+        let transport = Loopback { transport: world.attach(id), own: Arc::clone(&own) };
+        let engine = Arc::new(Engine::new(EngineParts {
+            node_db,
+            ..engine_parts(world, id, genesis, Arc::new(transport))
+        }));
+        let signer: Arc<dyn Signer> = Arc::clone(&self.signer) as Arc<dyn Signer>;
+        let holder: Arc<dyn Service> = Arc::new(Holder::new(
+            Arc::clone(&engine),
+            Arc::clone(store),
+            signer,
+            self.certificate.clone(),
+            None,
+        ));
+        let liar = Arc::new(Liar::new(holder, Lie::None, world.seed() + self.number));
+        let service = Arc::clone(&liar) as Arc<dyn Service>;
+        drop(own.set(Arc::downgrade(&service)));
+        world.serve(id, service);
+        Answering { liar, engine }
+    }
+
+    /// What it says of itself, not yet signed.
+    pub(crate) fn advert(&self, world: &World) -> Advert {
+        Advert {
+            certificate: self.certificate.clone(),
+            addresses: vec![world.address(self.id)],
+            capacity: DISK_BYTES / 2,
+            free_class: 16,
+            draining: false,
+            release: "test".into(),
+            sequence: 0,
+            expiry: 0,
+            signature: Signature([0; 64]),
+        }
+    }
+}
+
+/// The parts of an engine that remembers nothing over restarts.
+fn engine_parts(
+    world: &World,
+    id: NodeId,
+    genesis: &Genesis,
+    transport: Arc<dyn Transport>,
+) -> EngineParts {
+    EngineParts {
+        transport,
+        clock: world.clock(id),
+        entropy: world.entropy(id),
+        executor: world.executor(id),
+        node_db: None,
+        genesis: genesis.clone(),
+        offline_after_ms: 300_000,
+    }
+}
+
+/// The engine of a device that comes up now and answers nothing.
+pub(crate) fn device_engine(world: &World, id: NodeId, genesis: &Genesis) -> Engine {
+    Engine::new(engine_parts(world, id, genesis, world.attach(id)))
 }
 
 impl Node {
@@ -92,59 +230,12 @@ impl Node {
         domain: &str,
         pack_bytes: u64,
     ) -> Self {
-        let entropy = world.entropy(NodeId([0xC1; 32]));
-        let key = Arc::new(SigningKey::draw(&*entropy));
-        let id = key.node_id();
-        let claim = NodeClaim {
-            node: id,
-            operator: format!("op-{i}"),
-            domain: domain.parse().unwrap(),
-            capacity_cap: DISK_BYTES,
-            serial: 1,
-            expiry: 0,
-        };
-        let certificate = issuing.certify(claim);
-        let disk = FaultyDisk::new(world.seed() + i as u64, DISK_BYTES);
-        let config = StoreConfig { capacity: DISK_BYTES / 2, reserve_min: 0, pack_bytes };
-        let owner = StoreOwner { node: id, store: None };
-        let store = Store::open(disk.mount(), config, &owner, &*world.entropy(id)).unwrap();
-        let own = Arc::new(OnceLock::new());
-        let transport = Loopback { transport: world.attach(id), own: Arc::clone(&own) };
-        let engine = Arc::new(Engine::new(EngineParts {
-            transport: Arc::new(transport),
-            clock: world.clock(id),
-            entropy: world.entropy(id),
-            executor: world.executor(id),
-            node_db: None,
-            genesis: genesis.clone(),
-            offline_after_ms: 300_000,
-        }));
-        let advert = Advert {
-            certificate: certificate.clone(),
-            addresses: vec![world.address(id)],
-            capacity: DISK_BYTES / 2,
-            free_class: 16,
-            draining: false,
-            release: "test".into(),
-            sequence: 0,
-            expiry: 0,
-            signature: Signature([0; 64]),
-        };
-        let advert = engine.sign_advert(&*key, advert, 1 << 40);
-        let signer: Arc<dyn Signer> = Arc::clone(&key) as Arc<dyn Signer>;
-        let holder: Arc<dyn Service> = Arc::new(Holder::new(
-            Arc::clone(&engine),
-            Arc::clone(&store),
-            signer,
-            certificate,
-            None,
-        ));
-        let liar = Arc::new(Liar::new(holder, Lie::None, world.seed() + i as u64));
-        let service = Arc::clone(&liar) as Arc<dyn Service>;
-        drop(own.set(Arc::downgrade(&service)));
-        world.serve(id, service);
-        let domain = domain.to_owned();
-        Self { id, liar, store, disk, engine, signer: key, advert, domain }
+        let seat = Seat::new(world, issuing, i, domain, pack_bytes);
+        let store = seat.open(world, None).unwrap();
+        let Answering { liar, engine } = seat.answer(world, genesis, &store, None);
+        let advert = engine.sign_advert(&*seat.signer, seat.advert(world), 1 << 40);
+        let Seat { id, signer, disk, domain, .. } = seat;
+        Self { id, liar, store, disk, engine, signer, advert, domain }
     }
 }
 
@@ -204,15 +295,7 @@ impl Cluster {
             engines.push(Arc::clone(&node.engine));
             nodes.push(node);
         }
-        let engine = Arc::new(Engine::new(EngineParts {
-            transport: world.attach(client_id),
-            clock: world.clock(client_id),
-            entropy: world.entropy(client_id),
-            executor: world.executor(client_id),
-            node_db: None,
-            genesis: genesis.clone(),
-            offline_after_ms: 300_000,
-        }));
+        let engine = Arc::new(device_engine(world, client_id, &genesis));
         engines.push(Arc::clone(&engine));
         for engine in &engines {
             for advert in &adverts {
@@ -243,15 +326,7 @@ impl Cluster {
     /// A client of the same account that remembers nothing of placements and descriptors.
     pub(crate) fn forgetful(&self, number: u8) -> Client {
         let id = NodeId([number; 32]);
-        let engine = Arc::new(Engine::new(EngineParts {
-            transport: self.world.attach(id),
-            clock: self.world.clock(id),
-            entropy: self.world.entropy(id),
-            executor: self.world.executor(id),
-            node_db: None,
-            genesis: self.genesis.clone(),
-            offline_after_ms: 300_000,
-        }));
+        let engine = Arc::new(device_engine(&self.world, id, &self.genesis));
         for advert in &self.adverts {
             assert!(engine.learn_advert(advert.clone()));
         }
@@ -331,4 +406,32 @@ pub(crate) fn files() -> BTreeMap<MeshPath, Vec<u8>> {
 /// One file of that many bytes.
 pub(crate) fn single(size: usize) -> BTreeMap<MeshPath, Vec<u8>> {
     BTreeMap::from([("a file".parse().unwrap(), fixtures::noise(1, size))])
+}
+
+/// The shards in failure domains of their own: the most that can be chosen so.
+pub(crate) fn spread_over<'a>(
+    shards: &BTreeMap<u8, BTreeSet<NodeId>>,
+    domain: impl Fn(&NodeId) -> &'a str,
+) -> usize {
+    fn place<'a>(
+        shard: u8,
+        of: &dyn Fn(u8) -> Vec<&'a str>,
+        owner: &mut BTreeMap<&'a str, u8>,
+        seen: &mut BTreeSet<&'a str>,
+    ) -> bool {
+        for domain in of(shard) {
+            if !seen.insert(domain) {
+                continue;
+            }
+            let other = owner.get(domain).copied();
+            if other.is_none_or(|other| place(other, of, owner, seen)) {
+                owner.insert(domain, shard);
+                return true;
+            }
+        }
+        false
+    }
+    let of = |shard: u8| shards.get(&shard).into_iter().flatten().map(&domain).collect::<Vec<_>>();
+    let mut owner = BTreeMap::new();
+    shards.keys().filter(|s| place(**s, &of, &mut owner, &mut BTreeSet::new())).count()
 }

@@ -277,6 +277,51 @@ fn a_node_that_was_away_brings_nothing_back() {
 }
 
 #[test]
+fn who_missed_a_renewal_takes_no_shard_from_those_that_have_it() {
+    sim::run(8, |world| async move {
+        let mut mesh = Mesh::new(&world);
+        mesh.cluster.put(&single(300_000)).await;
+        let segment = mesh.segments("a file").await[0];
+        let descriptor = mesh.cluster.client.engine().descriptor_of(&segment).await.unwrap();
+        let held = |node: &crate::cluster::Node| node.store.held(segment) != 0;
+        let away = mesh.cluster.nodes.iter().position(held).unwrap();
+        let shard = mesh.cluster.nodes[away].store.held(segment).trailing_zeros() as u8;
+        let stored = mesh.cluster.nodes[away].store.read_shard(segment, shard).unwrap();
+        let grant = mesh.cluster.nodes[away].store.grant(&stored.meta.grant).unwrap();
+        // A reference more, which one holder does not hear of; then it hears a release that had
+        // been on its way before.
+        mesh.cut_off(away);
+        let (keys, mesh_id) = (&mesh.cluster.keys, mesh.cluster.client.engine().mesh());
+        let renewal = keys.renew(&mesh_id, segment, &descriptor.roots, 1, 0);
+        let told = mesh.cluster.client.engine().renew(&[renewal]).await.pop().unwrap();
+        assert_eq!(told.shards(), 5);
+        mesh.back().await;
+        let release = mesh.cluster.keys.release(&mesh_id, segment, &descriptor.roots, 1);
+        let told = mesh.cluster.client.engine().release(&[release]).await.pop().unwrap();
+        assert_eq!((told.shards(), told.behind), (1, Some(1)));
+        // Its shard is stored elsewhere, as a repair does.
+        let other = mesh.cluster.nodes.iter().find(|node| node.store.lease(segment).is_none());
+        let request = Request::Store {
+            descriptor: (*descriptor).clone(),
+            shard,
+            ticket: stored.meta.ticket.clone(),
+            grant,
+        };
+        let (other, deadline) = (other.unwrap().id, std::time::Duration::from_secs(5));
+        let transport = mesh.cluster.client.engine().transport();
+        ask(&**transport, other, &request, stored.cells, deadline).await.unwrap();
+        assert_eq!(mesh.held(segment), 6);
+        for _ in 0..3 {
+            mesh.collect().await;
+            mesh.days(8).await;
+        }
+        mesh.collect().await;
+        assert_eq!(mesh.held(segment), 6);
+        mesh.cluster.assert_intact(&single(300_000)).await;
+    });
+}
+
+#[test]
 fn a_node_with_a_wrong_clock_removes_nothing() {
     sim::run(6, |world| async move {
         let mesh = Mesh::new(&world);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datamesh_catalog::{AccountDb, CatalogError, ListQuery, Listed, Owner};
 use datamesh_client::{
@@ -11,12 +12,12 @@ use datamesh_client::{
 };
 use datamesh_core::{LogId, MeshPath, NodeId};
 use datamesh_crypto::DeviceKeys;
-use datamesh_engine::{Engine, EngineParts, HeadMover};
-use datamesh_testkit::sim::Lie;
+use datamesh_engine::{Engine, HeadMover};
+use datamesh_testkit::sim::{Lie, Link};
 use datamesh_testkit::{fixtures, sim};
 use tempfile::TempDir;
 
-use crate::cluster::{Cluster, files};
+use crate::cluster::{Cluster, device_engine, files};
 use crate::streams::{Collected, Files};
 
 /// One more device of the cluster's account, with a home of its own.
@@ -28,21 +29,11 @@ pub(crate) struct Device {
 }
 
 fn engine(cluster: &Cluster, number: u8) -> Arc<Engine> {
-    let id = NodeId([number; 32]);
-    let world = &cluster.world;
-    let engine = Arc::new(Engine::new(EngineParts {
-        transport: world.attach(id),
-        clock: world.clock(id),
-        entropy: world.entropy(id),
-        executor: world.executor(id),
-        node_db: None,
-        genesis: cluster.genesis.clone(),
-        offline_after_ms: 300_000,
-    }));
+    let engine = device_engine(&cluster.world, NodeId([number; 32]), &cluster.genesis);
     for advert in &cluster.adverts {
         assert!(engine.learn_advert(advert.clone()));
     }
-    engine
+    Arc::new(engine)
 }
 
 impl Device {
@@ -502,4 +493,41 @@ fn a_node_that_was_away_gets_the_heads_it_missed_and_nobody_gets_them_twice() {
         assert_eq!(missing[0].store.heads_after(None, 10).len(), 1);
         assert_eq!(pass().await, 0);
     });
+}
+
+#[test]
+fn a_version_that_is_taken_back_stays_whatever_others_give_up_meanwhile() {
+    // The other device comes in at every moment of a slow device's work.
+    for start in 0..60 {
+        sim::run(48, |world| async move {
+            let cluster = Cluster::seven(&world);
+            let (slow, quick) = (Device::blank(&cluster, 0xD1), Device::blank(&cluster, 0xD2));
+            slow.put("a file", &fixtures::noise(1, 100_000)).await;
+            let version = slow.client.resolve("a file", None).await.unwrap();
+            let placed = slow.client.placement(version.put().unwrap()).await.unwrap();
+            slow.client.remove(&["a file".to_owned()]).await.unwrap();
+            quick.client.catch_up().await.unwrap();
+            let latency = Duration::from_millis(500);
+            let link = Link { latency: latency..=latency, ..Link::default() };
+            world.set_link(NodeId([0xD1; 32]), link);
+            let name = ["a file".to_owned()];
+            let (taken_back, _) = tokio::join!(slow.client.undelete("a file", None), async {
+                tokio::time::sleep(Duration::from_millis(250 * start)).await;
+                quick.client.undelete("a file", None).await.ok()?;
+                quick.client.remove(&name).await.ok()?;
+                let now = Retention { keep: 1, younger_than_ms: 0, deleted_for_ms: 0 };
+                quick.client.purge(&name, &now, false).await.ok()
+            });
+            // Where it came too late it says so, and nothing refers to what went.
+            let Ok(taken_back) = taken_back else { return };
+            assert_eq!(taken_back.pending, 0);
+            let held = cluster.nodes.iter().map(|node| node.store.held(placed[0].segment));
+            let held: u32 = held.map(u32::count_ones).sum();
+            let versions = slow.client.versions("a file").await.unwrap();
+            let known = versions.iter().filter_map(|version| Some((version, version.put()?)));
+            let mut mine = known.filter(|(_, put)| put.version == taken_back.version);
+            let given_up = mine.any(|(version, _)| version.purged);
+            assert!(given_up || held == 6, "{held} shards are held, started at {start}");
+        });
+    }
 }

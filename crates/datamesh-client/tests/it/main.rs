@@ -4,6 +4,7 @@
 
 mod admission;
 mod audits;
+mod chaos;
 mod cluster;
 mod collection;
 mod compression;

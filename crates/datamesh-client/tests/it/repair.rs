@@ -11,7 +11,7 @@ use datamesh_engine::repair::{RepairConfig, Repairer};
 use datamesh_testkit::fixtures;
 use datamesh_testkit::sim::{self, Lie, World};
 
-use crate::cluster::{Cluster, Node, Shape, files, single};
+use crate::cluster::{Cluster, Node, Shape, files, single, spread_over};
 use crate::streams::Files;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -84,28 +84,7 @@ fn count(
 
 /// The shards of a segment in failure domains of their own: the most that can be chosen so.
 fn spread(cluster: &Cluster, shards: &BTreeMap<u8, BTreeSet<NodeId>>) -> usize {
-    fn place<'a>(
-        shard: u8,
-        of: &dyn Fn(u8) -> Vec<&'a str>,
-        owner: &mut BTreeMap<&'a str, u8>,
-        seen: &mut BTreeSet<&'a str>,
-    ) -> bool {
-        for domain in of(shard) {
-            if !seen.insert(domain) {
-                continue;
-            }
-            let other = owner.get(domain).copied();
-            if other.is_none_or(|other| place(other, of, owner, seen)) {
-                owner.insert(domain, shard);
-                return true;
-            }
-        }
-        false
-    }
-    let domain = |id: &NodeId| cluster.nodes.iter().find(|n| n.id == *id).unwrap().domain.as_str();
-    let of = |shard: u8| shards.get(&shard).into_iter().flatten().map(domain).collect::<Vec<_>>();
-    let mut owner = BTreeMap::new();
-    shards.keys().filter(|s| place(**s, &of, &mut owner, &mut BTreeSet::new())).count()
+    spread_over(shards, |id| &cluster.nodes.iter().find(|n| n.id == *id).unwrap().domain)
 }
 
 /// Every segment has `whole` shards on living disks, each in a failure domain of its own.
@@ -220,6 +199,27 @@ fn a_holder_that_comes_back_in_time_causes_no_repair() {
             assert!(status.margins.keys().all(|margin| *margin == 2), "{status:?}");
             assert_eq!(status.queued + status.active + status.later + status.dead_letter, 0);
         }
+    });
+}
+
+#[test]
+fn a_holder_of_what_others_have_too_takes_another_shard_where_nobody_else_can() {
+    sim::run(67, |world| async move {
+        let cluster = Cluster::new(&world, &Shape { nodes: 7, ..Shape::default() });
+        let files = single(3_000_000);
+        cluster.put(&files).await;
+        let repairers = start_all(&world, &cluster, USUAL);
+        tokio::time::sleep(HOUR).await;
+        let holders = cluster.holders(files.keys().next().unwrap()).await;
+        world.partition(&[&holders[2..3]]);
+        tokio::time::sleep(6 * HOUR).await;
+        assert_eq!(placed(&repairers), 1);
+        world.heal();
+        tokio::time::sleep(HOUR).await;
+        // All seven have a shard now, and two have the same one.
+        world.kill(holders[4]);
+        heals(&world, &cluster, 1, 12 * HOUR).await;
+        cluster.assert_intact(&files).await;
     });
 }
 

@@ -107,24 +107,27 @@ impl Engine {
         permit: Option<Permit>,
     ) -> Result<Mended, MendError> {
         let mut done = Mended { waiting: judgement.waiting.clone(), ..Mended::default() };
+        // One that was caught without a shard it claimed to have gets no other.
         let unfit: BTreeSet<NodeId> = {
             let view = self.view();
             let nodes = view.members().map(|member| member.advert.node());
-            let holds = |node: &NodeId| claims.iter().any(|(_, holder)| holder == node);
-            // One that has a shard of it, or was caught without one it claimed to have, gets no
-            // other.
-            nodes
-                .filter(|node| holds(node) && !judgement.relaxed || self.is_doubtful(segment, node))
-                .collect()
+            nodes.filter(|node| self.is_doubtful(segment, node)).collect()
         };
         let candidates: Vec<Candidate> = self.view().candidates(self.now());
         let settled: Vec<NodeId> = judgement.settled.iter().map(|(_, node)| *node).collect();
+        // Those whose shard somebody else has too: they take another one where nobody else can.
+        let spare: BTreeSet<NodeId> = claims
+            .iter()
+            .map(|(_, node)| *node)
+            .filter(|node| !judgement.relaxed && !settled.contains(node))
+            .collect();
         let mut places = Places::new(
             segment,
             descriptor.scheme,
             &candidates,
             &settled,
             &unfit,
+            &spare,
             judgement.relaxed.then_some(claims.as_slice()),
         );
         // Before anything is fetched: what has nowhere to go is not.

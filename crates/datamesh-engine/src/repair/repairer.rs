@@ -344,11 +344,21 @@ impl Repairer {
             return Ok(None);
         }
         let permit = self.permit(segment).await;
-        let engine = &self.engine;
-        engine
-            .carry_out(&segment, &descriptor, &surveyed.claims, &judgement, permit)
-            .await
-            .map(Some)
+        let claims = &surveyed.claims;
+        let mended =
+            self.engine.carry_out(&segment, &descriptor, claims, &judgement, permit).await?;
+        self.pass_renewal_on(segment).await;
+        Ok(Some(mended))
+    }
+
+    /// Tells everybody of a segment's renewal that is known here: who has just got a shard of it, and
+    /// who knows only of a release that the renewal lifted.
+    async fn pass_renewal_on(&self, segment: SegmentId) {
+        let store = Arc::clone(&self.store);
+        let found = block(&**self.engine.executor(), move || store.renewal(segment)).await;
+        if let Some(Ok(Some(renewal))) = found {
+            self.engine.renew(&[renewal]).await;
+        }
     }
 
     /// The permission that came with this node's own shard.

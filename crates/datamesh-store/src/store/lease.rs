@@ -5,7 +5,7 @@
 //! its shards as they were before, or as they are after.
 
 use datamesh_core::lease::{Release, Renewal};
-use datamesh_core::wire::{Encode, decode};
+use datamesh_core::wire::{Decode, Encode, decode};
 use datamesh_core::{Descriptor, PublicKey, SegmentId, Timestamp};
 
 use super::Store;
@@ -220,14 +220,32 @@ impl Store {
     /// # Errors
     /// [`StoreError::Disk`] where the pack cannot be opened. A damaged record is as none.
     pub fn tombstone(&self, segment: SegmentId) -> Result<Option<Tombstone>, StoreError> {
+        self.lease_record(segment, Kind::Tombstone)
+    }
+
+    /// The newest renewal of a segment, where its owner renewed it and did not end it since.
+    ///
+    /// # Errors
+    /// As [`tombstone`](Self::tombstone).
+    pub fn renewal(&self, segment: SegmentId) -> Result<Option<Renewal>, StoreError> {
+        self.lease_record(segment, Kind::Lease)
+    }
+
+    /// The record that says how a segment's lease is, if it is of this kind.
+    fn lease_record<T: Decode>(
+        &self,
+        segment: SegmentId,
+        kind: Kind,
+    ) -> Result<Option<T>, StoreError> {
+        let ended = kind == Kind::Tombstone;
         loop {
             let found = self.index().lease_record(segment);
-            let Some((_, located)) = found.filter(|(lease, _)| lease.released) else {
+            let Some((_, located)) = found.filter(|(lease, _)| lease.released == ended) else {
                 return Ok(None);
             };
-            let read = self.read_record(&located, Kind::Tombstone)?;
+            let read = self.read_record(&located, kind)?;
             match read.and_then(|body| decode(&body).map_err(|_| Damage::Record)) {
-                Ok(tombstone) => return Ok(Some(tombstone)),
+                Ok(record) => return Ok(Some(record)),
                 // It may just have moved to another pack.
                 Err(_) if self.index().lease_record(segment) != found => {}
                 Err(_) => return Ok(None),

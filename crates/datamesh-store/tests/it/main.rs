@@ -11,5 +11,6 @@ mod corruption;
 mod damage;
 mod directory;
 mod golden;
+mod interleavings;
 mod model;
 mod sample;

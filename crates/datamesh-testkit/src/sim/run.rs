@@ -1,12 +1,16 @@
 //! Drives a scenario from its beginning to its end.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::future::Future;
+use std::num::NonZero;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
 use datamesh_core::Hash;
@@ -20,6 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Names the one seed that [`run_seeds`] shall run.
 const SEED_VARIABLE: &str = "DATAMESH_SEED";
+
+/// Says how many seeds [`run_many`] shall run.
+const COUNT_VARIABLE: &str = "DATAMESH_SEEDS";
+
+/// Says with which seed it begins.
+const FIRST_VARIABLE: &str = "DATAMESH_FIRST_SEED";
 
 /// Names a file that gets the trace of a run that failed.
 const TRACE_VARIABLE: &str = "DATAMESH_TRACE";
@@ -124,12 +134,56 @@ pub fn run_within<F: Future>(
 /// # Panics
 /// As [`run`]; or if the variable is no number.
 pub fn run_seeds<F: Future<Output = ()>>(seeds: Range<u64>, mut scenario: impl FnMut(World) -> F) {
-    match env::var(SEED_VARIABLE) {
-        Ok(text) => match text.parse() {
-            Ok(seed) => run(seed, &mut scenario),
-            Err(error) => panic!("{SEED_VARIABLE}={text}: {error}"),
-        },
-        Err(_) => seeds.for_each(|seed| run(seed, &mut scenario)),
+    match number(SEED_VARIABLE) {
+        Some(seed) => run(seed, &mut scenario),
+        None => seeds.for_each(|seed| run(seed, &mut scenario)),
+    }
+}
+
+/// Runs a scenario once for each of many seeds, a world on each of this machine's cores: `count` of
+/// them from 0 on, or as the environment variables `DATAMESH_SEEDS` and `DATAMESH_FIRST_SEED` say, or
+/// the one in `DATAMESH_SEED`. All are run, whatever the others come to.
+///
+/// # Panics
+/// If any run fails, with the seeds of those that did; or if a variable is no number.
+pub fn run_many<F: Future<Output = ()>>(count: u64, scenario: impl Fn(World) -> F + Sync) {
+    let first = number(FIRST_VARIABLE).unwrap_or(0);
+    let seeds = match number(SEED_VARIABLE) {
+        Some(seed) => seed..seed + 1,
+        None => first..first + number(COUNT_VARIABLE).unwrap_or(count),
+    };
+    let (next, failed) = (AtomicU64::new(seeds.start), Mutex::new(BTreeMap::new()));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return;
+            }
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed, &scenario))) {
+                let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                failed.insert(seed, panic_text(&*panic));
+            }
+        }
+    };
+    let threads = available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(text) = failed.values().next() {
+        let count = seeds.end - seeds.start;
+        let seeds: Vec<&u64> = failed.keys().collect();
+        panic!("{} seeds of {count} failed: {seeds:?}; the first: {text}", failed.len());
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = env::var(variable).ok()?;
+    match text.parse() {
+        Ok(number) => Some(number),
+        Err(error) => panic!("{variable}={text}: {error}"),
     }
 }
 

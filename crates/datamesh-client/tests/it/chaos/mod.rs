@@ -1,0 +1,112 @@
+//! A whole mesh in which everything goes wrong at once, from one seed.
+//!
+//! Nodes with all their workers, and devices of one account that put, overwrite, get, remove, take
+//! back and give up, while nodes are killed and lost, the network splits and loses messages, clocks
+//! jump, disks fill, rot, and are put back from old copies. What goes wrong for good never takes more
+//! than the promise allows at once; all else is left to chance. Afterwards a blank device that knows
+//! the words compares every file, and the disks are read: whatever they ought to have is there,
+//! and nothing else.
+
+mod faults;
+mod member;
+mod mesh;
+mod owner;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use datamesh_client::CleanupOptions;
+use datamesh_core::{NodeId, SegmentId};
+use datamesh_testkit::sim::{self, World};
+use tokio::time::sleep;
+
+use self::faults::Faults;
+use self::mesh::Mesh;
+use self::owner::{Device, Truth, work};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Most time after the faults until every margin is full: a scrub, a repair with grace, some tries.
+const HEALS: Duration = Duration::from_secs(6 * 3600);
+
+/// Waits until all these segments have as many shards as there is room for.
+async fn heals(mesh: &Mesh, segments: &BTreeSet<SegmentId>) {
+    let end = mesh.world.elapsed() + HEALS;
+    loop {
+        let lacking = mesh.lacking(&mesh.census(&[]), segments);
+        if lacking.is_empty() {
+            return;
+        }
+        assert!(mesh.world.elapsed() < end, "not whole after {HEALS:?}: {lacking:#?}");
+        sleep(Duration::from_secs(300)).await;
+    }
+}
+
+async fn scenario(world: World) {
+    let nodes = 12 + world.draw(4) as usize;
+    let mut mesh = Mesh::new(&world, nodes);
+    let numbers = [0xD1, 0xD2];
+    mesh.devices = [0xD1, 0xD2, 0xD3].map(|number| NodeId([number; 32])).to_vec();
+    let mesh = mesh;
+    sleep(Duration::from_secs(300)).await;
+    let one = Device::blank(&mesh, numbers[0]).await;
+    let two = Device::blank(&mesh, numbers[1]).await;
+    for device in [&one, &two] {
+        device.settle(&mesh, HOUR).await;
+    }
+    let ((one, first), (two, second), faults) = tokio::join!(
+        work(&mesh, one, 25),
+        work(&mesh, two, 25),
+        Faults::default().strike(&mesh, 40),
+    );
+    world.note(format!(
+        "{faults}, {} operations acknowledged",
+        first.acknowledged + second.acknowledged
+    ));
+    if std::env::var_os("CHAOS_DEBUG").is_some() {
+        eprintln!(
+            "seed {} {faults}, {} + {} acknowledged",
+            world.seed(),
+            first.acknowledged,
+            second.acknowledged
+        );
+    }
+    sleep(Duration::from_secs(600)).await;
+    let truths: [&Truth; 2] = [&first, &second];
+    for device in [&one, &two] {
+        device.settle(&mesh, HOUR).await;
+    }
+    let words = Device::blank(&mesh, 0xD3).await;
+    words.settle(&mesh, HOUR).await;
+    words.compare(&truths).await;
+    heals(&mesh, &words.segments(&truths).await).await;
+
+    // What was given up goes, within its times, and nothing else.
+    for _ in 0..2 {
+        mesh.days(8).await;
+        let all = CleanupOptions { orphaned: true, force: true, ..CleanupOptions::default() };
+        words.client.cleanup(all).await.unwrap();
+    }
+    // Whoever missed a release asks once a day; then comes the time in the trash.
+    for days in [1, 8] {
+        mesh.days(days).await;
+        sleep(Duration::from_secs(660)).await;
+    }
+    words.compare(&truths).await;
+    let live = words.segments(&truths).await;
+    heals(&mesh, &live).await;
+    for member in mesh.members().iter() {
+        let Some(life) = &member.life else { continue };
+        let usage = life.store.usage().unwrap();
+        assert_eq!(usage.trash, 0, "{}: {:?}", member.id(), life.collector.state());
+    }
+    for (segment, copies) in mesh.census(&[]).segments {
+        // Pages of the catalog are coded with k = 1.
+        assert!(live.contains(&segment) || copies.k == 1, "{segment} is garbage: {copies:?}");
+    }
+}
+
+#[test]
+fn everything_goes_wrong_at_once_and_nothing_is_lost() {
+    sim::run_many(200, scenario);
+}

@@ -1,0 +1,427 @@
+//! Eight nodes' stores and one segment, as owners, collectors, repairers and accidents meet in any
+//! order.
+//!
+//! There is no network: a letter is delivered to one node at a time, in an order that chance
+//! chooses, or is lost. The stores are real, on disks that can be put back from an old copy; the
+//! rules between them are those of the engine (`collect.rs`, `leases.rs`, `repair`) and of the owner
+//! (`datamesh-client`, `collect`) in a few lines.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use datamesh_core::lease::{Release, Renewal};
+use datamesh_core::{PublicKey, Signature};
+use datamesh_store::{
+    AgreedClock, Collection, CollectionTerms, LeaseChange, LeaseOutcome, ShardState, Store,
+};
+use datamesh_testkit::FaultyDisk;
+use datamesh_testkit::random::Dice;
+
+use crate::sample::{MIB, Segment, assert_whole, open, put};
+
+/// Interleavings in the short form; `DATAMESH_INTERLEAVINGS` asks for more, and
+/// `DATAMESH_FIRST_INTERLEAVING` for others.
+const INTERLEAVINGS: u64 = 10_000;
+
+const NODES: usize = 8;
+const PACK_BYTES: u64 = 64 << 10;
+const DAY: u64 = 24 * 3600 * 1000;
+
+/// Longest time that a node is away.
+const AWAY_DAYS_MAX: u64 = 200;
+
+/// Shards that must be there, that a commit needs, and all.
+const K: usize = 4;
+const NEEDED: usize = 5;
+const N: u8 = 6;
+
+struct Node {
+    disk: FaultyDisk,
+    store: Arc<Store>,
+    collection: Option<Collection>,
+    /// It cannot be reached before this time.
+    back: u64,
+    image: Option<FaultyDisk>,
+    /// It was away, or is younger than its word, and has not asked the others since.
+    asks: bool,
+}
+
+impl Node {
+    fn new(number: u64) -> Self {
+        let disk = FaultyDisk::new(number, 2 * MIB);
+        let store = open(disk.mount(), PACK_BYTES).unwrap();
+        let collection = store.collection(CollectionTerms::default());
+        Self { disk, store, collection, back: 0, image: None, asks: false }
+    }
+
+    /// Ends its process and starts it again on what is on the disk then.
+    fn restart(&mut self, meanwhile: impl FnOnce(&FaultyDisk)) {
+        self.collection = None;
+        meanwhile(&self.disk);
+        self.store = open(self.disk.mount(), PACK_BYTES).unwrap();
+        self.collection = self.store.collection(CollectionTerms::default());
+        self.asks = true;
+    }
+}
+
+/// What an owner sends to all nodes, and what came of it so far.
+struct Letter {
+    change: LeaseChange,
+    left: Vec<usize>,
+    shards: u32,
+    behind: Option<u64>,
+    /// A reference that waits for the answers; one that is committed already renews once more.
+    reference: Option<Reference>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reference {
+    Wished,
+    Committed,
+}
+
+struct Life {
+    dice: Dice,
+    segment: Segment,
+    nodes: Vec<Node>,
+    now: u64,
+    /// References that are committed and not given up, and all that ever were.
+    live: u64,
+    ever: u64,
+    letters: Vec<Letter>,
+}
+
+impl Life {
+    fn new(seed: u64) -> Self {
+        let mut life = Self {
+            dice: Dice::new(seed),
+            segment: Segment::small(1),
+            nodes: (0..NODES as u64).map(Node::new).collect(),
+            now: 1000 * DAY,
+            live: 0,
+            ever: 0,
+            letters: Vec::new(),
+        };
+        for shard in 0..N {
+            put(&life.nodes[usize::from(shard)].store, &life.segment, shard).unwrap();
+        }
+        (life.live, life.ever) = (1, 1);
+        life
+    }
+
+    fn reachable(&self) -> Vec<usize> {
+        (0..NODES).filter(|node| self.nodes[*node].back <= self.now).collect()
+    }
+
+    fn draw(&mut self, nodes: &[usize]) -> Option<usize> {
+        nodes.get(self.dice.below(nodes.len() as u64) as usize).copied()
+    }
+
+    fn held(&self, node: usize) -> u32 {
+        self.nodes[node].store.held(self.segment.id())
+    }
+
+    /// Distinct shards that these nodes hold.
+    fn distinct(&self, nodes: impl IntoIterator<Item = usize>) -> usize {
+        let mask = nodes.into_iter().fold(0, |mask, node| mask | self.held(node));
+        mask.count_ones() as usize
+    }
+
+    fn change(&self, node: usize, change: &LeaseChange) -> LeaseOutcome {
+        self.nodes[node].store.change_leases(&[change.clone()], self.now).unwrap()[0]
+    }
+
+    fn release(&self, epoch: u64) -> LeaseChange {
+        let (segment, signature) = (self.segment.id(), Signature([6; 64]));
+        let release = Release { segment, epoch, signature };
+        LeaseChange::Release { release, lease_key: PublicKey([9; 32]) }
+    }
+
+    fn renewal(&self, epoch: u64) -> LeaseChange {
+        let (segment, signature) = (self.segment.id(), Signature([4; 64]));
+        LeaseChange::Renew(Renewal { segment, epoch, expiry: 0, signature })
+    }
+
+    fn send(&mut self, change: LeaseChange, reference: Option<Reference>) {
+        let left = self.reachable();
+        self.letters.push(Letter { change, left, shards: 0, behind: None, reference });
+    }
+
+    /// One letter reaches one node, or is lost on the way.
+    fn deliver(&mut self) {
+        let count = self.letters.len() as u64;
+        if count == 0 {
+            return;
+        }
+        let at = self.dice.below(count) as usize;
+        let pick = self.dice.below(self.letters[at].left.len() as u64) as usize;
+        let node = self.letters[at].left.swap_remove(pick);
+        if self.dice.below(16) > 0 {
+            let outcome = self.change(node, &self.letters[at].change);
+            let letter = &mut self.letters[at];
+            match outcome {
+                LeaseOutcome::Taken { shards } => letter.shards |= shards,
+                LeaseOutcome::Behind { epoch } => letter.behind = letter.behind.max(Some(epoch)),
+                LeaseOutcome::NotHeld => {}
+            }
+        }
+        if self.letters[at].left.is_empty() {
+            let letter = self.letters.swap_remove(at);
+            self.answered(&letter);
+        }
+    }
+
+    /// All have answered who ever will.
+    fn answered(&mut self, letter: &Letter) {
+        let (Some(reference), LeaseChange::Renew(renewal)) = (letter.reference, &letter.change)
+        else {
+            return;
+        };
+        let enough = letter.shards.count_ones() as usize >= NEEDED;
+        if !enough && letter.behind.is_some_and(|behind| behind > renewal.epoch) {
+            let again = self.renewal(letter.behind.unwrap());
+            self.send(again, Some(reference));
+        } else if enough && reference == Reference::Wished {
+            let known = renewal.epoch;
+            (self.live, self.ever) = (self.live + 1, self.ever + 1);
+            if self.ever > known + 1 {
+                // Others referred to it meanwhile.
+                let again = self.renewal(self.ever);
+                self.send(again, Some(Reference::Committed));
+            }
+        } else if !enough && reference == Reference::Committed {
+            // Its owner is told and tries again.
+            let again = self.renewal(renewal.epoch);
+            self.send(again, Some(reference));
+        }
+    }
+
+    /// The owners' work under way ends, as it does within minutes.
+    fn finish(&mut self) {
+        for _ in 0..1000 {
+            if self.letters.is_empty() {
+                return;
+            }
+            self.deliver();
+        }
+        panic!("owners go on for ever");
+    }
+
+    /// A node asks the others what was released; what somebody contests does not count.
+    fn reconcile(&mut self, node: usize) {
+        let others: Vec<usize> =
+            self.reachable().into_iter().filter(|other| *other != node).collect();
+        self.nodes[node].asks &= 2 * others.len() < NODES - 1;
+        if self.held(node) == 0 {
+            return;
+        }
+        let id = self.segment.id();
+        let told = |other: &usize| self.nodes[*other].store.tombstone(id).unwrap();
+        let newest = others.iter().filter_map(told).map(|told| told.release.epoch).max();
+        let Some(epoch) = newest else { return };
+        let release = self.release(epoch);
+        let contested = others
+            .iter()
+            .filter(|other| matches!(self.change(**other, &release), LeaseOutcome::Behind { .. }))
+            .count();
+        if contested == 0 {
+            self.change(node, &release);
+        }
+    }
+
+    /// A holder that is reachable, as there are k, places what is missing where nobody has a shard
+    /// that is needed, and passes on a renewal that it knows.
+    fn repair(&mut self) {
+        let there = self.reachable();
+        if self.distinct(there.iter().copied()) < K {
+            return;
+        }
+        let holders: Vec<usize> = there.iter().copied().filter(|n| self.held(*n) != 0).collect();
+        let Some(actor) = self.draw(&holders) else { return };
+        if self.nodes[actor].asks {
+            self.reconcile(actor);
+        }
+        if self.held(actor) == 0 {
+            return;
+        }
+        let mut settled = BTreeSet::new();
+        let mut missing = Vec::new();
+        for shard in 0..N {
+            let has =
+                |node: &&usize| self.held(**node) & 1 << shard != 0 && !settled.contains(*node);
+            match there.iter().find(has) {
+                Some(node) => drop(settled.insert(*node)),
+                None => missing.push(shard),
+            }
+        }
+        for shard in missing {
+            for node in &there {
+                if !settled.contains(node)
+                    && put(&self.nodes[*node].store, &self.segment, shard).is_ok()
+                {
+                    settled.insert(*node);
+                    break;
+                }
+            }
+        }
+        if let Some(renewal) = self.nodes[actor].store.renewal(self.segment.id()).unwrap() {
+            for node in there {
+                self.change(node, &LeaseChange::Renew(renewal.clone()));
+            }
+        }
+    }
+
+    fn collect(&mut self, node: usize) {
+        if self.nodes[node].back > self.now {
+            return;
+        }
+        if self.nodes[node].asks {
+            self.reconcile(node);
+        }
+        let clock = AgreedClock::compare(self.now, &[self.now], 0, false).unwrap();
+        let collection = self.nodes[node].collection.as_mut().unwrap();
+        collection.collect(&clock).unwrap();
+        while collection.compact(&clock).unwrap().is_some() {}
+    }
+
+    /// Whether a node may lose what it has: the promise holds without it.
+    fn spare(&self, node: usize) -> bool {
+        self.live == 0 || self.distinct((0..NODES).filter(|other| *other != node)) > K
+    }
+
+    fn step(&mut self) {
+        let there = self.reachable();
+        let node = self.dice.below(NODES as u64) as usize;
+        match self.dice.below(100) {
+            0..45 => self.deliver(),
+            45..52 if self.live > 0 && self.ever < 20 => {
+                let renewal = self.renewal(self.ever);
+                self.send(renewal, Some(Reference::Wished));
+            }
+            52..62 if self.live > 0 => {
+                self.live -= 1;
+                if self.live == 0 {
+                    let release = self.release(self.ever);
+                    self.send(release, None);
+                }
+            }
+            62..70 => self.collect(node),
+            70..77 => self.repair(),
+            77..83 => {
+                self.finish();
+                self.pass(self.dice.clone().below(12) + 1);
+            }
+            83..87 if there.len() > NODES - 2 => {
+                self.finish();
+                let days = 1 + self.dice.below(AWAY_DAYS_MAX);
+                self.nodes[node].back = self.now + days * DAY;
+                self.nodes[node].asks = true;
+            }
+            87..90 => self.nodes[node].restart(FaultyDisk::kill),
+            90..93 => {
+                let power = self.dice.below(2) == 0;
+                self.nodes[node].restart(|disk| if power { disk.crash() } else { disk.kill() });
+            }
+            93..97 => self.nodes[node].image = Some(self.nodes[node].disk.image()),
+            _ => {
+                self.finish();
+                let Some(image) = self.nodes[node].image.take() else { return };
+                if self.spare(node) {
+                    self.nodes[node].restart(|disk| disk.put_back(&image));
+                }
+            }
+        }
+    }
+
+    /// Days go by, in which every node that is there collects and somebody repairs.
+    fn pass(&mut self, days: u64) {
+        for _ in 0..days {
+            self.now += DAY;
+            for node in 0..NODES {
+                self.nodes[node].asks = true;
+                self.collect(node);
+            }
+            self.repair();
+        }
+    }
+
+    /// What is referred to can be read, or taken out of the trash by the renewal that is under way.
+    fn check(&self) {
+        if self.live > 0 {
+            let id = self.segment.id();
+            let kept = |shard: &u8| {
+                let state = |node: &Node| node.store.shard_state(id, *shard);
+                let kept = [Some(ShardState::Held), Some(ShardState::Trash)];
+                self.nodes.iter().any(|node| kept.contains(&state(node)))
+            };
+            let left = (0..N).filter(kept).count();
+            assert!(left >= K, "{left} shards are left of what is referred to");
+        }
+    }
+
+    fn end(&mut self) {
+        self.finish();
+        self.now += (AWAY_DAYS_MAX + 1) * DAY;
+        if self.live == 0 {
+            // Its owner gives it up once more, as `cleanup` does with what it finds.
+            let release = self.release(self.ever.max(1));
+            for node in 0..NODES {
+                self.change(node, &release);
+            }
+        }
+        self.pass(18);
+        self.check();
+        let left = self.distinct(0..NODES);
+        let id = self.segment.id();
+        if self.live > 0 {
+            assert_eq!(left, usize::from(N), "it is not whole again");
+            for (shard, node) in (0..N).flat_map(|s| self.nodes.iter().map(move |n| (s, n))) {
+                if node.store.held(id) & 1 << shard != 0 {
+                    assert_whole(&node.store, &self.segment, shard);
+                }
+            }
+        } else {
+            let states = self.nodes.iter().map(|node| node.store.usage().unwrap());
+            let garbage: u64 = states.map(|usage| usage.shards + usage.trash).sum();
+            assert_eq!((left, garbage), (0, 0), "what was given up is still there");
+        }
+    }
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
+
+#[test]
+fn in_any_order_nothing_live_is_removed_and_nothing_dead_comes_back() {
+    let first = number("DATAMESH_FIRST_INTERLEAVING", 0);
+    let end = first + number("DATAMESH_INTERLEAVINGS", INTERLEAVINGS);
+    let (next, failed) = (AtomicU64::new(first), Mutex::new(BTreeSet::new()));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                return;
+            }
+            let lived = std::panic::catch_unwind(|| {
+                let mut life = Life::new(seed);
+                for _ in 0..60 {
+                    life.step();
+                    life.check();
+                }
+                life.end();
+            });
+            if lived.is_err() {
+                failed.lock().unwrap().insert(seed);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
+            scope.spawn(work);
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "{} of {}: {failed:?}", failed.len(), end - first);
+}
