@@ -44,7 +44,6 @@ fn bootstrap_peers_bring_a_client_back_whose_mesh_has_moved() {
     for number in 0..2 {
         mesh.start(number, &[]);
     }
-    mesh.members(2);
     let lost = mesh.run("c", &["peers", "--json"]).ok().json();
     let alive = |peers: &serde_json::Value| {
         peers.as_array().unwrap().iter().filter(|peer| peer["state"] == "alive").count()
