@@ -30,7 +30,8 @@ record! {
         pub offline: u64,
         /// Shards whose loss it admitted.
         pub admitted: u64,
-        /// Failures of late, in thousandths: each counts 1000, and half of it a period later.
+        /// Failures of late, as the engine counts them: those of the period below, those of the one
+        /// before above.
         pub recent: u64,
         /// The period in which `recent` was true.
         pub epoch: u64,

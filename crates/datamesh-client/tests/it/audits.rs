@@ -190,7 +190,7 @@ impl Audited {
 
 #[test]
 fn a_node_that_drops_a_tenth_and_claims_it_is_flagged_within_a_day_and_nobody_else_is() {
-    sim::run(506, |world| async move {
+    sim::run(500, |world| async move {
         let audited = Audited::new(&world, 7, 130, DAY).await;
         let dropper = &audited.cluster.nodes[3];
         let claims = held(dropper);

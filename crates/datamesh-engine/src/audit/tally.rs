@@ -7,13 +7,17 @@ use datamesh_core::{NodeId, Timestamp};
 
 use super::outcome::Outcome;
 
-/// A failure of late counts this much, and half of it a period later.
-const FAILURE: u64 = 1000;
-
 /// Failures of late with which a peer is flagged: more than one shard, so that one odd answer is no
 /// verdict, and few enough that dropping a tenth of a hundred shards shows within a period, though
 /// the other holders share the audits among them.
-const FLAGGED_AT: u64 = 2 * FAILURE;
+const FLAGGED_AT: u64 = 2;
+
+/// Bits of [`PeerAudit::recent`] for the failures of its period; above them are those of the period
+/// before.
+const RECENT_BITS: u32 = 32;
+
+/// The failures of one period in it.
+const RECENT_MASK: u64 = (1 << RECENT_BITS) - 1;
 
 /// Hands of the clock in a period.
 const SLOTS: u64 = 24;
@@ -45,10 +49,14 @@ pub fn fresh(node: NodeId) -> PeerAudit {
     }
 }
 
-/// Failures of late as they count in period `epoch`.
+/// Failures of the period `epoch` and of the one before, as they are kept. Of both together, so that
+/// what happened on one day shows on that day wherever in it a period ends.
 fn recent(audit: &PeerAudit, epoch: u64) -> u64 {
-    let periods = epoch.saturating_sub(audit.epoch).min(63);
-    audit.recent >> periods
+    match epoch.saturating_sub(audit.epoch) {
+        0 => audit.recent,
+        1 => (audit.recent & RECENT_MASK) << RECENT_BITS,
+        _ => 0,
+    }
 }
 
 /// Books a verdict on a peer.
@@ -71,14 +79,15 @@ pub fn book(audit: &mut PeerAudit, verdict: Verdict, epoch: u64, now: Timestamp)
     };
     *count += 1;
     if verdict.outcome.is_final() {
-        audit.recent = audit.recent.saturating_add(FAILURE);
+        audit.recent += u64::from(audit.recent & RECENT_MASK < RECENT_MASK);
     }
 }
 
 /// Whether a peer is flagged in period `epoch`: it failed on shards that it claims to hold, and
 /// did so often of late.
 pub fn flagged(audit: &PeerAudit, epoch: u64) -> bool {
-    recent(audit, epoch) >= FLAGGED_AT
+    let recent = recent(audit, epoch);
+    (recent & RECENT_MASK) + (recent >> RECENT_BITS) >= FLAGGED_AT
 }
 
 /// Counts over the last period, and up to a twenty-fourth of it more.
