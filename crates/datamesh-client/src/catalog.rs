@@ -39,6 +39,9 @@ pub struct Publication {
     asked: AtomicU64,
     /// The newest epochs record.
     epochs: RwLock<Option<Arc<epochs::KnownEpochs>>>,
+    /// Held while content is moved: two that move the content of one version at once would each take
+    /// what the other leaves for its place.
+    pub(crate) moving: Mutex<()>,
 }
 
 impl Publication {

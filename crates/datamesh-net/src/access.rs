@@ -2,7 +2,7 @@
 //!
 //! What is denied stays out, whatever else says that it may come in. Where anything is allowed by
 //! name, only what is allowed comes in. The lists count for connections in both directions. A peer
-//! behind a relay has no address here, so only its id counts.
+//! behind a relay, or dialled by a name, has no address here, so only its id counts.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -50,11 +50,15 @@ impl FromStr for Rule {
             return text.parse().map(Self::Peer).map_err(|_| wrong());
         };
         let all = if ip.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
+        let bits: u8 = match bits {
             None => all,
             Some(bits) => bits.parse().ok().filter(|bits| *bits <= all).ok_or_else(wrong)?,
         };
-        Ok(Self::Addresses { ip: ip.to_canonical(), bits })
+        // An IPv4 address written as one of IPv6 has 96 bits before its own.
+        let canonical = ip.to_canonical();
+        let before = if ip.is_ipv6() && canonical.is_ipv4() { 96 } else { 0 };
+        let bits = bits.checked_sub(before).ok_or_else(wrong)?;
+        Ok(Self::Addresses { ip: canonical, bits })
     }
 }
 
@@ -147,6 +151,23 @@ impl NetworkBehaviour for Behaviour {
         }
     }
 
+    fn handle_pending_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: Option<PeerId>,
+        addresses: &[Multiaddr],
+        _: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        // Before a packet is sent, as far as it is known by then who and where it is.
+        let node = peer.as_ref().and_then(node_id);
+        let named = node.is_some_and(|node| self.0.deny.iter().any(|rule| rule.covers_peer(&node)));
+        let mut ips = addresses.iter().filter_map(address::ip);
+        if named || ips.any(|ip| !self.0.permits_ip(ip)) {
+            return Err(ConnectionDenied::new(KeptOut));
+        }
+        Ok(Vec::new())
+    }
+
     fn handle_established_inbound_connection(
         &mut self,
         _: ConnectionId,
@@ -232,6 +253,12 @@ mod tests {
             assert_eq!(text.parse::<Rule>().map(|rule| rule.to_string()).as_deref(), Ok(text));
         }
         assert_eq!("10.0.0.1".parse::<Rule>().unwrap().to_string(), "10.0.0.1/32");
+        for mapped in ["::ffff:10.1.0.0/112", "::ffff:10.1.2.3"] {
+            let deny = vec![mapped.parse().unwrap()];
+            let closed = Access { deny, ..Access::default() };
+            assert!(!closed.permits(&NodeId([1; 32]), at("10.1.2.3")), "{mapped}");
+        }
+        assert!("::ffff:10.1.0.0/95".parse::<Rule>().is_err());
         for bad in ["", "10.0.0.0/33", "10.0.0.0/", "10.0.0/8", "all", "::/129", "1.2.3.4/-1"] {
             assert!(bad.parse::<Rule>().is_err(), "{bad}");
         }

@@ -324,7 +324,7 @@ impl Actor {
     /// Tells what the operator says about where this node can be reached.
     pub(crate) fn announce(&mut self, external: Vec<Multiaddr>) {
         for address in external {
-            self.reached.confirmed(&address);
+            self.reached.named(&address);
             self.swarm.add_external_address(address);
         }
     }
@@ -519,23 +519,26 @@ impl Actor {
                 self.counters.connections_refused.add(1);
                 tracing::debug!(%error, "inbound connection refused");
             }
-            SwarmEvent::NewListenAddr { address, .. } if address::is_relayed(&address) => {
-                self.reached.circuit(&address, true);
+            SwarmEvent::NewListenAddr { listener_id, address } if address::is_relayed(&address) => {
+                match self.relays.told(&listener_id) {
+                    Some(asked) => self.reached.circuit(&asked, true),
+                    None => drop(self.swarm.remove_listener(listener_id)),
+                }
             }
             SwarmEvent::NewListenAddr { address, .. } => self.listening.add(address),
-            SwarmEvent::ExpiredListenAddr { address, .. } if address::is_relayed(&address) => {
-                self.reached.circuit(&address, false);
-            }
+            // The place stays for as long as its listener.
+            SwarmEvent::ExpiredListenAddr { address, .. } if address::is_relayed(&address) => {}
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 self.listening.remove(&address);
                 self.left_network(&address);
             }
-            SwarmEvent::ListenerClosed { listener_id, addresses, reason }
-                if self.relays.ended(listener_id, Instant::now()) =>
+            SwarmEvent::ListenerClosed { listener_id, reason, .. }
+                if self.relays.has(&listener_id) =>
             {
-                for address in &addresses {
-                    self.reached.circuit(address, false);
+                if let Some(asked) = self.relays.address(&listener_id) {
+                    self.reached.circuit(&asked, false);
                 }
+                self.relays.ended(listener_id, Instant::now());
                 if let Err(error) = reason {
                     tracing::debug!(%error, "a place at a relay is lost");
                 }
@@ -567,8 +570,12 @@ impl Actor {
                     // Of no use to anyone outside, and it must not make this node a relay.
                     self.swarm.remove_external_address(&address);
                 }
+                self.set_dht_mode();
             }
-            SwarmEvent::ExternalAddrExpired { address } => self.reached.expired(&address),
+            SwarmEvent::ExternalAddrExpired { address } => {
+                self.reached.expired(&address);
+                self.set_dht_mode();
+            }
             SwarmEvent::Behaviour(event) => self.on_reach_event(event),
             _ => {}
         }
@@ -611,20 +618,38 @@ impl Actor {
         }
     }
 
+    /// Others must not be sent to a node that they cannot dial.
+    fn set_dht_mode(&mut self) {
+        let reachable = self.reached.read().nat != Nat::Unreachable;
+        let mode = match reachable && !self.listening.addresses().is_empty() {
+            true => kad::Mode::Server,
+            false => kad::Mode::Client,
+        };
+        if let Some(dht) = self.swarm.behaviour_mut().dht.as_mut()
+            && dht.mode() != mode
+        {
+            dht.set_mode(Some(mode));
+        }
+    }
+
     /// What the behaviours about being reached and finding others tell.
     fn on_reach_event(&mut self, event: BehaviourEvent) {
         match event {
             BehaviourEvent::Probe(event) => {
-                if let Err(error) = &event.result {
-                    tracing::debug!(address = %event.tested_addr, %error, "not to be dialled");
-                    self.reached.in_vain(&event.tested_addr);
-                    if self.reached.read().nat == Nat::Unreachable
-                        && let Some(dht) = self.swarm.behaviour_mut().dht.as_mut()
-                    {
-                        // Others must not be sent to a node that they cannot dial.
-                        dht.set_mode(Some(kad::Mode::Client));
+                // Only from members: whoever probes could say anything.
+                let known = node_id(&event.server).is_some_and(|node| self.service.knows(node));
+                match &event.result {
+                    Ok(()) if !known => {
+                        self.swarm.remove_external_address(&event.tested_addr);
+                        self.reached.expired(&event.tested_addr);
                     }
+                    Err(error) if known => {
+                        tracing::debug!(address = %event.tested_addr, %error, "not to be dialled");
+                        self.reached.in_vain(&event.tested_addr);
+                    }
+                    _ => {}
                 }
+                self.set_dht_mode();
             }
             BehaviourEvent::Relay(event) => self.reached.on_relay(&event),
             BehaviourEvent::HolePunch(event) => match event.result {
@@ -645,6 +670,9 @@ impl Actor {
                 discovery::on_mdns(event, &self.sightings, |node, address| {
                     book.learn(node, [address]);
                 });
+                if let Some(mdns) = self.swarm.behaviour_mut().mdns.as_mut() {
+                    discovery::bound_mdns(mdns);
+                }
             }
             BehaviourEvent::Dht(event) => {
                 let book = &self.book;
@@ -691,8 +719,8 @@ impl Actor {
         }
         let now = Instant::now();
         while let Some((relay, address)) = self.relays.next(now, |node| self.service.knows(node)) {
-            match self.swarm.listen_on(address) {
-                Ok(listener) => self.relays.asked(listener, relay),
+            match self.swarm.listen_on(address.clone()) {
+                Ok(listener) => self.relays.asked(listener, relay, address),
                 Err(error) => {
                     tracing::debug!(%relay, %error, "no place at a relay");
                     self.relays.refused(relay, now);
@@ -716,6 +744,10 @@ impl Actor {
         if info.protocols.contains(&discovery::DHT_PROTOCOL)
             && let Some(dht) = self.swarm.behaviour_mut().dht.as_mut()
         {
+            if !believed.is_empty() {
+                // In place of what it told before: the table does not bound addresses of a peer.
+                dht.remove_peer(peer);
+            }
             for address in &believed {
                 dht.add_address(peer, address.clone());
             }

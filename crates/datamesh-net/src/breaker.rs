@@ -72,9 +72,11 @@ impl Breaker {
         *self = Self::default();
     }
 
-    pub(crate) fn failed(&mut self, now: Instant) {
+    /// Notes that a call failed that had entered at `entered`.
+    pub(crate) fn failed(&mut self, entered: Instant, now: Instant) {
         self.failures = self.failures.saturating_add(1);
-        let half_open = self.state(now) == BreakerState::HalfOpen;
+        // Calls that were under way when it opened tell nothing that is not known.
+        let half_open = self.open_until.is_some_and(|until| entered >= until);
         let closed = self.open_until.is_none();
         if half_open || closed && self.failures >= FAILURES {
             let pause = PAUSE_MIN.saturating_mul(1 << self.opened.min(16)).min(PAUSE_MAX);
@@ -95,25 +97,25 @@ mod tests {
         let mut breaker = Breaker::default();
         for _ in 0..10 {
             for _ in 1..FAILURES {
-                breaker.failed(now);
+                breaker.failed(now, now);
             }
             assert_eq!(breaker.enter(now), Ok(()));
             breaker.succeeded();
         }
         for _ in 0..FAILURES {
             assert_eq!(breaker.enter(now), Ok(()));
-            breaker.failed(now);
+            breaker.failed(now, now);
         }
         assert_eq!(breaker.enter(now), Err(PAUSE_MIN));
         // Calls that were under way and fail now do not make the pause longer.
-        breaker.failed(now);
+        breaker.failed(now, now + 2 * PAUSE_MIN);
         assert_eq!(breaker.state(now), BreakerState::Open(PAUSE_MIN));
 
         let later = now + PAUSE_MIN;
         assert_eq!(breaker.state(later), BreakerState::HalfOpen);
         assert_eq!(breaker.enter(later), Ok(()));
         assert_eq!(breaker.enter(later), Err(PAUSE_MIN), "one tries, the others wait");
-        breaker.failed(later);
+        breaker.failed(later, later);
         assert_eq!(breaker.enter(later), Err(2 * PAUSE_MIN));
         let again = later + 2 * PAUSE_MIN;
         assert_eq!(breaker.enter(again), Ok(()));
@@ -129,13 +131,13 @@ mod tests {
         let mut now = Instant::now();
         let mut breaker = Breaker::default();
         for _ in 0..100 {
-            breaker.failed(now);
+            breaker.failed(now, now);
             if let BreakerState::Open(left) = breaker.state(now) {
                 assert!(left <= PAUSE_MAX);
                 now += left;
             }
         }
-        breaker.failed(now);
+        breaker.failed(now, now);
         assert_eq!(breaker.state(now), BreakerState::Open(PAUSE_MAX));
     }
 }

@@ -248,6 +248,15 @@ impl Queries {
     }
 }
 
+/// Keeps what the local network told bounded: whoever is on it chooses ids and addresses.
+#[expect(deprecated, reason = "nothing else bounds what the library remembers")]
+pub(crate) fn bound_mdns(mdns: &mut mdns::tokio::Behaviour) {
+    let surplus: Vec<PeerId> = mdns.discovered_nodes().skip(SIGHTINGS_MAX).copied().collect();
+    for peer in surplus {
+        mdns.expire_node(&peer);
+    }
+}
+
 /// Takes what the local network tells; addresses are handed to `learn`.
 pub(crate) fn on_mdns(
     event: mdns::Event,

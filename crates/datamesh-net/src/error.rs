@@ -37,6 +37,9 @@ pub enum NetworkError {
         /// What the system said.
         source: io::Error,
     },
+    /// The environment asks for the keys of connections to be written down.
+    #[error("SSLKEYLOGFILE is set: the keys of connections would be written down; unset it")]
+    KeyLog,
     /// The local network cannot be searched for peers.
     #[error("mDNS cannot be started; it is switched off with the setting network.mdns")]
     Mdns {

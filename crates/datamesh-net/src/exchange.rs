@@ -67,7 +67,8 @@ impl Caller {
         deadline: Duration,
     ) -> Result<Message, TransportError> {
         let peer = self.peers.lease(id);
-        let entered = peer.breaker().enter(Instant::now());
+        let begun = Instant::now();
+        let entered = peer.breaker().enter(begun);
         let result = match entered {
             Err(left) => Err(TransportError::Unreachable {
                 peer: id,
@@ -90,7 +91,7 @@ impl Caller {
                     peer.prefer_next();
                 }
                 if matches!(error, TransportError::Timeout { .. } | TransportError::Closed { .. }) {
-                    peer.breaker().failed(Instant::now());
+                    peer.breaker().failed(begun, Instant::now());
                 }
             }
         }

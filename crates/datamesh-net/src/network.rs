@@ -70,7 +70,7 @@ impl Network {
         let local = identity::node_id(&peer).ok_or(NetworkError::Key)?;
         if !listen.is_empty() && reach::only_on_loopback(&listen) {
             // Nobody elsewhere could come, so nothing is sent there.
-            (reach.mdns, reach.upnp, reach.probe) = (false, false, false);
+            (reach.mdns, reach.upnp, reach.probe, reach.relays) = (false, false, false, false);
         }
         let external = reach
             .external
@@ -119,7 +119,7 @@ impl Network {
         let encryption = Encryption::new(&keypair, agreed)?;
         let timeout = limits.handshake_timeout;
         let mut actor = Actor::new(Parts {
-            transport: transport::build(&keypair, &encryption, through_relays, timeout),
+            transport: transport::build(&keypair, &encryption, through_relays, timeout)?,
             behaviour: Behaviour::new(BehaviourParts {
                 keypair: &keypair,
                 limits: &limits,

@@ -23,6 +23,9 @@ use crate::identity::node_id;
 /// Relays at which a node that cannot be reached keeps a place.
 const RELAYS_MAX: usize = 2;
 
+/// Addresses that a relay may tell of one place, renewals included.
+const TOLD_MAX: usize = 256;
+
 /// How long a relay that gave no place is left alone.
 const RELAY_PAUSE: Duration = Duration::from_secs(30);
 
@@ -48,7 +51,7 @@ pub struct Reach {
     /// Never where all listeners are on loopback.
     pub probe: bool,
     /// Keep places at relays where this node cannot be reached, and meet peers that come through
-    /// them half-way (DCUtR).
+    /// them half-way (DCUtR). Never where all listeners are on loopback.
     pub relays: bool,
     /// Be a relay for others where this node can be reached.
     pub serve_relay: bool,
@@ -136,6 +139,14 @@ impl Reached {
         true
     }
 
+    /// Notes an address that the operator named, which may be of any network.
+    pub(crate) fn named(&self, address: &Multiaddr) {
+        let mut state = self.lock();
+        if state.external.len() < EXTERNAL_MAX {
+            state.external.insert(address.to_string(), address.clone());
+        }
+    }
+
     pub(crate) fn expired(&self, address: &Multiaddr) {
         if let Some(address) = address::clean(address) {
             self.lock().external.remove(&address.to_string());
@@ -214,12 +225,22 @@ pub(crate) fn is_loopback(address: &Multiaddr) -> bool {
     address::ip(address).is_some_and(|ip| ip.is_loopback())
 }
 
+/// A place at a relay.
+#[derive(Debug)]
+struct Place {
+    relay: PeerId,
+    /// Where it was asked for: what is announced, whatever the relay says of its addresses.
+    address: Multiaddr,
+    /// Addresses that the relay told.
+    told: usize,
+}
+
 /// The relays at which this node has a place or wants one.
 #[derive(Debug, Default)]
 pub(crate) struct Relays {
     /// Connected peers that are relays, and where.
     offers: BTreeMap<PeerId, Multiaddr>,
-    places: HashMap<ListenerId, PeerId>,
+    places: HashMap<ListenerId, Place>,
     not_before: BTreeMap<PeerId, Instant>,
 }
 
@@ -247,7 +268,7 @@ impl Relays {
             return None;
         }
         let usable = self.offers.iter().filter(|(relay, _)| {
-            !self.places.values().any(|taken| taken == *relay)
+            !self.places.values().any(|place| place.relay == **relay)
                 && self.not_before.get(relay).is_none_or(|at| *at <= now)
         });
         let (relay, place) = usable.min_by_key(|(relay, _)| !node_id(relay).is_some_and(&knows))?;
@@ -255,8 +276,21 @@ impl Relays {
     }
 
     /// Notes that a place at a relay was asked for.
-    pub(crate) fn asked(&mut self, listener: ListenerId, relay: PeerId) {
-        self.places.insert(listener, relay);
+    pub(crate) fn asked(&mut self, listener: ListenerId, relay: PeerId, address: Multiaddr) {
+        self.places.insert(listener, Place { relay, address, told: 0 });
+    }
+
+    /// Notes that a relay told an address of a place. Returns where the place was asked for; nothing
+    /// where the relay tells too many, which is a reason to leave it.
+    pub(crate) fn told(&mut self, listener: &ListenerId) -> Option<Multiaddr> {
+        let place = self.places.get_mut(listener)?;
+        place.told += 1;
+        (place.told <= TOLD_MAX).then(|| place.address.clone())
+    }
+
+    /// Where the place was asked for that a listener stands for.
+    pub(crate) fn address(&self, listener: &ListenerId) -> Option<Multiaddr> {
+        self.places.get(listener).map(|place| place.address.clone())
     }
 
     /// Notes that a relay gives no place.
@@ -269,8 +303,8 @@ impl Relays {
 
     /// Notes that a listener ended; true if it was a place at a relay.
     pub(crate) fn ended(&mut self, listener: ListenerId, now: Instant) -> bool {
-        let Some(relay) = self.places.remove(&listener) else { return false };
-        self.refused(relay, now);
+        let Some(place) = self.places.remove(&listener) else { return false };
+        self.refused(place.relay, now);
         true
     }
 
@@ -360,11 +394,14 @@ mod tests {
         for _ in 0..2 {
             let (relay, address) = kept.next(now, |_| false).unwrap();
             assert!(address.to_string().ends_with(&format!("/p2p/{relay}/p2p-circuit")));
-            kept.asked(ListenerId::next(), relay);
+            kept.asked(ListenerId::next(), relay, address);
         }
         assert_eq!(kept.next(now, |_| false), None);
         let lost = kept.listeners()[0];
-        let relay = kept.places[&lost];
+        let relay = kept.places[&lost].relay;
+        for told in 0..2 * TOLD_MAX {
+            assert_eq!(kept.told(&lost).is_some(), told < TOLD_MAX, "{told}");
+        }
         assert!(kept.ended(lost, now) && !kept.ended(lost, now));
         let (other, _) = kept.next(now, |_| false).unwrap();
         assert_ne!(other, relay);

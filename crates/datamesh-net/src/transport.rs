@@ -11,6 +11,7 @@ use libp2p::core::transport::{Boxed, upgrade::Version};
 use libp2p::identity::Keypair;
 use libp2p::{PeerId, dns, quic, relay, tcp};
 
+use crate::NetworkError;
 use crate::muxer::Yamux;
 use crate::security::Encryption;
 use crate::statistics::{QUIC, Security};
@@ -24,12 +25,19 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 type Connected = (PeerId, StreamMuxerBox);
 
 /// Builds the stack. `timeout` bounds each handshake.
+///
+/// # Errors
+/// [`NetworkError::KeyLog`] where the environment asks for the keys of connections: QUIC's library
+/// would write them down, and an environment variable must not undo the encryption.
 pub(crate) fn build(
     keypair: &Keypair,
     encryption: &Encryption,
     relay: relay::client::Transport,
     timeout: Duration,
-) -> Boxed<Connected> {
+) -> Result<Boxed<Connected>, NetworkError> {
+    if std::env::var_os("SSLKEYLOGFILE").is_some() {
+        return Err(NetworkError::KeyLog);
+    }
     let relayed = relay
         .upgrade(Version::V1)
         .authenticate(encryption.clone())
@@ -65,5 +73,5 @@ pub(crate) fn build(
             direct()
         }
     };
-    relayed.or_transport(named).map(|either, _| either.into_inner()).boxed()
+    Ok(relayed.or_transport(named).map(|either, _| either.into_inner()).boxed())
 }

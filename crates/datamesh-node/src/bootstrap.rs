@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use datamesh_api::{BootstrapPeer, ErrorKind, OperationError};
-use datamesh_core::{Clock, NodeId, Timestamp, seam};
+use datamesh_core::{Clock, NodeId, Timestamp, Transport, seam};
 use datamesh_engine::Engine;
 use datamesh_net::{Network, check_dial};
 use serde::{Deserialize, Serialize};
@@ -164,6 +164,10 @@ impl Bootstrap {
 
     /// Turns to one peer and compares membership views with it.
     async fn turn_to(&self, entry: &Entry, network: &Network, engine: Option<&Engine>) -> bool {
+        let known = self.seen().get(&entry.address).and_then(|health| health.node);
+        if known.is_some_and(|node| network.connected().contains(&node)) {
+            return true;
+        }
         let begun = Instant::now();
         let met = network.meet(&entry.address, DEADLINE).await;
         let took = begun.elapsed();

@@ -43,20 +43,30 @@ impl Discovery<'_> {
     /// Where the list of bootstrap peers cannot be read.
     pub(crate) async fn round(&self) -> Result<usize, OperationError> {
         let before = self.members();
-        self.bootstrap.start(self.network, self.engine, false).await?;
-        if let Some(engine) = self.engine {
-            let (pointed, ()) = futures::join!(self.pointers(engine), self.look_up_silent(engine));
-            let fresh: Vec<NodeId> =
-                pointed.into_iter().filter(|peer| !before.contains(peer)).take(ASKED_MAX).collect();
-            let found = fresh.iter().map(|peer| self.network.find(*peer, LOOKUP_DEADLINE));
-            // Who is not found may be known from elsewhere.
-            drop(futures::future::join_all(found).await);
-            self.ask(engine, fresh, &before).await;
-            let nearby = self.network.sightings();
-            let nearby = nearby.into_iter().filter(|it| it.source == Source::Mdns);
-            self.ask(engine, nearby.map(|it| it.peer).collect(), &before).await;
-        }
+        // Side by side: one bootstrap peer that is silent holds nothing else up.
+        let listed = self.bootstrap.start(self.network, self.engine, false);
+        let rest = async {
+            if let Some(engine) = self.engine {
+                self.look(engine, &before).await;
+            }
+        };
+        let (listed, ()) = futures::join!(listed, rest);
+        listed?;
         Ok(self.members().difference(&before).count())
+    }
+
+    /// Looks in the hash table and nearby.
+    async fn look(&self, engine: &Engine, before: &BTreeSet<NodeId>) {
+        let (pointed, ()) = futures::join!(self.pointers(engine), self.look_up_silent(engine));
+        let fresh: Vec<NodeId> =
+            pointed.into_iter().filter(|peer| !before.contains(peer)).take(ASKED_MAX).collect();
+        let found = fresh.iter().map(|peer| self.network.find(*peer, LOOKUP_DEADLINE));
+        // Who is not found may be known from elsewhere.
+        drop(futures::future::join_all(found).await);
+        self.ask(engine, fresh, before).await;
+        let nearby = self.network.sightings();
+        let nearby = nearby.into_iter().filter(|it| it.source == Source::Mdns);
+        self.ask(engine, nearby.map(|it| it.peer).collect(), before).await;
     }
 
     /// Peers that point to this mesh in the hash table.

@@ -178,6 +178,9 @@ impl Client {
             let read = self.engine.read_heads(&account, &[]).await;
             all &= read.reached();
             for (id, head) in &read.heads {
+                if self.body(head).is_ok_and(|body| !self.agrees(id, &body)) {
+                    continue;
+                }
                 match self.take_head(*id, head).await {
                     Ok((_, new)) => {
                         was_behind |= id == log && new > 0;
@@ -192,8 +195,8 @@ impl Client {
             }
         }
         state.looked_back = all;
-        // What the heads of this epoch lead to is whole without, unless somebody was away since.
-        caught.may_be_old |= !all && !self.catalog.whole();
+        // Somebody who was away since may have published there.
+        caught.may_be_old |= !all;
         Ok(was_behind)
     }
 

@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
+use datamesh_catalog::LogEnd;
 use datamesh_core::catalog::{Change, LogCertificate};
 use datamesh_core::epochs::{DEVICES_MAX, EPOCH_MAX, EPOCHS_LOG, Epochs, REVOKED_MAX, RevokedLog};
 use datamesh_core::head::{Head, HeadBody};
@@ -152,7 +153,25 @@ impl Client {
         head: &Head,
     ) -> Result<(), ClientError> {
         let before = self.known_epochs();
+        let body = self.keys.open_epochs(head)?;
+        let is_revoked = body.is_revoked(&self.keys.device());
+        let bytes = head.to_bytes();
+        // Kept first: whoever is cut off here, or fails, has not moved on in memory either, and does
+        // all of it again.
+        self.catalog_call(move |catalog| {
+            // A revoked device keeps what it has: it is all that it will ever have.
+            let bounds: Vec<(LogId, u64)> = if is_revoked {
+                Vec::new()
+            } else {
+                let ends = catalog.logs()?;
+                let bound = |end: &LogEnd| Some((end.log, body.bound(&end.key, &end.log)?));
+                ends.iter().filter_map(bound).collect()
+            };
+            catalog.keep_epochs(&bytes, &bounds)
+        })
+        .await?;
         self.know_epochs(head)?;
+        state.move_on();
         let Some(known) = self.known_epochs() else { return Ok(()) };
         if let Some(before) = &before
             && before.body.epoch + 1 == known.body.epoch
@@ -160,22 +179,6 @@ impl Client {
         {
             tracing::warn!(epoch = known.body.epoch, "two epochs were begun at the same time");
         }
-        let bytes = head.to_bytes();
-        let kept = Arc::clone(&known);
-        self.catalog_call(move |catalog| {
-            // A revoked device keeps what it has: it is all that it will ever have.
-            let bounds: Vec<(LogId, u64)> = match kept.standing {
-                Standing::Revoked => Vec::new(),
-                _ => catalog
-                    .logs()?
-                    .iter()
-                    .filter_map(|end| Some((end.log, kept.body.bound(&end.key, &end.log)?)))
-                    .collect(),
-            };
-            catalog.keep_epochs(&bytes, &bounds)
-        })
-        .await?;
-        state.move_on();
         // Somebody may have been cut off while handing it around.
         let told = self.engine.publish_head(head).await;
         if !told.reached() {
@@ -190,6 +193,16 @@ impl Client {
             let bound = known.body.bound(&body.certificate.log_key, log);
             bound.is_some_and(|bound| body.sequence > bound)
         })
+    }
+
+    /// Whether a head of an earlier epoch says of a revoked log what the record says of it. The lost
+    /// device can still write there, another history too.
+    pub(super) fn agrees(&self, log: &LogId, body: &HeadBody) -> bool {
+        let Some(known) = self.known_epochs() else { return true };
+        match known.body.revoked.iter().find(|entry| entry.log == *log) {
+            Some(entry) => (body.sequence, body.hash) == (entry.sequence, entry.hash),
+            None => known.body.bound(&body.certificate.log_key, log).is_none(),
+        }
     }
 
     /// Begins a new epoch of the catalog and revokes devices: they get no key of it, and nothing

@@ -111,9 +111,15 @@ impl Client {
             // A new epoch is learnt of with the head that would not count in it.
             let publishing = self.engine.publish_head(&head);
             let (published, newer) = futures::join!(publishing, self.newer_epochs());
-            if let (Some(record), _) = newer? {
+            let (record, is_newest) = newer?;
+            if let Some(record) = record {
                 self.take_epochs(state, &record).await?;
                 continue;
+            }
+            if published.reached() && !is_newest {
+                // Where too few tell that no later epoch has begun, nobody may look here any more.
+                state.own = Some(own);
+                return Ok(Published { pending });
             }
             if published.reached() {
                 own.sequence = tip.sequence;

@@ -80,6 +80,7 @@ impl Client {
     /// [`ClientError::MayBeOld`] where this device may not know the newest: then nothing is
     /// released.
     pub async fn cleanup(&self, options: CleanupOptions) -> Result<Cleaned, ClientError> {
+        let _moving = self.publication.moving.lock().await;
         self.know_newest().await?;
         let mut cleaned = Cleaned::default();
         self.clean_deleted(options, &mut cleaned).await?;
@@ -93,14 +94,15 @@ impl Client {
         if options.orphaned {
             self.clean_orphaned(options, &mut cleaned).await?;
         }
+        // First of what reads segments: it mends those that the others cannot read.
+        if options.low_health {
+            cleaned.low_health = self.low_health(options.dry_run).await?;
+        }
         if options.duplicates {
             cleaned.duplicates = self.merge_duplicates(options.dry_run).await?;
         }
         if cleaned.duplicates.rewritten.pending == 0 {
             cleaned.repacked = self.repack(options.dry_run).await?;
-        }
-        if options.low_health {
-            cleaned.low_health = self.low_health(options.dry_run).await?;
         }
         Ok(cleaned)
     }

@@ -70,7 +70,9 @@ impl Client {
             duplicates.bytes += of_all - u64::from(kept.length);
             for place in places.into_keys() {
                 if place != (kept.segment, kept.offset) {
-                    moves.slices.insert(place, kept.clone());
+                    // A place may be there for versions of several kinds; the first, which is the
+                    // strictest, decides.
+                    moves.slices.entry(place).or_insert_with(|| kept.clone());
                 }
             }
         }

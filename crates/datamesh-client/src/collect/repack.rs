@@ -102,6 +102,10 @@ impl Client {
                     slices: BTreeMap::new(),
                     packed: slice.frame as usize == FRAME,
                 });
+                // What any version wants on domains of their own stays so.
+                if kind.1 == Spread::Strict {
+                    entry.kind.1 = Spread::Strict;
+                }
                 entry.slices.insert(slice.offset, slice.length);
             }
         })

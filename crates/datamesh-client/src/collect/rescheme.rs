@@ -73,6 +73,7 @@ impl Client {
     /// [`ClientError::TooFewDomains`] where the mesh is too small for the scheme; where a segment
     /// cannot be read or stored. What was committed by then stays.
     pub async fn rescheme(&self, options: &ReschemeOptions) -> Result<Reschemed, ClientError> {
+        let _moving = self.publication.moving.lock().await;
         self.know_newest().await?;
         let (scheme, spread) = self.protection(options.scheme, false)?;
         let mut paths: BTreeSet<MeshPath> = BTreeSet::new();

@@ -185,12 +185,19 @@ impl Client {
         let mut held: Vec<Arc<Sending>> =
             moves.made.values().filter_map(|made| made.sending.clone()).collect();
         let versions: Vec<VersionId> = versions.iter().copied().collect();
+        let mut kept: BTreeSet<SegmentId> = BTreeSet::new();
         for batch in versions.chunks(OPERATIONS_MAX.min(PAGE)) {
             let mut append = Append { contents: Some(Contents::default()), ..Append::default() };
             for version in batch {
                 let Some((put, manifest)) = self.live_version(*version).await? else { continue };
                 if self
-                    .rewrite_one((&put, manifest), &moves, sender, &mut append, &mut held)
+                    .rewrite_one(
+                        (&put, manifest),
+                        &moves,
+                        sender,
+                        &mut append,
+                        (&mut held, &mut kept),
+                    )
                     .await?
                 {
                     rewritten.versions += 1;
@@ -213,6 +220,11 @@ impl Client {
         }
         // As a put does with what it refers to.
         self.renew_counted(moves.referred.iter().copied().collect()).await?;
+        // What stays where it is is referred to anew as well: another device that moved all of a version
+        // at the same time has released it.
+        if let Err(error) = self.renew_counted(kept.into_iter().collect()).await {
+            tracing::warn!(%error, "content that was not moved was not renewed on enough nodes");
+        }
         self.know_newest().await?;
         let free = self.unreferenced(&old, &BTreeSet::new()).await?;
         rewritten.unreferenced = free.len() as u64;
@@ -227,7 +239,7 @@ impl Client {
         moves: &Moves,
         sender: &Sender,
         append: &mut Append,
-        held: &mut Vec<Arc<Sending>>,
+        (held, kept): (&mut Vec<Arc<Sending>>, &mut BTreeSet<SegmentId>),
     ) -> Result<bool, ClientError> {
         let Some(before) = put.protection else { return Ok(false) };
         let Some((scheme, spread)) = moves.kind.or_else(|| kind_of(put)) else {
@@ -235,6 +247,15 @@ impl Client {
         };
         let mut margin = scheme.m() as u8;
         let mut moved = false;
+        let is_moved = |slice: &Slice| moves.slices.contains_key(&(slice.segment, slice.offset));
+        if moves.kind.is_some() && !manifest.slices.iter().all(is_moved) {
+            // Part of it is elsewhere by now: it would not be all of the new scheme.
+            return Ok(false);
+        }
+        if manifest.slices.iter().any(is_moved) {
+            let staying = manifest.slices.iter().filter(|slice| !is_moved(slice));
+            kept.extend(staying.map(|slice| slice.segment));
+        }
         for slice in &mut manifest.slices {
             match moves.slices.get(&(slice.segment, slice.offset)) {
                 Some(now) => {

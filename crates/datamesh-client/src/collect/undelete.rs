@@ -130,10 +130,12 @@ impl Client {
             .filter_map(|(segment, uses)| Some((segment, epoch_after(uses)?)))
             .map(|(segment, epoch)| self.renew_segment(segment, epoch));
         let mut renewing = stream::iter(renewing).buffer_unordered(RENEWED_AT_ONCE);
+        // One that fails does not keep the others from it.
+        let mut first = Ok(());
         while let Some(renewed) = renewing.next().await {
-            renewed?;
+            first = first.and(renewed.map(drop));
         }
-        Ok(())
+        first
     }
 
     /// Renews a segment on as many nodes as a commit needs. Returns a bit for each shard.

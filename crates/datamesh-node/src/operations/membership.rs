@@ -21,6 +21,9 @@ use crate::system::SystemEntropy;
 /// Peers that are tried for the membership view before giving up.
 const VIEW_TRIES: usize = 8;
 
+/// How long a command looks for a mesh that is not where it was.
+const DISCOVERY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
+
 impl HomeOperations {
     /// The network of this process; a command without a daemon starts one with a throw-away key
     /// and no listener.
@@ -86,7 +89,8 @@ impl HomeOperations {
                         engine: Some(&engine),
                         dht: self.shared.settings.network.reach.dht,
                     };
-                    discovery.round().await?;
+                    // What is found by then is tried; nobody waits for a list of dead addresses.
+                    drop(tokio::time::timeout(DISCOVERY_PATIENCE, discovery.round()).await);
                 }
                 let adverts: Vec<_> =
                     engine.peers().into_iter().map(|peer| peer.member.advert).collect();

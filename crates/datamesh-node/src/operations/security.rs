@@ -143,10 +143,7 @@ impl HomeOperations {
                 finding("access", Severity::Ok, text, None)
             }
         });
-        let listens_everywhere = self.shared.network.get().is_some_and(|network| {
-            network.listening().iter().any(|address| !address.contains("/127.0.0.1/"))
-        });
-        if listens_everywhere && self.shared.settings.network.reach.upnp {
+        if self.shared.network.get().is_some_and(|network| network.reach().upnp) {
             let text = "the router is asked for a port, so that anybody can dial this node";
             findings.push(finding("upnp", Severity::Ok, text.to_owned(), None));
         }

@@ -25,9 +25,6 @@ pub(crate) struct DiscoveryWorker {
 impl DiscoveryWorker {
     /// Runs until `stop`.
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
-        if self.dht {
-            self.network.point(self.engine.mesh().0).await;
-        }
         let discovery = Discovery {
             bootstrap: &self.bootstrap,
             network: &self.network,
@@ -40,6 +37,10 @@ impl DiscoveryWorker {
                 Some(Ok(0)) => {}
                 Some(Ok(fresh)) => tracing::info!(fresh, "members were found"),
                 Some(Err(error)) => tracing::warn!(%error, "no member was looked for"),
+            }
+            if self.dht {
+                // Again and again: at the start nobody may be known who would keep it.
+                self.network.point(self.engine.mesh().0).await;
             }
             let alone = self.network.peers().is_empty();
             let pause = if alone { self.interval.min(ALONE_PAUSE) } else { self.interval };
