@@ -118,9 +118,10 @@ impl Client {
         }
         let segments = renewed.keys().copied().collect();
         for (segment, uses) in self.references(&segments, &BTreeSet::new()).await? {
-            // The version that was just committed counts itself.
-            if renewed.get(&segment).is_some_and(|epoch| uses.ever > epoch + 1) {
-                self.renew_segment(segment, uses.epoch()).await?;
+            // Without the version that was just committed: who gives that up too must win.
+            let others = uses.ever.saturating_sub(1);
+            if renewed.get(&segment).is_some_and(|epoch| others > *epoch) {
+                self.renew_segment(segment, others).await?;
             }
         }
         Ok(())

@@ -90,6 +90,8 @@ struct Life {
     live: u64,
     ever: u64,
     letters: Vec<Letter>,
+    /// One more than the highest epoch of a renewal that came to no reference.
+    abandoned: u64,
 }
 
 impl Life {
@@ -102,6 +104,7 @@ impl Life {
             live: 0,
             ever: 0,
             letters: Vec::new(),
+            abandoned: 0,
         };
         for shard in 0..N {
             put(&life.nodes[usize::from(shard)].store, &life.segment, shard).unwrap();
@@ -187,10 +190,12 @@ impl Life {
             (self.live, self.ever) = (self.live + 1, self.ever + 1);
             if self.ever > known + 1 {
                 // Others referred to it meanwhile.
-                let again = self.renewal(self.ever);
+                let again = self.renewal(self.ever - 1);
                 self.send(again, Some(Reference::Committed));
             }
-        } else if !enough && reference == Reference::Committed {
+        } else if !enough && reference == Reference::Wished {
+            self.abandoned = self.abandoned.max(renewal.epoch + 1);
+        } else if !enough {
             // Its owner is told and tries again.
             let again = self.renewal(renewal.epoch);
             self.send(again, Some(reference));
@@ -364,8 +369,9 @@ impl Life {
         self.finish();
         self.now += (AWAY_DAYS_MAX + 1) * DAY;
         if self.live == 0 {
-            // Its owner gives it up once more, as `cleanup` does with what it finds.
-            let release = self.release(self.ever.max(1));
+            // Its owner gives it up once more, as `cleanup` does with what it finds. A renewal that came
+            // to no reference keeps it until then: docs/collection.md says so.
+            let release = self.release(self.ever.max(self.abandoned));
             for node in 0..NODES {
                 self.change(node, &release);
             }

@@ -252,7 +252,7 @@ async fn operate(
             let size = match world.draw(12) {
                 0..2 => world.draw(4096),
                 2..11 => 4097 + world.draw(200_000),
-                _ => 1_000_000 + world.draw(4_000_000),
+                _ => 1_000_000 + world.draw(2_000_000),
             };
             let content = (seed, size as usize);
             truth.may_be(path, Some(content));
