@@ -213,7 +213,7 @@ impl Life {
         panic!("owners go on for ever");
     }
 
-    /// A node asks the others what was released; what somebody contests does not count.
+    /// A node asks the others what was released, and tells them of a renewal that they missed.
     fn reconcile(&mut self, node: usize) {
         let others: Vec<usize> =
             self.reachable().into_iter().filter(|other| *other != node).collect();
@@ -225,13 +225,12 @@ impl Life {
         let told = |other: &usize| self.nodes[*other].store.tombstone(id).unwrap();
         let newest = others.iter().filter_map(told).map(|told| told.release.epoch).max();
         let Some(epoch) = newest else { return };
-        let release = self.release(epoch);
-        let contested = others
-            .iter()
-            .filter(|other| matches!(self.change(**other, &release), LeaseOutcome::Behind { .. }))
-            .count();
-        if contested == 0 {
-            self.change(node, &release);
+        let behind = self.change(node, &self.release(epoch));
+        let renewal = self.nodes[node].store.renewal(id).unwrap();
+        if let (LeaseOutcome::Behind { .. }, Some(renewal)) = (behind, renewal) {
+            for other in others {
+                self.change(other, &LeaseChange::Renew(renewal.clone()));
+            }
         }
     }
 
