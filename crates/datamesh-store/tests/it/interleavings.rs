@@ -90,7 +90,7 @@ struct Life {
     live: u64,
     ever: u64,
     letters: Vec<Letter>,
-    /// One more than the highest epoch of a renewal that came to no reference.
+    /// One more than the highest epoch of a renewal that came to no reference, or late.
     abandoned: u64,
 }
 
@@ -132,7 +132,7 @@ impl Life {
     }
 
     fn change(&self, node: usize, change: &LeaseChange) -> LeaseOutcome {
-        self.nodes[node].store.change_leases(&[change.clone()], self.now).unwrap()[0]
+        self.nodes[node].store.change_leases(std::slice::from_ref(change), self.now).unwrap()[0]
     }
 
     fn release(&self, epoch: u64) -> LeaseChange {
@@ -183,7 +183,10 @@ impl Life {
         };
         let enough = letter.shards.count_ones() as usize >= NEEDED;
         if !enough && letter.behind.is_some_and(|behind| behind > renewal.epoch) {
-            let again = self.renewal(letter.behind.unwrap());
+            // What it meets may be the release of its own reference, given up meanwhile.
+            let behind = letter.behind.unwrap();
+            self.abandoned = self.abandoned.max(behind + 1);
+            let again = self.renewal(behind);
             self.send(again, Some(reference));
         } else if enough && reference == Reference::Wished {
             let known = renewal.epoch;

@@ -106,7 +106,7 @@ async fn scenario(world: World) {
     words.compare(&truths).await;
     let live = words.segments(&truths).await;
     heals(&mesh, &live).await;
-    assert_eq!(mesh.trash(), []);
+    assert_eq!(mesh.trash(), Vec::<String>::new());
     // A renewal that came to no version keeps its segment: docs/collection.md.
     if truths.iter().any(|truth| truth.renewed_in_vain) {
         return;
