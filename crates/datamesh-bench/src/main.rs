@@ -18,6 +18,7 @@ mod durability;
 mod limits;
 mod parts;
 mod report;
+mod seeds;
 mod torture;
 mod whole;
 
@@ -55,7 +56,8 @@ enum Work {
         #[arg(long)]
         program: PathBuf,
     },
-    /// Long runs with real processes: large files in bounded memory, nodes that are killed.
+    /// Long runs: large files in bounded memory and nodes that are killed, with real processes; and
+    /// tests that follow seeds, with as many as wished.
     Torture {
         #[command(flatten)]
         plan: torture::Plan,

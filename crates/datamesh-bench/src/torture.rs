@@ -1,5 +1,5 @@
-//! Long runs with real processes. Each says what it did; a difference or an unbounded process ends
-//! it with a panic that names the seed.
+//! Long runs, most with real processes. Each says what it did; a difference or an unbounded process
+//! ends it with a panic that names the seed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,6 +14,7 @@ use datamesh_testkit::processes::Mesh;
 use crate::accounting::MemoryWatch;
 use crate::content;
 use crate::report::{Report, Row};
+use crate::seeds;
 
 /// What no process may exceed, in MiB of anonymous memory.
 const MEMORY_MAX_MIB: f64 = 256.0;
@@ -36,6 +37,12 @@ pub(crate) struct Plan {
     /// Seconds for which nodes are killed under load.
     #[arg(long, default_value_t = 300)]
     seconds: u64,
+    /// Whole meshes in which everything goes wrong, in all runs together.
+    #[arg(long, default_value_t = 10_000)]
+    seeds: u64,
+    /// Interleavings of owners, collectors and repairers, in all runs together.
+    #[arg(long, default_value_t = 1_000_000)]
+    interleavings: u64,
     /// Where everything random begins.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -51,7 +58,13 @@ pub(crate) fn run(program: &Path, folder: &Path, plan: &Plan, report: &mut Repor
             }
             "pairs" => pairs(program, folder, plan, report),
             "kills" => kills(program, folder, plan, report),
-            other => panic!("there is no run {other:?}: large, wide, pairs, kills"),
+            "seeds" => seeds::run(&seeds::SEEDS, folder, plan.seeds, report),
+            "interleavings" => {
+                seeds::run(&seeds::INTERLEAVINGS, folder, plan.interleavings, report);
+            }
+            other => {
+                panic!("there is no run {other:?}: large, wide, pairs, kills, seeds, interleavings")
+            }
         }
     }
 }

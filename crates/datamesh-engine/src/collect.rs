@@ -1,16 +1,14 @@
 //! The collector: the one worker that removes shards.
 //!
 //! A pass asks the likely holders of this node's segments whether their owners released them, which
-//! a node that was away does not know yet; compares the clock with some members; moves what is
+//! a node that was away does not know yet, and tells them where they missed a renewal instead; compares the clock with some members; moves what is
 //! released to the trash; removes what lay there for its time; and gives the room back. Where the
 //! clock cannot be trusted it removes nothing and says so.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use datamesh_core::lease::Release;
 use datamesh_core::message::LEASES_MAX;
-use datamesh_core::{MeshId, PublicKey, SegmentId, Timestamp};
+use datamesh_core::{SegmentId, Timestamp};
 use datamesh_store::{
     AgreedClock, ClockError, Collection, LeaseChange, LeaseOutcome, Store, StoreError,
 };
@@ -162,44 +160,35 @@ impl Collector {
             if releases.is_empty() {
                 continue;
             }
-            let (store, mesh) = (Arc::clone(&self.store), self.engine.mesh());
-            let signed = block(&**self.engine.executor(), move || signed(&store, &mesh, releases));
-            let (releases, keys) = signed.await.ok_or(CollectError::Shutdown)?;
-            let releases = self.engine.uncontested(releases).await;
-            let (store, now) = (Arc::clone(&self.store), self.engine.now());
+            let (store, mesh, now) =
+                (Arc::clone(&self.store), self.engine.mesh(), self.engine.now());
             let taken = block(&**self.engine.executor(), move || {
-                let mut taken = 0;
+                let (mut taken, mut renewals) = (0, Vec::new());
                 for release in releases {
-                    let Some(lease_key) = keys.get(&release.segment).copied() else { continue };
-                    let held = store.held(release.segment) != 0;
+                    let Ok(lease_key) = store.lease_key(release.segment) else { continue };
+                    if release.verify(&lease_key, &mesh).is_err() {
+                        continue;
+                    }
+                    let segment = release.segment;
+                    let held = store.held(segment) != 0;
                     let change = LeaseChange::Release { release, lease_key };
                     let outcome = store.change_leases(&[change], now)?;
-                    let counts = matches!(outcome.first(), Some(LeaseOutcome::Taken { .. }));
-                    taken += u64::from(held && counts);
+                    match outcome.first() {
+                        Some(LeaseOutcome::Taken { .. }) => taken += u64::from(held),
+                        Some(LeaseOutcome::Behind { .. }) => {
+                            renewals.extend(store.renewal(segment)?);
+                        }
+                        Some(LeaseOutcome::NotHeld) | None => {}
+                    }
                 }
-                Ok::<u64, StoreError>(taken)
+                Ok::<_, StoreError>((taken, renewals))
             });
-            new += taken.await.ok_or(CollectError::Shutdown)??;
+            let (taken, mut renewals) = taken.await.ok_or(CollectError::Shutdown)??;
+            new += taken;
+            // The owner renewed what somebody still takes for released: left alone, that would put
+            // each shard that a repair brings to another node into the trash there.
+            renewals.dedup();
+            self.engine.renew(&renewals).await;
         }
     }
-}
-
-/// The newest release of each segment that its lease key signed, and the keys.
-fn signed(
-    store: &Store,
-    mesh: &MeshId,
-    releases: Vec<Release>,
-) -> (Vec<Release>, BTreeMap<SegmentId, PublicKey>) {
-    let (mut newest, mut keys) = (BTreeMap::<SegmentId, Release>::new(), BTreeMap::new());
-    for release in releases {
-        let Ok(lease_key) = store.lease_key(release.segment) else { continue };
-        let known = newest.get(&release.segment).map(|known| known.epoch);
-        if known.is_none_or(|known| known < release.epoch)
-            && release.verify(&lease_key, mesh).is_ok()
-        {
-            keys.insert(release.segment, lease_key);
-            newest.insert(release.segment, release);
-        }
-    }
-    (newest.into_values().collect(), keys)
 }

@@ -57,39 +57,18 @@ impl LeaseTold {
 impl Engine {
     /// Ends leases everywhere. What comes back is in the order of the releases.
     pub async fn release(&self, releases: &[Release]) -> Vec<LeaseTold> {
-        let nodes = self.members_now();
         let batches = releases.chunks(LEASES_MAX);
-        let batches = batches.map(|batch| (batch.len(), Request::Release(batch.to_vec())));
-        self.tell_leases(nodes, batches).await
-    }
-
-    /// Hands releases that this node has heard of to all other members before it takes them itself,
-    /// and returns those that count: where somebody knows of a renewal, the owner took the segment
-    /// back, and whoever told of the release has missed that.
-    pub(crate) async fn uncontested(&self, mut releases: Vec<Release>) -> Vec<Release> {
-        let local = self.transport.local();
-        let mut nodes = self.members_now();
-        nodes.retain(|node| *node != local);
-        let batches = releases.chunks(LEASES_MAX);
-        let batches = batches.map(|batch| (batch.len(), Request::Release(batch.to_vec())));
-        let mut told = self.tell_leases(nodes, batches).await.into_iter();
-        releases.retain(|_| told.next().is_some_and(|told| told.behind.is_none()));
-        releases
+        self.tell_leases(batches.map(|batch| (batch.len(), Request::Release(batch.to_vec())))).await
     }
 
     /// Renews leases everywhere. What comes back is in the order of the renewals.
     pub async fn renew(&self, renewals: &[Renewal]) -> Vec<LeaseTold> {
-        let nodes = self.members_now();
         let batches = renewals.chunks(LEASES_MAX);
-        let batches = batches.map(|batch| (batch.len(), Request::Renew(batch.to_vec())));
-        self.tell_leases(nodes, batches).await
+        self.tell_leases(batches.map(|batch| (batch.len(), Request::Renew(batch.to_vec())))).await
     }
 
-    async fn tell_leases(
-        &self,
-        nodes: Vec<NodeId>,
-        batches: impl Iterator<Item = (usize, Request)>,
-    ) -> Vec<LeaseTold> {
+    async fn tell_leases(&self, batches: impl Iterator<Item = (usize, Request)>) -> Vec<LeaseTold> {
+        let nodes: Vec<NodeId> = self.candidates().iter().map(|c| c.node).collect();
         let mut all = Vec::new();
         for (count, request) in batches {
             let mut told = vec![LeaseTold::default(); count];

@@ -277,7 +277,7 @@ fn a_node_that_was_away_brings_nothing_back() {
 }
 
 #[test]
-fn who_missed_a_renewal_takes_no_shard_from_those_that_have_it() {
+fn who_missed_a_renewal_hears_of_it_before_it_costs_a_shard() {
     sim::run(8, |world| async move {
         let mut mesh = Mesh::new(&world);
         mesh.cluster.put(&single(300_000)).await;
@@ -311,12 +311,12 @@ fn who_missed_a_renewal_takes_no_shard_from_those_that_have_it() {
         let transport = mesh.cluster.client.engine().transport();
         ask(&**transport, other, &request, stored.cells, deadline).await.unwrap();
         assert_eq!(mesh.held(segment), 6);
-        for _ in 0..3 {
+        for _ in 0..12 {
             mesh.collect().await;
-            mesh.days(8).await;
+            mesh.days(2).await;
         }
         mesh.collect().await;
-        assert_eq!(mesh.held(segment), 6);
+        assert!(mesh.held(segment) >= 6);
         mesh.cluster.assert_intact(&single(300_000)).await;
     });
 }

@@ -90,6 +90,8 @@ struct Life {
     live: u64,
     ever: u64,
     letters: Vec<Letter>,
+    /// One more than the highest epoch of a renewal that came to no reference, or late.
+    abandoned: u64,
 }
 
 impl Life {
@@ -102,6 +104,7 @@ impl Life {
             live: 0,
             ever: 0,
             letters: Vec::new(),
+            abandoned: 0,
         };
         for shard in 0..N {
             put(&life.nodes[usize::from(shard)].store, &life.segment, shard).unwrap();
@@ -129,7 +132,7 @@ impl Life {
     }
 
     fn change(&self, node: usize, change: &LeaseChange) -> LeaseOutcome {
-        self.nodes[node].store.change_leases(&[change.clone()], self.now).unwrap()[0]
+        self.nodes[node].store.change_leases(std::slice::from_ref(change), self.now).unwrap()[0]
     }
 
     fn release(&self, epoch: u64) -> LeaseChange {
@@ -180,17 +183,22 @@ impl Life {
         };
         let enough = letter.shards.count_ones() as usize >= NEEDED;
         if !enough && letter.behind.is_some_and(|behind| behind > renewal.epoch) {
-            let again = self.renewal(letter.behind.unwrap());
+            // What it meets may be the release of its own reference, given up meanwhile.
+            let behind = letter.behind.unwrap();
+            self.abandoned = self.abandoned.max(behind + 1);
+            let again = self.renewal(behind);
             self.send(again, Some(reference));
         } else if enough && reference == Reference::Wished {
             let known = renewal.epoch;
             (self.live, self.ever) = (self.live + 1, self.ever + 1);
             if self.ever > known + 1 {
                 // Others referred to it meanwhile.
-                let again = self.renewal(self.ever);
+                let again = self.renewal(self.ever - 1);
                 self.send(again, Some(Reference::Committed));
             }
-        } else if !enough && reference == Reference::Committed {
+        } else if !enough && reference == Reference::Wished {
+            self.abandoned = self.abandoned.max(renewal.epoch + 1);
+        } else if !enough {
             // Its owner is told and tries again.
             let again = self.renewal(renewal.epoch);
             self.send(again, Some(reference));
@@ -208,7 +216,7 @@ impl Life {
         panic!("owners go on for ever");
     }
 
-    /// A node asks the others what was released; what somebody contests does not count.
+    /// A node asks the others what was released, and tells them of a renewal that they missed.
     fn reconcile(&mut self, node: usize) {
         let others: Vec<usize> =
             self.reachable().into_iter().filter(|other| *other != node).collect();
@@ -220,13 +228,12 @@ impl Life {
         let told = |other: &usize| self.nodes[*other].store.tombstone(id).unwrap();
         let newest = others.iter().filter_map(told).map(|told| told.release.epoch).max();
         let Some(epoch) = newest else { return };
-        let release = self.release(epoch);
-        let contested = others
-            .iter()
-            .filter(|other| matches!(self.change(**other, &release), LeaseOutcome::Behind { .. }))
-            .count();
-        if contested == 0 {
-            self.change(node, &release);
+        let behind = self.change(node, &self.release(epoch));
+        let renewal = self.nodes[node].store.renewal(id).unwrap();
+        if let (LeaseOutcome::Behind { .. }, Some(renewal)) = (behind, renewal) {
+            for other in others {
+                self.change(other, &LeaseChange::Renew(renewal.clone()));
+            }
         }
     }
 
@@ -364,8 +371,9 @@ impl Life {
         self.finish();
         self.now += (AWAY_DAYS_MAX + 1) * DAY;
         if self.live == 0 {
-            // Its owner gives it up once more, as `cleanup` does with what it finds.
-            let release = self.release(self.ever.max(1));
+            // Its owner gives it up once more, as `cleanup` does with what it finds. A renewal that came
+            // to no reference keeps it until then: docs/collection.md says so.
+            let release = self.release(self.ever.max(self.abandoned));
             for node in 0..NODES {
                 self.change(node, &release);
             }

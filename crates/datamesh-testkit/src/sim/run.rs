@@ -166,6 +166,7 @@ pub fn run_many<F: Future<Output = ()>>(count: u64, scenario: impl Fn(World) -> 
         }
     };
     let threads = available_parallelism().map_or(1, NonZero::get);
+    #[expect(clippy::disallowed_methods, reason = "each thread has worlds of its own")]
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(work);

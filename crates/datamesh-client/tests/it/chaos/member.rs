@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use datamesh_catalog::{NodeDb, NodeLimits};
@@ -51,9 +50,7 @@ pub(super) struct Member {
 pub(super) struct Life {
     pub(super) engine: Arc<Engine>,
     pub(super) store: Arc<Store>,
-    pub(super) repairer: Arc<Repairer>,
     pub(super) collector: Arc<Collector>,
-    pub(super) draining: Arc<AtomicBool>,
 }
 
 /// A copy of what a node has.
@@ -106,14 +103,12 @@ impl Member {
         }
         recall_damaged(&store, &db).unwrap();
         let executor = world.executor(id);
-        let draining = Arc::new(AtomicBool::new(false));
         let mut membership = Membership {
             engine: Arc::clone(&engine),
             store: Arc::clone(&store),
             db,
             advert: self.seat.advert(world),
             signer: Arc::clone(&self.seat.signer),
-            draining: Arc::clone(&draining),
         };
         membership.refresh();
         executor.spawn(Box::pin(membership.run()));
@@ -152,9 +147,8 @@ impl Member {
                 sleep(scrubber.step().await.unwrap_or(Duration::from_secs(60))).await;
             }
         }));
-        let repairer = Arc::new(Repairer::new(Arc::clone(&engine), Arc::clone(&store), REPAIR));
-        let repairs = Arc::clone(&repairer);
-        executor.spawn(Box::pin(async move { repairs.run().await }));
+        let repairer = Repairer::new(Arc::clone(&engine), Arc::clone(&store), REPAIR);
+        executor.spawn(Box::pin(async move { repairer.run().await }));
         let collection = store.collection(CollectionTerms::default()).unwrap();
         let config = CollectorConfig { clock_bound_ms: 600_000, reconcile_ms: 24 * 3_600_000 };
         let collector = Arc::new(Collector::new(Arc::clone(&engine), collection, config));
@@ -167,7 +161,7 @@ impl Member {
                 sleep(COLLECTION).await;
             }
         }));
-        self.life = Some(Life { engine, store, repairer, collector, draining });
+        self.life = Some(Life { engine, store, collector });
         Ok(())
     }
 
@@ -215,7 +209,6 @@ struct Membership {
     db: Arc<NodeDb>,
     advert: Advert,
     signer: Arc<datamesh_crypto::SigningKey>,
-    draining: Arc<AtomicBool>,
 }
 
 impl Membership {
@@ -226,7 +219,6 @@ impl Membership {
         };
         let mut advert = self.advert.clone();
         advert.free_class = free.min(16) as u8;
-        advert.draining = self.draining.load(Ordering::Relaxed);
         self.advert = self.engine.sign_advert(&*self.signer, advert, ADVERT_LIFETIME_MS);
         self.engine.learn_advert(self.advert.clone());
     }
@@ -244,9 +236,11 @@ impl Membership {
                 self.refresh();
             }
             self.engine.gossip(1).await;
-            let adverts: Vec<Advert> =
-                self.engine.peers().into_iter().map(|peer| peer.member.advert).collect();
-            self.db.save_adverts(&adverts).unwrap();
+            if round.is_multiple_of(4) {
+                let adverts: Vec<Advert> =
+                    self.engine.peers().into_iter().map(|peer| peer.member.advert).collect();
+                self.db.save_adverts(&adverts).unwrap();
+            }
             sleep(GOSSIP).await;
         }
     }

@@ -252,6 +252,18 @@ impl Mesh {
         lacking
     }
 
+    /// Who has something in the trash, and what its collector did.
+    pub(super) fn trash(&self) -> Vec<String> {
+        let members = self.members();
+        let full = members.iter().filter_map(|member| {
+            let life = member.life.as_ref()?;
+            let usage = life.store.usage().unwrap();
+            let state = life.collector.state();
+            (usage.trash > 0).then(|| format!("{}: {} {state:?}", member.id(), usage.trash))
+        });
+        full.collect()
+    }
+
     /// Everybody's time goes on by so many days, and those that are up hear of each other.
     pub(super) async fn days(&self, mut days: i64) {
         const DAY_MS: i64 = 24 * 3600 * 1000;

@@ -39,6 +39,8 @@ pub(super) struct Truth {
     versions: BTreeMap<VersionId, Content>,
     /// Everything that was ever tried.
     tried: BTreeMap<MeshPath, BTreeSet<Content>>,
+    /// Taking a version back ended between the renewal of its segments and its commit.
+    pub(super) renewed_in_vain: bool,
     /// Operations that were acknowledged.
     pub(super) acknowledged: u64,
 }
@@ -252,7 +254,7 @@ async fn operate(
             let size = match world.draw(12) {
                 0..2 => world.draw(4096),
                 2..11 => 4097 + world.draw(200_000),
-                _ => 1_000_000 + world.draw(4_000_000),
+                _ => 1_000_000 + world.draw(2_000_000),
             };
             let content = (seed, size as usize);
             truth.may_be(path, Some(content));
@@ -305,8 +307,10 @@ async fn operate(
             for content in known.map_or(all, |content| BTreeSet::from([content])) {
                 truth.may_be(path, Some(content));
             }
+            let before = std::mem::replace(&mut truth.renewed_in_vain, true);
             match client.undelete(&name, None).await {
                 Ok(undeleted) => {
+                    truth.renewed_in_vain = before;
                     if let Some(content) = known {
                         truth.versions.insert(undeleted.version, content);
                         if undeleted.pending == 0 {
