@@ -211,25 +211,40 @@ impl Mesh {
     }
 
     fn heads_bear(&self, census: &Census, nodes: &[NodeId]) -> bool {
-        census.heads.iter().all(|(slot, kept)| {
-            let newest = kept.values().max().copied();
-            let keepers = self.keepers(slot);
-            let there = |id: &NodeId| !nodes.contains(id) && kept.get(id).copied() == newest;
-            let answering = keepers
-                .iter()
-                .filter(|id| !nodes.contains(id) && self.living().contains(id))
-                .count();
-            let needed = quorum(keepers.len());
-            let having = keepers.iter().filter(|id| there(id)).count();
-            answering >= needed && having > keepers.len() - needed
-        })
+        self.epochs_bear(nodes)
+            && census.heads.iter().all(|(slot, kept)| {
+                let newest = kept.values().max().copied();
+                let keepers = self.keepers(slot);
+                let there = |id: &NodeId| !nodes.contains(id) && kept.get(id).copied() == newest;
+                let answering = keepers
+                    .iter()
+                    .filter(|id| !nodes.contains(id) && self.living().contains(id))
+                    .count();
+                let needed = quorum(keepers.len());
+                let having = keepers.iter().filter(|id| there(id)).count();
+                answering >= needed && having > keepers.len() - needed
+            })
+    }
+
+    /// Whether enough of those who would keep the record of a next epoch answer: without them nobody
+    /// knows that there is none.
+    fn epochs_bear(&self, nodes: &[NodeId]) -> bool {
+        let (keys, mesh) = (&self.founding.keys, self.founding.genesis.mesh_id());
+        let keepers = self.keepers_of(&keys.epochs_slot(&mesh).unwrap());
+        let living = self.living();
+        let answering = keepers.iter().filter(|id| !nodes.contains(id) && living.contains(id));
+        answering.count() >= quorum(keepers.len())
     }
 
     /// Who keeps the heads of an account, as the node that has been up longest sees it.
     pub(super) fn keepers(&self, slot: &Slot) -> Vec<NodeId> {
+        self.keepers_of(&datamesh_core::PublicKey(slot.0))
+    }
+
+    fn keepers_of(&self, account: &datamesh_core::PublicKey) -> Vec<NodeId> {
         let members = self.members();
         let life = members.iter().find_map(|member| member.life.as_ref()).unwrap();
-        life.engine.head_keepers(&datamesh_core::PublicKey(slot.0))
+        life.engine.head_keepers(account)
     }
 
     /// What of `segments` does not have as many shards in domains of their own as there are living

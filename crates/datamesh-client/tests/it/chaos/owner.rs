@@ -39,8 +39,6 @@ pub(super) struct Truth {
     versions: BTreeMap<VersionId, Content>,
     /// Everything that was ever tried.
     tried: BTreeMap<MeshPath, BTreeSet<Content>>,
-    /// Taking a version back ended between the renewal of its segments and its commit.
-    pub(super) renewed_in_vain: bool,
     /// Operations that were acknowledged.
     pub(super) acknowledged: u64,
 }
@@ -307,10 +305,8 @@ async fn operate(
             for content in known.map_or(all, |content| BTreeSet::from([content])) {
                 truth.may_be(path, Some(content));
             }
-            let before = std::mem::replace(&mut truth.renewed_in_vain, true);
             match client.undelete(&name, None).await {
                 Ok(undeleted) => {
-                    truth.renewed_in_vain = before;
                     if let Some(content) = known {
                         truth.versions.insert(undeleted.version, content);
                         if undeleted.pending == 0 {
