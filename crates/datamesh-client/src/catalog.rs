@@ -48,6 +48,11 @@ impl Publication {
     fn asked(&self) -> u64 {
         self.asked.load(Ordering::Acquire)
     }
+
+    /// The last operation of `log`, which is this device's, that is known to be published.
+    pub(crate) async fn published(&self, log: &LogId) -> u64 {
+        self.state.lock().await.own(log).map_or(0, |own| own.sequence)
+    }
 }
 
 #[derive(Debug, Default)]

@@ -20,6 +20,7 @@ mod low_health;
 mod purge;
 pub(crate) mod references;
 mod release;
+mod renew;
 mod repack;
 mod rescheme;
 mod rewrite;

@@ -125,7 +125,7 @@ record! {
         pub shards: u32,
         /// Bytes of one of its shards.
         pub shard_bytes: u32,
-        /// When the last of them was stored.
+        /// When the last of them was stored, or the segment renewed there, whichever was later.
         pub stored: Timestamp,
     }
 }

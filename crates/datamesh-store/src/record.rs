@@ -154,6 +154,17 @@ impl Decode for Head {
 }
 
 record! {
+    /// Body of a lease record: the owner's signed renewal.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Lease {
+        /// The renewal.
+        pub renewal: lease::Renewal,
+        /// When it came here.
+        pub time: Timestamp,
+    }
+}
+
+record! {
     /// Body of a tombstone record: the owner's signed end of a segment's lease, kept after its shards
     /// are gone, for nodes that were away meanwhile.
     #[derive(Debug, Clone, PartialEq, Eq)]
@@ -413,7 +424,7 @@ impl Row {
                 self.epoch = head.revision;
             }
             Kind::Lease => {
-                let renewal: lease::Renewal = decode(hashed)?;
+                let Lease { renewal, .. } = decode(hashed)?;
                 self.key = renewal.segment.0;
                 (self.epoch, self.time) = (renewal.epoch, renewal.expiry);
             }

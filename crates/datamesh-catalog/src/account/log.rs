@@ -14,6 +14,7 @@ use crate::error::{CatalogError, Result, damaged};
 
 use super::contents::{self, Contents, Unindexed};
 use super::owed::{self, Owed};
+use super::promised;
 use super::record::{
     LOGS_MAX, LogState, Place, SEQUENCE_MAX, Tally, load, log_key, require, save, tally_key,
 };
@@ -50,6 +51,9 @@ pub struct Append {
     /// Segments of earlier operations that these changes refer to, each with the highest number of
     /// references for which it was renewed. Where there are more, nothing is added.
     pub renewed: Vec<(SegmentId, u64)>,
+    /// Segments to be renewed once these changes are published
+    /// ([`promised`](AccountDb::promised)); recorded in the same transaction.
+    pub renew_published: Vec<SegmentId>,
     /// The time, for the hybrid clock. Nothing goes wrong where it jumps.
     pub now: Timestamp,
 }
@@ -104,6 +108,7 @@ impl AccountDb {
             owed::add(connection, &append.owed, &mut batch.tally)?;
             let last = batch.state.sequence;
             batch.end(connection)?;
+            promised::add(connection, &log, last, &append.renew_published)?;
             if let Some(contents) = &append.contents {
                 contents::take(connection, &from, last, contents)?;
             }

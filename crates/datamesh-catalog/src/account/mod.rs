@@ -38,6 +38,7 @@ mod list;
 mod log;
 mod operations;
 mod owed;
+mod promised;
 mod query;
 mod record;
 mod restore;

@@ -21,6 +21,7 @@
 //! | `v` path, 0, clock, device | [`Place`] | a version or delete marker of a path |
 //! | `w` version id | [`Place`] | the operation that says where the version's content is now, if not its put |
 //! | `x` version id | nothing | a version that was purged, known or not |
+//! | `y` segment | [`Promise`] | a segment to be renewed once an operation is published |
 
 use datamesh_core::catalog::{EntryKind, Operation};
 use datamesh_core::wire::{Decode, Encode, Reader, WireError, Writer};
@@ -182,6 +183,15 @@ record! {
 }
 
 record! {
+    /// The newest operation of this device that refers to a segment which was there before.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Promise {
+        pub log: LogId,
+        pub sequence: u64,
+    }
+}
+
+record! {
     /// A file: where its newest operation put it.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct FileState {
@@ -259,6 +269,12 @@ pub(super) fn indexed_key(log: &LogId) -> Vec<u8> {
 
 pub(super) fn uses_key(segment: &SegmentId) -> Vec<u8> {
     [b"u", &segment.0[..]].concat()
+}
+
+pub(super) const PROMISES: &[u8] = b"y";
+
+pub(super) fn promise_key(segment: &SegmentId) -> Vec<u8> {
+    [PROMISES, &segment.0].concat()
 }
 
 /// Before the paths that have a tag. The length keeps one tag from beginning another.

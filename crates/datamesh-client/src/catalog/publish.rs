@@ -36,12 +36,23 @@ pub struct Published {
 }
 
 impl Client {
-    /// Publishes everything that was committed on this device so far.
+    /// Publishes everything that was committed on this device so far, and renews what that refers to
+    /// anew. What cannot be renewed is tried again with the next call.
     ///
     /// # Errors
     /// [`ClientError`] where the catalog fails or the log must be given up. Nodes that do not answer
     /// are no error: the operations stay pending.
     pub async fn publish(&self) -> Result<Published, ClientError> {
+        let published = self.publish_committed().await?;
+        if published.pending == 0
+            && let Err(error) = self.renew_promised().await
+        {
+            tracing::warn!(%error, "what is referred to anew was not renewed on enough nodes yet");
+        }
+        Ok(published)
+    }
+
+    async fn publish_committed(&self) -> Result<Published, ClientError> {
         let tip = self.catalog_call(|catalog| catalog.tip()).await?;
         let asked = self.publication.asked();
         let mut state = self.publication.state.lock().await;

@@ -11,7 +11,7 @@ use datamesh_engine::AskError;
 use super::duplicates::Duplicates;
 use super::low_health::LowHealth;
 use super::purge::{Purged, Retention};
-use super::release::Released;
+use super::release::{Released, Renewals};
 use super::repack::Repacked;
 use crate::below::Below;
 use crate::client::Client;
@@ -188,7 +188,7 @@ impl Client {
             if options.dry_run {
                 continue;
             }
-            let released = self.release_unreferenced(&left).await?;
+            let released = self.release_unreferenced(&left, Renewals::Heeded).await?;
             let now = self.engine.now();
             let whole = released.unanswered == 0;
             // What no node has may be on one that does not answer now: it stays for the next time.
@@ -251,7 +251,8 @@ impl Client {
                 self.unreferenced(&free.keys().copied().collect(), &BTreeSet::new()).await?;
             let pages: BTreeSet<SegmentId> = self.catalog_segments().await?;
             let still = still.into_iter().filter(|(segment, _)| !pages.contains(segment)).collect();
-            cleaned.released.add(self.release_unreferenced(&still).await?);
+            // Nobody renewed these lately, so what they may once have been renewed for came to nothing.
+            cleaned.released.add(self.release_unreferenced(&still, Renewals::Ended).await?);
         }
         Ok(())
     }

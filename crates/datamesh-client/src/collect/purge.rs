@@ -6,7 +6,7 @@ use datamesh_catalog::{Append, Entry, OPERATIONS_MAX, Version};
 use datamesh_core::catalog::{Change, PURGED_MAX, Purge, Put};
 use datamesh_core::{MeshPath, SegmentId, VersionId};
 
-use super::release::Released;
+use super::release::{Released, Renewals};
 use crate::client::Client;
 use crate::error::ClientError;
 
@@ -147,7 +147,7 @@ impl Client {
         purged.unreferenced = free.len() as u64;
         purged.shared = (segments.len() - free.len()) as u64;
         if !dry_run {
-            purged.released = self.release_unreferenced(&free).await?;
+            purged.released = self.release_unreferenced(&free, Renewals::Heeded).await?;
         }
         Ok(purged)
     }

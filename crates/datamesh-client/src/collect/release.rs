@@ -1,10 +1,12 @@
 //! Releasing segments: signed per segment, sent to all members in batches.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use datamesh_core::SegmentId;
 use datamesh_core::lease::Release;
 use datamesh_core::message::LEASES_MAX;
+use datamesh_core::{Descriptor, SegmentId};
+use datamesh_engine::LeaseTold;
 use futures::stream::{self, StreamExt};
 
 use crate::client::Client;
@@ -30,7 +32,24 @@ pub struct Released {
     pub unanswered: usize,
 }
 
+/// What a release does to renewals that this device does not know the reference of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Renewals {
+    /// They count: somebody may be about to refer to the segment.
+    Heeded,
+    /// They are ended too: they are so old that what they were made for came to nothing.
+    Ended,
+}
+
 impl Released {
+    fn count(&mut self, told: &LeaseTold, descriptor: &Descriptor) {
+        self.segments += u64::from(!told.taken.is_empty());
+        self.shards += told.copies();
+        self.bytes += told.copies() * descriptor.shard_length() as u64;
+        self.renewed += u64::from(told.behind.is_some());
+        self.unanswered = self.unanswered.max(told.unanswered);
+    }
+
     pub(super) fn add(&mut self, other: Self) {
         self.segments += other.segments;
         self.shards += other.shards;
@@ -48,8 +67,9 @@ impl Client {
     pub(super) async fn release_unreferenced(
         &self,
         segments: &BTreeMap<SegmentId, u64>,
+        renewals: Renewals,
     ) -> Result<Released, ClientError> {
-        let mut released = self.release_segments(segments).await?;
+        let mut released = self.release_segments(segments, renewals).await?;
         if released.segments == 0 {
             return Ok(released);
         }
@@ -78,6 +98,7 @@ impl Client {
     async fn release_segments(
         &self,
         segments: &BTreeMap<SegmentId, u64>,
+        renewals: Renewals,
     ) -> Result<Released, ClientError> {
         let mut all = Released::default();
         let segments: Vec<(SegmentId, u64)> = segments.iter().map(|(s, e)| (*s, *e)).collect();
@@ -87,25 +108,43 @@ impl Client {
                     (segment, epoch, self.engine.descriptor_of(&segment).await)
                 })
                 .buffered(DESCRIBED_AT_ONCE);
-            let (mut releases, mut shard_bytes): (Vec<Release>, Vec<u64>) = Default::default();
+            let mut releasable: Vec<(SegmentId, u64, Arc<Descriptor>)> = Vec::new();
             while let Some((segment, epoch, descriptor)) = described.next().await {
-                let Some(descriptor) = descriptor else {
-                    all.not_found.insert(segment);
-                    continue;
-                };
-                let mesh = self.engine.mesh();
-                releases.push(self.keys.release(&mesh, segment, &descriptor.roots, epoch));
-                shard_bytes.push(descriptor.shard_length() as u64);
+                match descriptor {
+                    Some(descriptor) => releasable.push((segment, epoch, descriptor)),
+                    None => drop(all.not_found.insert(segment)),
+                }
             }
-            let told = self.engine.release(&releases).await;
-            for (told, bytes) in told.into_iter().zip(shard_bytes) {
-                all.segments += u64::from(!told.taken.is_empty());
-                all.shards += told.copies();
-                all.bytes += told.copies() * bytes;
-                all.renewed += u64::from(told.behind.is_some());
-                all.unanswered = all.unanswered.max(told.unanswered);
+            let told = self.tell_releases(&releasable).await;
+            // What was renewed for a reference that came to nothing.
+            let mut again = Vec::new();
+            for ((segment, _, descriptor), told) in releasable.iter().zip(&told) {
+                if let (Renewals::Ended, Some(epoch)) = (renewals, told.behind) {
+                    again.push((*segment, epoch.saturating_add(1), Arc::clone(descriptor)));
+                } else {
+                    all.count(told, descriptor);
+                }
+            }
+            let told = self.tell_releases(&again).await;
+            for ((_, _, descriptor), told) in again.iter().zip(&told) {
+                all.count(told, descriptor);
             }
         }
         Ok(all)
+    }
+
+    async fn tell_releases(
+        &self,
+        segments: &[(SegmentId, u64, Arc<Descriptor>)],
+    ) -> Vec<LeaseTold> {
+        if segments.is_empty() {
+            return Vec::new();
+        }
+        let mesh = self.engine.mesh();
+        let sign = |(segment, epoch, descriptor): &(SegmentId, u64, Arc<Descriptor>)| {
+            self.keys.release(&mesh, *segment, &descriptor.roots, *epoch)
+        };
+        let releases: Vec<Release> = segments.iter().map(sign).collect();
+        self.engine.release(&releases).await
     }
 }

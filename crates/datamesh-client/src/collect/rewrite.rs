@@ -20,7 +20,7 @@ use datamesh_crypto::{Manifest, Slice, VersionKey};
 use datamesh_engine::Spread;
 
 use super::contents::add_manifest;
-use super::release::Released;
+use super::release::{Released, Renewals};
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::pipeline::Compress;
@@ -185,19 +185,16 @@ impl Client {
         let mut held: Vec<Arc<Sending>> =
             moves.made.values().filter_map(|made| made.sending.clone()).collect();
         let versions: Vec<VersionId> = versions.iter().copied().collect();
-        let mut kept: BTreeSet<SegmentId> = BTreeSet::new();
         for batch in versions.chunks(OPERATIONS_MAX.min(PAGE)) {
-            let mut append = Append { contents: Some(Contents::default()), ..Append::default() };
+            let mut append = Append {
+                contents: Some(Contents::default()),
+                renew_published: moves.referred.iter().copied().collect(),
+                ..Append::default()
+            };
             for version in batch {
                 let Some((put, manifest)) = self.live_version(*version).await? else { continue };
                 if self
-                    .rewrite_one(
-                        (&put, manifest),
-                        &moves,
-                        sender,
-                        &mut append,
-                        (&mut held, &mut kept),
-                    )
+                    .rewrite_one((&put, manifest), &moves, sender, &mut append, &mut held)
                     .await?
                 {
                     rewritten.versions += 1;
@@ -218,17 +215,18 @@ impl Client {
         if rewritten.pending > 0 {
             return Ok(rewritten);
         }
-        // As a put does with what it refers to.
-        self.renew_counted(moves.referred.iter().copied().collect()).await?;
-        // What stays where it is is referred to anew as well: another device that moved all of a version
-        // at the same time has released it.
-        if let Err(error) = self.renew_counted(kept.into_iter().collect()).await {
+        if let Err(error) = self.renew_promised().await {
+            let left = self.catalog_call(|catalog| catalog.promised(u64::MAX)).await?;
+            // What was not moved is where it was, as well as it was.
+            if left.iter().any(|segment| moves.referred.contains(segment)) {
+                return Err(error);
+            }
             tracing::warn!(%error, "content that was not moved was not renewed on enough nodes");
         }
         self.know_newest().await?;
         let free = self.unreferenced(&old, &BTreeSet::new()).await?;
         rewritten.unreferenced = free.len() as u64;
-        rewritten.released = self.release_unreferenced(&free).await?;
+        rewritten.released = self.release_unreferenced(&free, Renewals::Heeded).await?;
         Ok(rewritten)
     }
 
@@ -239,7 +237,7 @@ impl Client {
         moves: &Moves,
         sender: &Sender,
         append: &mut Append,
-        (held, kept): (&mut Vec<Arc<Sending>>, &mut BTreeSet<SegmentId>),
+        held: &mut Vec<Arc<Sending>>,
     ) -> Result<bool, ClientError> {
         let Some(before) = put.protection else { return Ok(false) };
         let Some((scheme, spread)) = moves.kind.or_else(|| kind_of(put)) else {
@@ -253,8 +251,10 @@ impl Client {
             return Ok(false);
         }
         if manifest.slices.iter().any(is_moved) {
+            // What stays where it is is referred to anew as well: another device that moves all of the
+            // version at the same time releases it.
             let staying = manifest.slices.iter().filter(|slice| !is_moved(slice));
-            kept.extend(staying.map(|slice| slice.segment));
+            append.renew_published.extend(staying.map(|slice| slice.segment));
         }
         for slice in &mut manifest.slices {
             match moves.slices.get(&(slice.segment, slice.offset)) {

@@ -5,17 +5,11 @@ use std::sync::Arc;
 
 use datamesh_catalog::{Append, Contents, Version};
 use datamesh_core::catalog::{Change, Content, Put};
-use datamesh_core::lease::Renewal;
 use datamesh_core::{MeshPath, SegmentId, VersionId, seam};
 use datamesh_crypto::VersionKey;
-use futures::stream::{self, StreamExt};
 
-use super::references::epoch_after;
 use crate::client::Client;
 use crate::error::ClientError;
-
-/// Segments renewed at once.
-const RENEWED_AT_ONCE: usize = 16;
 
 /// What came of taking a version back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +56,7 @@ impl Client {
         if current == Some(old.version) {
             return Err(ClientError::Current { name: name() });
         }
-        self.renew_for_reference(old).await?;
+        let renew_published = self.renew_for_reference(old).await?;
         let (entropy, version) = (&*self.entropy, VersionId(seam::random(&*self.entropy)));
         let key = self.keys.unwrap_key(&old.version, &old.key)?;
         let tag = old.content.tag();
@@ -87,88 +81,29 @@ impl Client {
         let (keys, now) = (Arc::clone(&self.keys), self.engine.now());
         let changes = vec![Change::Put(Box::new(put))];
         self.catalog_call(move |catalog| {
-            let append = Append { changes, contents: Some(contents), now, ..Append::default() };
+            let append = Append {
+                changes,
+                contents: Some(contents),
+                renew_published,
+                now,
+                ..Append::default()
+            };
             catalog.append(append, |body| keys.sign_operation(body))
         })
         .await?;
         let pending = self.publish().await?.pending;
-        // A release by a device that could not know of this may have come in between.
-        let segments = self.segments_of(old.sealed()).await?;
-        for (segment, uses) in self.references(&segments, &Default::default()).await? {
-            if let Some(epoch) = uses.epoch_after() {
-                self.renew_segment(segment, epoch).await?;
-            }
-        }
+        self.renew_promised().await?;
         Ok(Undeleted { path, version, pending })
     }
 
     /// Renews the segments of a version on as many nodes as a commit needs, before another version
-    /// refers to them: somebody may be about to release them.
-    async fn renew_for_reference(&self, put: &Put) -> Result<(), ClientError> {
+    /// refers to them: somebody may be about to release them. Returns these segments.
+    async fn renew_for_reference(&self, put: &Put) -> Result<Vec<SegmentId>, ClientError> {
         let segments = self.segments_of(put.sealed()).await?;
         let uses = self.references(&segments, &Default::default()).await?;
         for (segment, uses) in uses {
             self.renew_segment(segment, uses.epoch()).await?;
         }
-        Ok(())
-    }
-
-    /// Renews segments after references to them that the catalog has counted were published. A device
-    /// that had not heard of these may have released them in between, with a higher epoch; whoever
-    /// releases from now on has heard of them, and its release counts.
-    pub(crate) async fn renew_counted(&self, segments: Vec<SegmentId>) -> Result<(), ClientError> {
-        if segments.is_empty() {
-            return Ok(());
-        }
-        self.index_contents().await?;
-        let asked = segments.clone();
-        let uses = self.catalog_call(move |catalog| catalog.uses(&asked)).await?;
-        let uses = uses.ok_or(ClientError::Contended)?;
-        let renewing = segments
-            .into_iter()
-            .zip(uses)
-            .filter_map(|(segment, uses)| Some((segment, epoch_after(uses)?)))
-            .map(|(segment, epoch)| self.renew_segment(segment, epoch));
-        let mut renewing = stream::iter(renewing).buffer_unordered(RENEWED_AT_ONCE);
-        // One that fails does not keep the others from it.
-        let mut first = Ok(());
-        while let Some(renewed) = renewing.next().await {
-            first = first.and(renewed.map(drop));
-        }
-        first
-    }
-
-    /// Renews a segment on as many nodes as a commit needs. Returns a bit for each shard.
-    pub(crate) async fn renew_segment(
-        &self,
-        segment: SegmentId,
-        epoch: u64,
-    ) -> Result<u32, ClientError> {
-        let Some(descriptor) = self.engine.descriptor_of(&segment).await else {
-            return Err(ClientError::NotRenewed { segment, shards: 0, needed: 1 });
-        };
-        let mesh = self.engine.mesh();
-        let needed = descriptor.scheme.commit_min() as u32;
-        let mut epoch = epoch;
-        loop {
-            let expiry = match u64::from(self.engine.genesis().lease_days) {
-                0 => 0,
-                days => self.engine.now() + days * 24 * 3600 * 1000,
-            };
-            let renewal: Renewal =
-                self.keys.renew(&mesh, segment, &descriptor.roots, epoch, expiry);
-            let told = self.engine.renew(&[renewal]).await.pop().unwrap_or_default();
-            if told.shards() >= needed {
-                return Ok(told.taken.iter().fold(0, |mask, (_, shards)| mask | shards));
-            }
-            match told.behind {
-                // Somebody who knows more references released it: keeping is never wrong.
-                Some(higher) if higher > epoch => epoch = higher,
-                _ => {
-                    let shards = told.shards();
-                    return Err(ClientError::NotRenewed { segment, shards, needed });
-                }
-            }
-        }
+        Ok(segments.into_iter().collect())
     }
 }

@@ -211,7 +211,7 @@ impl Client {
                 run.report.stopped.get_or_insert(error);
             }
         }
-        if let Err(error) = run.renew_published().await {
+        if let Err(error) = self.renew_promised().await {
             run.report.stopped.get_or_insert(error);
         }
         Ok(run.report)

@@ -17,11 +17,14 @@ use datamesh_core::{SegmentId, Timestamp};
 use super::Store;
 use crate::commit::{Part, Work};
 use crate::error::StoreError;
-use crate::index::ShardState;
+use crate::index::{LeaseState, ShardState};
 use crate::record::Kind;
 
 /// Shards that one step looks at.
 const STEP_MAX: usize = 1024;
+
+/// How far ahead of the agreed time a mark may be: an hour, more than clocks that agree differ by.
+const AHEAD_MS: u64 = 3600 * 1000;
 
 /// One day in milliseconds.
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -185,11 +188,7 @@ impl Collection {
                 let leases: Vec<_> = index.leases_after(after).take(STEP_MAX).collect();
                 let Some((last, _)) = leases.last() else { return Ok(swept) };
                 after = Some(*last);
-                let due = leases.iter().filter(|(_, lease)| {
-                    let ended = lease.expiry != 0
-                        && lease.expiry.saturating_add(self.terms.expired_ms) <= clock.now;
-                    lease.released || ended
-                });
+                let due = leases.iter().filter(|(_, lease)| self.is_over(lease, clock));
                 for (segment, _) in due {
                     for (shard, _, _) in index.segment(*segment) {
                         if index.trashed(*segment, shard).is_none() {
@@ -224,11 +223,8 @@ impl Collection {
         if clock.now < until {
             return Err(Kept::TooEarly { until });
         }
-        let ended = index.lease_of(segment).is_some_and(|lease| {
-            let long_ago = lease.expiry.saturating_add(self.terms.expired_ms);
-            lease.released || lease.expiry != 0 && long_ago <= clock.now
-        });
-        if ended { Ok(Removal { segment, shard }) } else { Err(Kept::Leased) }
+        let is_over = index.lease_of(segment).is_some_and(|lease| self.is_over(&lease, clock));
+        if is_over { Ok(Removal { segment, shard }) } else { Err(Kept::Leased) }
     }
 
     /// Removes shards: they are gone when this returns, and their room comes back with the next
@@ -270,12 +266,45 @@ impl Collection {
         Ok(done)
     }
 
+    /// Marks what came to the trash while this node's clock was ahead anew: it counts from now on,
+    /// and does not wait for that time to come, and longer.
+    fn set_marks_right(&mut self, clock: &AgreedClock) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let page = self.store.trash_after(after, STEP_MAX);
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(*last);
+            // A renewal must not come between the looking and the writing.
+            let _turn = self.store.lease_turn();
+            let mut parts = Vec::new();
+            for (segment, shard) in page {
+                let since = self.store.trashed_since(segment, shard);
+                if since.is_some_and(|since| since > clock.now.saturating_add(AHEAD_MS)) {
+                    let mark = self.store.mark(Kind::Trash, segment, shard, clock.now);
+                    parts.push(((segment, shard), mark));
+                }
+            }
+            let parts = self.store.undisturbed(parts);
+            if !parts.is_empty() {
+                let parts = parts.into_iter().map(|(_, part)| part).collect();
+                self.store.write(Work { parts, grant: None, claim: None })?;
+            }
+        }
+    }
+
+    /// Whether a lease was ended by its owner, or ended so long ago that its shards need not be kept.
+    fn is_over(&self, lease: &LeaseState, clock: &AgreedClock) -> bool {
+        let long_ago = lease.expiry.saturating_add(self.terms.expired_ms);
+        lease.released || lease.expiry != 0 && long_ago <= clock.now
+    }
+
     /// Looks at everything in the trash and removes what may go.
     ///
     /// # Errors
     /// The errors of writing.
     pub fn collect(&mut self, clock: &AgreedClock) -> Result<Collected, StoreError> {
         let mut all = self.sweep(clock)?;
+        self.set_marks_right(clock)?;
         let mut after = None;
         loop {
             let page = self.store.trash_after(after, STEP_MAX);

@@ -13,7 +13,7 @@ use super::read::bit;
 use crate::commit::{Part, Work};
 use crate::error::{Damage, StoreError};
 use crate::index::{Index, LeaseState, ShardState};
-use crate::record::{Kind, ShardMark, Tombstone};
+use crate::record::{Kind, Lease, ShardMark, Tombstone};
 
 /// Most changes of leases in one call: with the marks of their shards less than a group's bytes.
 pub const LEASE_CHANGES_MAX: usize = 512;
@@ -132,7 +132,8 @@ impl Store {
             }
             _ => {}
         }
-        parts.push(Part::of(Kind::Lease, self.next_sequence(), renewal.to_bytes()));
+        let lease = Lease { renewal: renewal.clone(), time: now };
+        parts.push(Part::of(Kind::Lease, self.next_sequence(), lease.to_bytes()));
         let mut shards = 0;
         for (shard, copy, state) in index.segment(segment) {
             if index.trashed(segment, shard).is_some() {
@@ -228,6 +229,11 @@ impl Store {
     /// # Errors
     /// As [`tombstone`](Self::tombstone).
     pub fn renewal(&self, segment: SegmentId) -> Result<Option<Renewal>, StoreError> {
+        Ok(self.lease_kept(segment)?.map(|lease| lease.renewal))
+    }
+
+    /// The newest renewal of a segment with the time at which it came here.
+    pub(super) fn lease_kept(&self, segment: SegmentId) -> Result<Option<Lease>, StoreError> {
         self.lease_record(segment, Kind::Lease)
     }
 

@@ -105,7 +105,7 @@ pub struct StoredUnder {
     pub shards: u32,
     /// Bytes of the cells of one.
     pub shard_bytes: u32,
-    /// When the last of them was stored.
+    /// When the last of them was stored, or the segment renewed here, whichever was later.
     pub stored_at: Timestamp,
 }
 
@@ -152,7 +152,9 @@ impl Store {
         let page = page.into_iter().map(|(mut stored, shard, copy)| {
             // One that cannot be read was stored at a time that nobody knows: it counts as new.
             let meta = self.meta_of(stored.segment, shard, &copy);
-            stored.stored_at = meta.map_or(Timestamp::MAX, |meta| meta.stored_at);
+            let kept = self.lease_kept(stored.segment);
+            let renewed = kept.map_or(Timestamp::MAX, |kept| kept.map_or(0, |kept| kept.time));
+            stored.stored_at = meta.map_or(Timestamp::MAX, |meta| meta.stored_at.max(renewed));
             stored
         });
         (page.collect(), more)

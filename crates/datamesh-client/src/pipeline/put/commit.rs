@@ -108,7 +108,11 @@ impl PutRun<'_> {
         for _ in 0..RENEWED_AGAIN_MAX {
             let renewed = self.renew_again(referred).await?;
             let keys = Arc::clone(&self.client.keys);
-            let append = Append { renewed, now: self.client.engine.now(), ..append.clone() };
+            // What this put sent itself nobody else knows of.
+            let there = renewed.iter().filter(|(_, epoch)| *epoch > 0);
+            let renew_published = there.map(|(segment, _)| *segment).collect();
+            let now = self.client.engine.now();
+            let append = Append { renewed, renew_published, now, ..append.clone() };
             let appended = self.client.catalog_call(move |catalog| {
                 catalog.append(append, |body| keys.sign_operation(body)).map(drop)
             });

@@ -12,7 +12,7 @@
 //! with a higher epoch all the same, until it hears of these: therefore all is renewed once more when they
 //! are published, and whoever releases looks again afterwards for what was published meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use datamesh_catalog::Entry;
 use datamesh_codec::Buffer;
@@ -40,8 +40,6 @@ pub(super) struct Known {
     /// Segments that were asked for, with the epoch and what shards were renewed; nothing where that
     /// failed.
     renewed: BTreeMap<SegmentId, Option<Renewed>>,
-    /// Segments that committed versions of this put refer to.
-    committed: BTreeSet<SegmentId>,
     /// The catalog cannot say what is there: everything is sent.
     blind: bool,
 }
@@ -247,14 +245,8 @@ impl PutRun<'_> {
                 self.known.renewed.insert(*segment, Some(Renewed { epoch, shards }));
             }
             renewed.push((*segment, epoch));
-            self.known.committed.insert(*segment);
         }
         Ok(renewed)
-    }
-
-    /// After publishing: what was referred to is renewed once more.
-    pub(super) async fn renew_published(&self) -> Result<(), ClientError> {
-        self.client.renew_counted(self.known.committed.iter().copied().collect()).await
     }
 
     /// Prepares for finding what is there already.

@@ -25,6 +25,8 @@ pub(super) struct Mesh {
     pub(super) founding: Founding,
     pub(super) grant: Arc<Grant>,
     members: RefCell<Vec<Member>>,
+    /// Hears of every node that ever was, by a clock that is right.
+    observer: Arc<Engine>,
     /// Devices whose clocks go with everybody's.
     pub(super) devices: Vec<NodeId>,
     folder: TempDir,
@@ -83,8 +85,10 @@ impl Mesh {
             true => tempfile::tempdir_in(memory),
             false => tempfile::tempdir(),
         };
+        let observer = device_engine(world, NodeId([0x0B; 32]), &founding.genesis);
         let mesh = Self {
             world: world.clone(),
+            observer: Arc::new(observer),
             grant: Arc::new(founding.grant.clone()),
             founding,
             members: RefCell::default(),
@@ -236,15 +240,19 @@ impl Mesh {
         answering.count() >= quorum(keepers.len())
     }
 
-    /// Who keeps the heads of an account, as the node that has been up longest sees it.
+    /// Who keeps the heads of an account, among all nodes that ever were: those that were lost are
+    /// not gone yet.
     pub(super) fn keepers(&self, slot: &Slot) -> Vec<NodeId> {
         self.keepers_of(&datamesh_core::PublicKey(slot.0))
     }
 
     fn keepers_of(&self, account: &datamesh_core::PublicKey) -> Vec<NodeId> {
-        let members = self.members();
-        let life = members.iter().find_map(|member| member.life.as_ref()).unwrap();
-        life.engine.head_keepers(account)
+        for member in self.members().iter() {
+            for peer in member.life.iter().flat_map(|life| life.engine.peers()) {
+                self.observer.learn_advert(peer.member.advert);
+            }
+        }
+        self.observer.head_keepers(account)
     }
 
     /// What of `segments` does not have as many shards in domains of their own as there are living
@@ -272,13 +280,13 @@ impl Mesh {
         let members = self.members();
         let full = members.iter().filter_map(|member| {
             let life = member.life.as_ref()?;
-            // What came there while the clock was ahead waits until that time: docs/collection.md.
-            let now = life.engine.now();
-            let since = |(segment, shard)| life.store.trashed_since(segment, shard);
-            let trash = life.store.trash_after(None, 1000).into_iter().filter_map(since);
-            let left = trash.filter(|since| *since <= now).count();
-            let state = life.collector.state();
-            (left > 0).then(|| format!("{}: {left} {state:?}", member.id()))
+            let (store, state) = (&life.store, life.collector.state());
+            let told = |(segment, shard)| {
+                let (lease, since) = (store.lease(segment), store.trashed_since(segment, shard));
+                format!("{segment}:{shard} since {since:?}, {lease:?}")
+            };
+            let left: Vec<String> = store.trash_after(None, 1000).into_iter().map(told).collect();
+            (!left.is_empty()).then(|| format!("{}: {left:#?} {state:?}", member.id()))
         });
         full.collect()
     }

@@ -130,10 +130,35 @@ impl Device {
             if settled {
                 return;
             }
-            assert!(mesh.world.elapsed() < end, "not settled: {caught:?}, {published:?}");
+            if mesh.world.elapsed() >= end {
+                let keepers = self.keepers(mesh).await;
+                panic!("not settled: {caught:?}, {published:?}; {keepers}");
+            }
             sleep(Duration::from_secs(20)).await;
             self.meet().await;
         }
+    }
+
+    /// What the nodes that keep heads and epochs of the account come to, as this device sees them.
+    async fn keepers(&self, mesh: &Mesh) -> String {
+        let id = mesh.founding.genesis.mesh_id();
+        let slots = [self.keys.pseudonym(&id), self.keys.epochs_slot(&id)];
+        let (engine, living) = (self.client.engine(), mesh.living());
+        let mut told = String::new();
+        for slot in slots {
+            let slot = slot.unwrap();
+            let read = engine.read_heads(&slot, &[]).await;
+            let keepers = engine.head_keepers(&slot);
+            let lost = keepers.iter().filter(|node| !living.contains(node)).count();
+            told += &format!(
+                "{} of {} keepers answer, {} needed, {lost} lost, {} heads; ",
+                read.answered,
+                keepers.len(),
+                read.needed,
+                read.heads.len()
+            );
+        }
+        told
     }
 
     /// What a command without a service does first: it hears who there is.

@@ -1,0 +1,132 @@
+//! Renewing: an account says that its segments are kept.
+//!
+//! A new reference to a segment that was there before renews it twice: before its operation is
+//! committed, and once that is published, since a device that had not heard of the operation may have
+//! released the segment in between with a higher epoch. The second one is promised in the catalog,
+//! together with the operation, so that neither a crash nor a mesh that is away forgets it.
+
+use std::collections::BTreeSet;
+
+use datamesh_core::SegmentId;
+use datamesh_core::lease::Renewal;
+use datamesh_engine::LeaseTold;
+use futures::stream::{self, StreamExt};
+
+use super::references::epoch_after;
+use crate::client::Client;
+use crate::error::ClientError;
+
+/// Segments renewed at once.
+const RENEWED_AT_ONCE: usize = 16;
+
+/// What came of one attempt to renew a segment.
+enum Renewed {
+    /// Enough nodes have it: a bit for each shard.
+    Enough(u32),
+    /// Something of a higher epoch counts.
+    Behind(u64),
+    /// Too few nodes have it.
+    TooFew { shards: u32, needed: u32 },
+}
+
+impl Client {
+    /// Renews what operations of this device refer to that are published now. What cannot be renewed
+    /// stays promised, unless nothing refers to it any more.
+    ///
+    /// # Errors
+    /// [`ClientError::NotRenewed`] where too few nodes have a segment that is referred to; the others
+    /// are renewed all the same.
+    pub async fn renew_promised(&self) -> Result<(), ClientError> {
+        let log = self.catalog.owner().log;
+        let published = self.publication.published(&log).await;
+        loop {
+            let due = self.catalog_call(move |catalog| catalog.promised(published)).await?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            self.index_contents().await?;
+            let asked = due.clone();
+            let uses = self.catalog_call(move |catalog| catalog.uses(&asked)).await?;
+            let uses = uses.ok_or(ClientError::Contended)?;
+            // A segment with one reference is this device's own, and nobody else can release it.
+            let renewing = due.into_iter().zip(uses).map(|(segment, uses)| async move {
+                match epoch_after(uses) {
+                    Some(epoch) => (segment, self.renew_referred_to(segment, epoch).await),
+                    None => (segment, Ok(())),
+                }
+            });
+            let mut renewing = stream::iter(renewing).buffer_unordered(RENEWED_AT_ONCE);
+            let (mut kept, mut first) = (Vec::new(), Ok(()));
+            while let Some((segment, renewed)) = renewing.next().await {
+                match renewed {
+                    Ok(()) => kept.push(segment),
+                    // One that fails does not keep the others from it.
+                    Err(error) => first = first.and(Err(error)),
+                }
+            }
+            self.catalog_call(move |catalog| catalog.keep_promises(&kept, published)).await?;
+            first?;
+        }
+    }
+
+    /// Renews a segment, unless what this device refers to it for was given up: then a release that
+    /// knew of that stands.
+    async fn renew_referred_to(&self, segment: SegmentId, epoch: u64) -> Result<(), ClientError> {
+        match self.try_renewal(segment, epoch).await? {
+            Renewed::Enough(_) => return Ok(()),
+            Renewed::TooFew { .. } | Renewed::Behind(_) => {}
+        }
+        // What others gave up is known, or it counts as referred to: keeping is never wrong.
+        if self.know_newest().await.is_ok() {
+            let uses = self.references(&BTreeSet::from([segment]), &BTreeSet::new()).await?;
+            if uses.values().all(|uses| uses.live == 0) {
+                return Ok(());
+            }
+        }
+        self.renew_segment(segment, epoch).await.map(drop)
+    }
+
+    /// Renews a segment on as many nodes as a commit needs. Returns a bit for each shard.
+    ///
+    /// # Errors
+    /// [`ClientError::NotRenewed`] where too few nodes have it.
+    pub(crate) async fn renew_segment(
+        &self,
+        segment: SegmentId,
+        mut epoch: u64,
+    ) -> Result<u32, ClientError> {
+        loop {
+            match self.try_renewal(segment, epoch).await? {
+                Renewed::Enough(shards) => return Ok(shards),
+                // Somebody who knows more references released it: keeping is never wrong.
+                Renewed::Behind(higher) => epoch = higher,
+                Renewed::TooFew { shards, needed } => {
+                    return Err(ClientError::NotRenewed { segment, shards, needed });
+                }
+            }
+        }
+    }
+
+    async fn try_renewal(&self, segment: SegmentId, epoch: u64) -> Result<Renewed, ClientError> {
+        let Some(descriptor) = self.engine.descriptor_of(&segment).await else {
+            return Ok(Renewed::TooFew { shards: 0, needed: 1 });
+        };
+        let mesh = self.engine.mesh();
+        let needed = descriptor.scheme.commit_min() as u32;
+        let expiry = match u64::from(self.engine.genesis().lease_days) {
+            0 => 0,
+            days => self.engine.now() + days * 24 * 3600 * 1000,
+        };
+        let renewal: Renewal = self.keys.renew(&mesh, segment, &descriptor.roots, epoch, expiry);
+        let told: LeaseTold = self.engine.renew(&[renewal]).await.pop().unwrap_or_default();
+        if told.shards() >= needed {
+            return Ok(Renewed::Enough(
+                told.taken.iter().fold(0, |mask, (_, shards)| mask | shards),
+            ));
+        }
+        Ok(match told.behind {
+            Some(higher) if higher > epoch => Renewed::Behind(higher),
+            _ => Renewed::TooFew { shards: told.shards(), needed },
+        })
+    }
+}
