@@ -21,3 +21,4 @@ mod purge;
 mod query;
 mod rewrite;
 mod schema;
+mod steps;

@@ -9,6 +9,7 @@ use futures::stream::{self, StreamExt};
 
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::points;
 
 /// Descriptors asked for at once.
 const DESCRIBED_AT_ONCE: usize = 16;
@@ -49,7 +50,8 @@ impl Client {
         &self,
         segments: &BTreeMap<SegmentId, u64>,
     ) -> Result<Released, ClientError> {
-        let mut released = self.release_segments(segments).await?;
+        let releasing = self.release_segments(segments);
+        let mut released = self.step(points::PURGE_RELEASE, releasing).await?;
         if released.segments == 0 {
             return Ok(released);
         }

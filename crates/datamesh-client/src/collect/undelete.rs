@@ -13,6 +13,7 @@ use futures::stream::{self, StreamExt};
 use super::references::epoch_after;
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::points;
 
 /// Segments renewed at once.
 const RENEWED_AT_ONCE: usize = 16;
@@ -62,7 +63,7 @@ impl Client {
         if current == Some(old.version) {
             return Err(ClientError::Current { name: name() });
         }
-        self.renew_for_reference(old).await?;
+        self.step(points::UNDELETE_RENEW, self.renew_for_reference(old)).await?;
         let (entropy, version) = (&*self.entropy, VersionId(seam::random(&*self.entropy)));
         let key = self.keys.unwrap_key(&old.version, &old.key)?;
         let tag = old.content.tag();
@@ -86,11 +87,11 @@ impl Client {
         self.add_contents(&mut contents, put.sealed()).await?;
         let (keys, now) = (Arc::clone(&self.keys), self.engine.now());
         let changes = vec![Change::Put(Box::new(put))];
-        self.catalog_call(move |catalog| {
+        let committing = self.catalog_call(move |catalog| {
             let append = Append { changes, contents: Some(contents), now, ..Append::default() };
             catalog.append(append, |body| keys.sign_operation(body))
-        })
-        .await?;
+        });
+        self.step(points::UNDELETE_COMMIT, committing).await?;
         let pending = self.publish().await?.pending;
         // A release by a device that could not know of this may have come in between.
         let segments = self.segments_of(old.sealed()).await?;
