@@ -17,6 +17,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{CatalogError, Damage, During, Result, With, damaged};
 use crate::group::Writer;
+use crate::points::{self, Steps};
 use crate::readers::Readers;
 
 /// How long a call waits for another process that holds the database.
@@ -65,6 +66,7 @@ impl Database {
     pub(crate) fn open(
         path: &Path,
         schema: Schema,
+        steps: &Steps,
         first: impl FnOnce(&Connection) -> Result<()>,
     ) -> Result<Self> {
         let created = !path.try_exists().with("looking for", path)?;
@@ -73,7 +75,7 @@ impl Database {
                 let reason = format!("its file {} is missing, {left} is not", path.display());
                 return Err(damaged("the database", reason));
             }
-            create(path, schema, first)?;
+            create(path, schema, steps, first)?;
         }
         if fs::metadata(path).with("looking at", path)?.len() < PAGE_BYTES_MIN {
             return Err(damaged("the database", "its file is shorter than a page"));
@@ -84,19 +86,24 @@ impl Database {
         writer.pragma_update(None, "journal_mode", "wal").during("choosing the journal")?;
         migrate(&mut writer, schema)?;
         match_schema(&writer, schema)?;
-        Ok(Self { writer: Writer::new(writer), readers: Readers::new(path, schema), created })
+        let (writer, readers) = (Writer::new(writer, steps.clone()), Readers::new(path, schema));
+        Ok(Self { writer, readers, created })
     }
 }
 
 /// Opens a database whose content somebody else still has: a damaged one is put aside (the last
 /// such file is kept) and a fresh one made, which the second value says. Looks at the structure of
 /// every page, so that damage does not wait for the query that meets it.
-pub(crate) fn open_or_rebuild(path: &Path, schema: Schema) -> Result<(Database, Option<Damage>)> {
-    match open_checked(path, schema) {
+pub(crate) fn open_or_rebuild(
+    path: &Path,
+    schema: Schema,
+    steps: &Steps,
+) -> Result<(Database, Option<Damage>)> {
+    match open_checked(path, schema, steps) {
         Ok(database) => Ok((database, None)),
         Err(CatalogError::Damaged(damage)) => {
-            put_aside(path)?;
-            Ok((Database::open(path, schema, |_| Ok(()))?, Some(damage)))
+            put_aside(path, steps)?;
+            Ok((Database::open(path, schema, steps, |_| Ok(()))?, Some(damage)))
         }
         Err(error) => Err(error),
     }
@@ -104,18 +111,20 @@ pub(crate) fn open_or_rebuild(path: &Path, schema: Schema) -> Result<(Database, 
 
 /// Moves a database out of the way and removes what SQLite keeps beside it. The last one that was
 /// moved is kept.
-pub(crate) fn put_aside(path: &Path) -> Result<()> {
-    match fs::rename(path, beside(path, ".damaged")) {
-        // Lost, or put aside by a program that was cut off here.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        moved => moved.with("putting aside", path)?,
-    }
-    remove(path)
+pub(crate) fn put_aside(path: &Path, steps: &Steps) -> Result<()> {
+    steps.take(points::DATABASE_ASIDE, || {
+        match fs::rename(path, beside(path, ".damaged")) {
+            // Lost, or put aside by a program that was cut off here.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            moved => moved.with("putting aside", path)?,
+        }
+        remove(path)
+    })
 }
 
 /// Opens a database, or makes it, and looks at the structure of every page.
-pub(crate) fn open_checked(path: &Path, schema: Schema) -> Result<Database> {
-    let database = Database::open(path, schema, |_| Ok(()))?;
+pub(crate) fn open_checked(path: &Path, schema: Schema, steps: &Steps) -> Result<Database> {
+    let database = Database::open(path, schema, steps, |_| Ok(()))?;
     database.readers.read(quick_check)?;
     Ok(database)
 }
@@ -124,30 +133,42 @@ pub(crate) fn open_checked(path: &Path, schema: Schema) -> Result<Database> {
 fn create(
     path: &Path,
     schema: Schema,
+    steps: &Steps,
     first: impl FnOnce(&Connection) -> Result<()>,
 ) -> Result<()> {
     let unfinished = beside(path, ".unfinished");
-    remove(&unfinished)?;
+    steps.take(points::DATABASE_MAKE, || make(&unfinished, schema, first))?;
+    steps.take(points::DATABASE_NAME, || {
+        fs::rename(&unfinished, path).with("naming", path)?;
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        File::open(folder).and_then(|folder| folder.sync_all()).with("syncing", folder)
+    })
+}
+
+/// Makes a database of that name, synced.
+fn make(
+    unfinished: &Path,
+    schema: Schema,
+    first: impl FnOnce(&Connection) -> Result<()>,
+) -> Result<()> {
+    remove(unfinished)?;
     OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&unfinished)
-        .with("creating", &unfinished)?;
-    let mut connection = connect(&unfinished, Schema { synced: true, ..schema }, false)?;
+        .open(unfinished)
+        .with("creating", unfinished)?;
+    let mut connection = connect(unfinished, Schema { synced: true, ..schema }, false)?;
     connection
         .pragma_update(None, "application_id", schema.application_id)
         .during("marking the database")?;
     migrate(&mut connection, schema)?;
     first(&connection)?;
     connection.close().map_err(|(_, error)| error).during("closing the database")?;
-    File::open(&unfinished).and_then(|f| f.sync_all()).with("syncing", &unfinished)?;
-    fs::rename(&unfinished, path).with("naming", path)?;
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    File::open(folder).and_then(|folder| folder.sync_all()).with("syncing", folder)
+    File::open(unfinished).and_then(|f| f.sync_all()).with("syncing", unfinished)
 }
 
 /// `path` with `suffix` behind its name.
@@ -306,7 +327,7 @@ mod tests {
     }
 
     fn open(path: &Path, steps: &'static [&'static str]) -> Result<Database> {
-        Database::open(path, schema(steps), |_| Ok(()))
+        Database::open(path, schema(steps), &Steps::default(), |_| Ok(()))
     }
 
     #[test]
@@ -353,7 +374,7 @@ mod tests {
         let database = open(path, &STEPS).unwrap();
         database
             .writer
-            .write(|connection| {
+            .write("a test", |connection| {
                 connection.execute("INSERT INTO b VALUES (1000)", []).during("adding")
             })
             .unwrap();
@@ -387,7 +408,7 @@ mod tests {
         // Put aside, and the log not yet removed.
         fs::rename(&path, beside(&path, ".damaged")).unwrap();
         fs::write(beside(&path, "-wal"), &log).unwrap();
-        let (database, damage) = open_or_rebuild(&path, schema(&STEPS)).unwrap();
+        let (database, damage) = open_or_rebuild(&path, schema(&STEPS), &Steps::default()).unwrap();
         assert!(damage.is_some());
         let sum: i64 = database
             .readers

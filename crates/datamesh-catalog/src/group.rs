@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use rusqlite::Connection;
 
 use crate::error::{CatalogError, Damage, During, Result};
+use crate::points::Steps;
 
 /// Most turns in a transaction, so that the first in a group does not wait for an endless row of
 /// others, and the log beside the database stays small.
@@ -28,6 +29,8 @@ pub(crate) struct Writer {
     state: Mutex<State>,
     /// The first damage that was noticed; nothing is written after it.
     damage: OnceLock<Damage>,
+    /// Who is told of each step.
+    steps: Steps,
 }
 
 struct State {
@@ -71,17 +74,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Writer {
-    pub(crate) fn new(connection: Connection) -> Self {
+    pub(crate) fn new(connection: Connection, steps: Steps) -> Self {
         Self {
+            steps,
             waiting: AtomicUsize::new(0),
             state: Mutex::new(State { connection, open: None }),
             damage: OnceLock::new(),
         }
     }
 
-    /// Does `work` in a transaction, perhaps with others, and returns when it is committed. An
-    /// error of `work` undoes what it did and nothing else.
-    pub(crate) fn write<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    /// Takes a step: does `work` in a transaction, perhaps with others, and returns when it is
+    /// committed. An error of `work` undoes what it did and nothing else.
+    pub(crate) fn write<T>(
+        &self,
+        point: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
+        self.steps.take(point, || self.share(work))
+    }
+
+    fn share<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         if let Some(damage) = self.damage.get() {
             return Err(damage.clone().into());
         }
@@ -228,11 +240,11 @@ mod tests {
         let connection = Connection::open(folder.join("sample.db")).unwrap();
         connection.execute_batch("CREATE TABLE a (x INTEGER PRIMARY KEY, y BLOB)").unwrap();
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
-        Writer::new(connection)
+        Writer::new(connection, Steps::default())
     }
 
     fn insert(writer: &Writer, x: i64, bytes: usize) -> Result<()> {
-        writer.write(|connection| {
+        writer.write("a test", |connection| {
             connection
                 .execute("INSERT INTO a VALUES (?1, zeroblob(?2))", (x, bytes as i64))
                 .during("inserting")?;
@@ -281,7 +293,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let writer = writer(folder.path(), 1000);
         insert(&writer, 1, 10).unwrap();
-        let failed: Result<()> = writer.write(|connection| {
+        let failed: Result<()> = writer.write("a test", |connection| {
             connection.execute("INSERT INTO a VALUES (2, x'')", []).during("inserting")?;
             Err(CatalogError::Busy)
         });

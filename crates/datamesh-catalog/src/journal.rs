@@ -18,6 +18,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::database::{Database, Schema, left_beside, open_checked, open_or_rebuild};
 use crate::error::{CatalogError, Damage, During, Result, With, read};
+use crate::points::{self, Steps};
 use crate::sum::Sum;
 
 use self::sent::UnderWay;
@@ -160,8 +161,8 @@ impl Journal {
     ///
     /// # Errors
     /// [`CatalogError::Newer`] and [`CatalogError::Kind`] for a file that is not ours to replace.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let (database, lost) = open_or_rebuild(path, SCHEMA)?;
+    pub(crate) fn open(path: &Path, steps: &Steps) -> Result<Self> {
+        let (database, lost) = open_or_rebuild(path, SCHEMA, steps)?;
         let journal = Self { database, lost, under_way: Mutex::default() };
         journal.count_sent()?;
         Ok(journal)
@@ -192,7 +193,7 @@ impl Journal {
         .to_bytes();
         let what = what(&transfer.source, &transfer.path);
         let sum = TRANSFER_SUM.of(&[&transfer.id, &record]);
-        self.database.writer.write(|connection| {
+        self.database.writer.write(points::JOURNAL_BEGIN, |connection| {
             let count: i64 = connection
                 .query_row(include_str!("../sql/journal/count.sql"), [], |row| row.get(0))
                 .during("counting transfers")?;
@@ -236,7 +237,7 @@ impl Journal {
         bound("slices", slice.number as usize + 1, SLICES_MAX as usize)?;
         bound("sealed bytes of a slice", slice.sealed.len(), SEALED_BYTES_MAX)?;
         let sum = slice_sum(transfer, slice);
-        self.database.writer.write(|connection| {
+        self.database.writer.write(points::JOURNAL_SLICE, |connection| {
             known(connection, transfer)?;
             let row = params![transfer, slice.number, slice.hash.0, slice.sealed, sum];
             connection
@@ -281,7 +282,7 @@ impl Journal {
     /// # Errors
     /// [`CatalogError::NoTransfer`].
     pub fn segment(&self, transfer: &[u8; 16], written: SegmentWritten) -> Result<()> {
-        self.database.writer.write(|connection| {
+        self.database.writer.write(points::JOURNAL_SEGMENT, |connection| {
             known(connection, transfer)?;
             let before: Option<(u32, i64)> = connection
                 .prepare_cached(include_str!("../sql/journal/acknowledged.sql"))
@@ -340,7 +341,7 @@ impl Journal {
     /// # Errors
     /// [`CatalogError`] where the journal cannot be written.
     pub fn end(&self, transfer: &[u8; 16], settled: &[SegmentId]) -> Result<()> {
-        self.database.writer.write(|connection| {
+        self.database.writer.write(points::JOURNAL_END, |connection| {
             for sql in [
                 include_str!("../sql/journal/end_slices.sql"),
                 include_str!("../sql/journal/end.sql"),
@@ -400,7 +401,7 @@ impl Journal {
     /// Remembers that a log reached an operation.
     pub(crate) fn saw(&self, log: &LogId, sequence: u64, hash: &Hash) -> Result<()> {
         let sum = witness_sum(log, sequence, hash);
-        self.database.writer.write(|connection| {
+        self.database.writer.write(points::JOURNAL_SAW, |connection| {
             connection
                 .prepare_cached(include_str!("../sql/journal/saw.sql"))
                 .and_then(|mut statement| {
@@ -435,7 +436,7 @@ impl Journal {
         if !path.try_exists().with("looking for", path)? && left_beside(path)?.is_none() {
             return Ok(None);
         }
-        let database = open_checked(path, SCHEMA)?;
+        let database = open_checked(path, SCHEMA, &Steps::default())?;
         Self { database, lost: None, under_way: Mutex::default() }.seen(log)
     }
 }

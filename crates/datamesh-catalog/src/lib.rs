@@ -15,6 +15,7 @@ mod group;
 mod index;
 mod journal;
 mod node;
+pub mod points;
 mod readers;
 mod sum;
 

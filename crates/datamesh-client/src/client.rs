@@ -7,7 +7,7 @@ use datamesh_codec::Pool;
 use datamesh_core::{Entropy, Executor, Grant, Scheme};
 use datamesh_crypto::DeviceKeys;
 use datamesh_crypto::compress::Zstd;
-use datamesh_engine::{Engine, Spread, block};
+use datamesh_engine::{Engine, Spread, block, step};
 
 use crate::catalog::Publication;
 use crate::error::ClientError;
@@ -97,6 +97,11 @@ impl Client {
 
     pub(crate) fn executor(&self) -> &dyn Executor {
         &**self.engine.executor()
+    }
+
+    /// Takes a step towards something durable.
+    pub(crate) async fn step<T>(&self, point: &'static str, work: impl Future<Output = T>) -> T {
+        step(self.executor(), point, work).await
     }
 
     /// Runs a blocking call of the catalog.

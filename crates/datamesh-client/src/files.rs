@@ -7,6 +7,7 @@ use datamesh_core::{MeshPath, NodeId, Scheme, SegmentId, VersionId, seam};
 use crate::below::Below;
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::points;
 
 /// Where the shards of one segment are, as their holders say now.
 #[derive(Debug, Clone)]
@@ -144,11 +145,11 @@ impl Client {
         };
         let changes = puts.iter().map(|put| delete(put)).collect();
         let (keys, now) = (std::sync::Arc::clone(&self.keys), self.engine.now());
-        self.catalog_call(move |catalog| {
+        let committing = self.catalog_call(move |catalog| {
             let append = Append { changes, now, ..Append::default() };
             catalog.append(append, |body| keys.sign_operation(body))
-        })
-        .await?;
+        });
+        self.step(points::REMOVE_COMMIT, committing).await?;
         Ok(paths)
     }
 

@@ -9,6 +9,7 @@ mod collect;
 mod error;
 mod files;
 mod pipeline;
+pub mod points;
 
 pub use catalog::{
     CaughtUp, DeviceLog, DeviceLogs, Publication, Published, Rotated, derive_epochs, find_grant,

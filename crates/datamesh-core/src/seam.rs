@@ -160,6 +160,15 @@ pub fn random<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
     bytes
 }
 
+/// On which side of a named step somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Moment {
+    /// Nothing of it is done.
+    Before,
+    /// It is done, and nobody knows.
+    After,
+}
+
 /// Runs tasks and blocking work.
 pub trait Executor: Send + Sync {
     /// Starts a task that runs beside the caller.
@@ -168,6 +177,13 @@ pub trait Executor: Send + Sync {
     /// Runs work that blocks or computes for long, away from the tasks. The simulation runs it
     /// inline.
     fn block(&self, work: Box<dyn FnOnce() + Send + 'static>);
+
+    /// Tells that this process is about to take a named step towards something durable, or has taken
+    /// it. Where there is a future it is waited for: a simulation may end the process there. Others do nothing.
+    fn reached(&self, point: &'static str, moment: Moment) -> Option<BoxFuture<'static, ()>> {
+        let _ = (point, moment);
+        None
+    }
 }
 
 /// Signs as this node. Only the node's own key is reachable this way.

@@ -14,7 +14,8 @@ use datamesh_store::{
 };
 
 use crate::engine::Engine;
-use crate::work::block;
+use crate::points;
+use crate::work::{block, step};
 
 /// Members whose clocks are compared with this node's.
 const CLOCKS: usize = 9;
@@ -108,7 +109,7 @@ impl Collector {
         let now = self.engine.now();
         let last = self.state().reconciled;
         if last.is_none_or(|last| now.abs_diff(last) >= self.config.reconcile_ms) {
-            let (_, complete) = self.reconcile().await?;
+            let (_, complete) = self.step(points::COLLECT_RECONCILE, self.reconcile()).await?;
             // Where too few answered, the next pass asks again.
             if complete {
                 self.note(|state| state.reconciled = Some(now));
@@ -117,7 +118,8 @@ impl Collector {
         let (times, alone) = self.engine.peers_times(CLOCKS).await;
         let bound = self.config.clock_bound_ms;
         let clock = AgreedClock::compare(self.engine.now(), &times, bound, alone)?;
-        let done = self.with_collection(move |collection| collection.collect(&clock)).await?;
+        let removing = self.with_collection(move |collection| collection.collect(&clock));
+        let done = self.step(points::COLLECT_REMOVE, removing).await?;
         self.note(|state| {
             state.trashed += done.trashed;
             state.removed += done.removed;
@@ -125,10 +127,15 @@ impl Collector {
         });
         for _ in 0..PACKS_PER_PASS {
             let compact = move |collection: &mut Collection| collection.compact(&clock);
-            let Some(pack) = self.with_collection(compact).await? else { break };
+            let compacting = self.with_collection(compact);
+            let Some(pack) = self.step(points::COLLECT_COMPACT, compacting).await? else { break };
             self.note(|state| state.returned_bytes += pack.bytes.saturating_sub(pack.copied));
         }
         Ok(())
+    }
+
+    async fn step<T>(&self, point: &'static str, work: impl Future<Output = T>) -> T {
+        step(&**self.engine.executor(), point, work).await
     }
 
     async fn with_collection<T: Send + 'static>(

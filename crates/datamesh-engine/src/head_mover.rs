@@ -14,7 +14,8 @@ use datamesh_store::{Slot, Store};
 use crate::engine::Engine;
 use crate::heads::keepers;
 use crate::placement::Candidate;
-use crate::work::block;
+use crate::points;
+use crate::work::{block, step};
 
 /// Heads looked at in one step.
 const PAGE: usize = 256;
@@ -72,7 +73,8 @@ impl HeadMover {
                 }
                 let Some(head) = self.head(slot).await else { continue };
                 for node in new {
-                    if self.engine.carry_head(node, &head).await {
+                    let carrying = self.engine.carry_head(node, &head);
+                    if step(&**self.engine.executor(), points::HEAD_MOVE, carrying).await {
                         moved += 1;
                     } else {
                         reached.remove(&node);

@@ -20,7 +20,9 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use crate::ask::{AskError, ask};
 use crate::engine::Engine;
 use crate::placement::{Candidate, ranking};
+use crate::points;
 use crate::view::Standing;
+use crate::work::step;
 
 /// Nodes that keep an account's heads.
 const KEEPERS: usize = 7;
@@ -125,6 +127,10 @@ impl Engine {
     /// Hands a head to the nodes that keep its account's, and returns when a quorum has it, or it is
     /// clear that none will. The other nodes get it all the same.
     pub async fn publish_head(self: &Arc<Self>, head: &Head) -> HeadPublished {
+        step(&*self.executor, points::HEAD_QUORUM, self.hand_head(head)).await
+    }
+
+    async fn hand_head(self: &Arc<Self>, head: &Head) -> HeadPublished {
         let keepers = self.head_keepers(&head.account);
         let mut published =
             HeadPublished { needed: quorum(keepers.len()), ..HeadPublished::default() };
@@ -133,7 +139,8 @@ impl Engine {
         for node in keepers {
             let (engine, request) = (Arc::clone(self), request.clone());
             asking.push(async move {
-                (node, ask(&*engine.transport, node, &request, Bytes::new(), PUT_DEADLINE).await)
+                let asking = ask(&*engine.transport, node, &request, Bytes::new(), PUT_DEADLINE);
+                (node, step(&*engine.executor, points::HEAD_SEND, asking).await)
             });
         }
         while let Some((node, answer)) = asking.next().await {

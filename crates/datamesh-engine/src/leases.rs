@@ -17,6 +17,8 @@ use futures::stream;
 use crate::ask::{AskError, ask};
 use crate::engine::Engine;
 use crate::placement::ranking;
+use crate::points;
+use crate::work::step;
 
 /// How long a node may take for a batch of renewals or releases, which it syncs.
 const LEASES_DEADLINE: Duration = Duration::from_secs(10);
@@ -58,13 +60,15 @@ impl Engine {
     /// Ends leases everywhere. What comes back is in the order of the releases.
     pub async fn release(&self, releases: &[Release]) -> Vec<LeaseTold> {
         let batches = releases.chunks(LEASES_MAX);
-        self.tell_leases(batches.map(|batch| (batch.len(), Request::Release(batch.to_vec())))).await
+        let batches = batches.map(|batch| (batch.len(), Request::Release(batch.to_vec())));
+        step(&*self.executor, points::LEASES_RELEASE, self.tell_leases(batches)).await
     }
 
     /// Renews leases everywhere. What comes back is in the order of the renewals.
     pub async fn renew(&self, renewals: &[Renewal]) -> Vec<LeaseTold> {
         let batches = renewals.chunks(LEASES_MAX);
-        self.tell_leases(batches.map(|batch| (batch.len(), Request::Renew(batch.to_vec())))).await
+        let batches = batches.map(|batch| (batch.len(), Request::Renew(batch.to_vec())));
+        step(&*self.executor, points::LEASES_RENEW, self.tell_leases(batches)).await
     }
 
     async fn tell_leases(&self, batches: impl Iterator<Item = (usize, Request)>) -> Vec<LeaseTold> {

@@ -14,6 +14,7 @@ mod holder;
 mod leases;
 mod membership;
 pub mod placement;
+pub mod points;
 pub mod repair;
 mod report;
 mod scores;
@@ -36,4 +37,4 @@ pub use transfer::{
     Fault, FaultKind, ReadError, SegmentBytes, SegmentWrite, Urgency, WriteError, WriteOutcome,
 };
 pub use view::{AdvertError, Member, Standing, View};
-pub use work::block;
+pub use work::{block, step};

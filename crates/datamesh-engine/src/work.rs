@@ -1,6 +1,9 @@
 //! Blocking and computing away from the tasks.
 
+use std::future::Future;
+
 use datamesh_core::Executor;
+use datamesh_core::seam::Moment;
 use tokio::sync::oneshot;
 
 /// Runs `work` on the executor and waits for what it returns; nothing where the executor is
@@ -15,4 +18,20 @@ pub async fn block<T: Send + 'static>(
         drop(sender.send(work()));
     }));
     receiver.await.ok()
+}
+
+/// Takes a step towards something durable, and tells the executor before and after.
+pub async fn step<T>(
+    executor: &dyn Executor,
+    point: &'static str,
+    work: impl Future<Output = T>,
+) -> T {
+    if let Some(end) = executor.reached(point, Moment::Before) {
+        end.await;
+    }
+    let done = work.await;
+    if let Some(end) = executor.reached(point, Moment::After) {
+        end.await;
+    }
+    done
 }

@@ -66,6 +66,8 @@ pub(crate) struct Claim {
 /// Records that become durable together or not at all, as far as anybody is told.
 #[derive(Debug)]
 pub(crate) struct Work {
+    /// The step that it is.
+    pub(crate) point: &'static str,
     pub(crate) parts: Vec<Part>,
     /// The grant's record, written before the parts where the store has none.
     pub(crate) grant: Option<(GrantId, Part)>,
@@ -74,6 +76,11 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    /// Records that need no room of their own.
+    pub(crate) fn of(point: &'static str, parts: Vec<Part>) -> Self {
+        Self { point, parts, grant: None, claim: None }
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         let grant = self.grant.iter().map(|(_, part)| part);
         self.parts.iter().chain(grant).map(Part::bytes).sum()

@@ -11,7 +11,7 @@ use datamesh_core::{Entropy, Hash, NodeId, seam};
 
 use crate::disk::{Disk, DiskError};
 use crate::error::StoreError;
-use crate::points;
+use crate::points::{self, step};
 
 /// Name of the file.
 pub const IDENTITY_FILE: &str = "identity";
@@ -130,11 +130,11 @@ fn create(disk: &dyn Disk, identity: &Identity) -> Result<(), DiskError> {
         Ok(()) | Err(DiskError::Missing { .. }) => {}
         Err(error) => return Err(error),
     }
-    let file = disk.create(IDENTITY_DRAFT_FILE)?;
-    file.write_at(0, &identity.to_bytes())?;
-    file.sync_data()?;
-    disk.reached(points::IDENTITY_WRITTEN)?;
-    disk.rename(IDENTITY_DRAFT_FILE, IDENTITY_FILE)?;
-    disk.reached(points::IDENTITY_NAMED)?;
-    disk.sync_directory()
+    step(disk, points::IDENTITY_WRITE, || {
+        let file = disk.create(IDENTITY_DRAFT_FILE)?;
+        file.write_at(0, &identity.to_bytes())?;
+        file.sync_data()
+    })?;
+    step(disk, points::IDENTITY_NAME, || disk.rename(IDENTITY_DRAFT_FILE, IDENTITY_FILE))?;
+    step(disk, points::IDENTITY_LIST, || disk.sync_directory())
 }

@@ -276,6 +276,43 @@ impl Index {
         }
     }
 
+    /// Lets leases decide where marks do not fit to them. A tombstone and the trash marks of its shards
+    /// are one group, and so are a renewal and its revive marks; of a group that was torn any of them
+    /// may be left. The lease's record is what counts: with it all of the group is there, without it
+    /// nothing. Called once all packs are folded.
+    pub(crate) fn follow_leases(&mut self) {
+        for ((segment, _), entry) in &mut self.shards {
+            let (Some(copy), marked) = (entry.copy, entry.marked()) else { continue };
+            let lease = self.leases.get(segment);
+            let ended = lease.filter(|lease| lease.state.released);
+            let (mark, time, sequence) = match (marked, ended) {
+                // One without a time is of an earlier form; the next sweep sees to it.
+                (None | Some(Mark::Revive), Some(end))
+                    if copy.record.sequence < end.sequence && end.since != 0 =>
+                {
+                    (Mark::Trash, end.since, end.sequence)
+                }
+                (Some(Mark::Trash), None) => {
+                    let since = entry.mark.map_or(0, |mark| u64::from(mark.second) * 1000);
+                    let sequence = entry.mark.map_or(0, |mark| mark.sequence);
+                    // Only what ended by itself is in the trash without a tombstone.
+                    let expired = lease.is_some_and(|lease| {
+                        let expiry = lease.state.expiry;
+                        expiry != 0 && expiry <= since && lease.sequence < sequence
+                    });
+                    if expired {
+                        continue;
+                    }
+                    (Mark::Revive, since, sequence)
+                }
+                _ => continue,
+            };
+            let second = u32::try_from(time.div_ceil(1000)).unwrap_or(u32::MAX);
+            let sequence = entry.mark.map_or(sequence, |mark| mark.sequence.max(sequence));
+            entry.mark = Some(Marked { sequence, second, mark });
+        }
+    }
+
     /// Forgets shards that are not here any more, and what was only kept because the shard it is
     /// about might still come: called once all packs are folded, and after each compaction.
     pub(crate) fn settle(&mut self) {

@@ -12,7 +12,7 @@ use crate::config::StoreConfig;
 use crate::disk::{ALIGNMENT, Disk, DiskError, DiskFile};
 use crate::error::StoreError;
 use crate::pack::{PACK_ROWS_MAX, name_of};
-use crate::points;
+use crate::points::{self, step};
 use crate::record::{Draft, Kind, PackEnd, PackHeader, RECORD_ALIGNMENT, RecordKey, Row};
 use crate::table::{encode_table, table_bytes};
 use datamesh_core::wire::Encode;
@@ -133,12 +133,10 @@ impl PackWriter {
             .map(|draft| place(&mut self.buffer, key, open.number, open.end, draft))
             .collect();
         self.buffer.pad(ALIGNMENT);
-        let written = open
-            .file
-            .write_at(open.end, self.buffer.as_slice())
-            .and_then(|()| self.disk.reached(points::GROUP_WRITTEN))
-            .and_then(|()| open.file.sync_data())
-            .and_then(|()| self.disk.reached(points::GROUP_SYNCED));
+        let (disk, buffer) = (&*self.disk, self.buffer.as_slice());
+        let write = || open.file.write_at(open.end, buffer);
+        let written = step(disk, points::GROUP_WRITE, write)
+            .and_then(|()| step(disk, points::GROUP_SYNC, || open.file.sync_data()));
         if let Err(error) = written {
             return Err(self.abandon(open, bytes, error));
         }
@@ -173,19 +171,21 @@ impl PackWriter {
         // Room is taken from the reserve and beyond the capacity by nobody, not even in advance.
         let from = open.allocated.max(open.end);
         let free = self.free_beside(Some(open))?.saturating_sub(from - open.end);
-        let step = self.config.pack_bytes.min(from + ALLOCATION_BYTES.min(free)).max(end);
-        let reserved = match open.file.allocate(from, step - from) {
-            Ok(true) => step,
-            Ok(false) => return Ok(()),
-            // A whole step is no longer there, the group perhaps is.
-            Err(error) if error.is_full() => {
-                open.file.allocate(from, end - from)?;
-                end
-            }
-            Err(error) => return Err(error),
-        };
-        open.allocated = reserved;
-        Ok(())
+        let wanted = self.config.pack_bytes.min(from + ALLOCATION_BYTES.min(free)).max(end);
+        step(&*self.disk, points::PACK_RESERVE, || {
+            let reserved = match open.file.allocate(from, wanted - from) {
+                Ok(true) => wanted,
+                Ok(false) => return Ok(()),
+                // A whole step is no longer there, the group perhaps is.
+                Err(error) if error.is_full() => {
+                    open.file.allocate(from, end - from)?;
+                    end
+                }
+                Err(error) => return Err(error),
+            };
+            open.allocated = reserved;
+            Ok(())
+        })
     }
 
     fn seal_if_due(&mut self, key: &RecordKey, records: usize, bytes: u64) {
@@ -225,18 +225,20 @@ impl PackWriter {
         self.next_number = number.checked_add(1).ok_or_else(|| StoreError::ReadOnly {
             reason: "all pack numbers are used".to_owned(),
         })?;
-        let begun = self.disk.create(&name).and_then(|file| {
+        let disk = Arc::clone(&self.disk);
+        let create = || {
+            let file = disk.create(&name)?;
             let body = PackHeader { pack: number }.to_bytes();
             let draft = Draft::internal(Kind::PackHeader, &body);
             self.buffer.clear();
             place(&mut self.buffer, key, number, 0, &draft);
             self.buffer.pad(ALIGNMENT);
             file.write_at(0, self.buffer.as_slice())?;
-            self.disk.reached(points::PACK_CREATED)?;
-            file.sync_data()?;
-            self.disk.reached(points::PACK_SYNCED)?;
-            self.disk.sync_directory()?;
-            self.disk.reached(points::PACK_LISTED)?;
+            Ok(file)
+        };
+        let begun = step(&*disk, points::PACK_CREATE, create).and_then(|file| {
+            step(&*disk, points::PACK_SYNC, || file.sync_data())?;
+            step(&*disk, points::PACK_LIST, || disk.sync_directory())?;
             Ok(file)
         });
         match begun {
@@ -289,11 +291,9 @@ pub(crate) fn seal(
     let draft = Draft::internal(Kind::PackEnd, &body);
     place(buffer, key, open.number, open.end, &draft);
     buffer.pad(ALIGNMENT);
-    open.file.write_at(open.end, buffer.as_slice())?;
-    disk.reached(points::TABLE_WRITTEN)?;
-    open.file.sync_data()?;
-    disk.reached(points::PACK_SEALED)?;
+    step(disk, points::TABLE_WRITE, || open.file.write_at(open.end, buffer.as_slice()))?;
+    step(disk, points::TABLE_SYNC, || open.file.sync_data())?;
     // The pack is whole either way; what is not given back now is only room.
-    let _ = open.file.release_allocated();
+    let _ = step(disk, points::PACK_TRIM, || open.file.release_allocated());
     Ok(open.end + buffer.len() as u64)
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use datamesh_core::seam::Moment;
 use datamesh_store::{Disk, DiskError, DiskFile, DiskLock, Space};
 
 use crate::random::Dice;
@@ -37,10 +38,36 @@ struct State {
     locked: bool,
     powerless: bool,
     total: u64,
-    crash_point: Option<(String, u64)>,
+    crash_point: Option<CrashPoint>,
+    /// The power goes in the middle of one of the next operations.
+    tearing: bool,
     crash_after: Option<u64>,
     failing_syncs: u64,
     unreadable: BTreeSet<(usize, u64)>,
+}
+
+/// When the power goes, of a step that makes something durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Crash {
+    /// Nothing of it is done.
+    Before,
+    /// In the middle of one of its operations.
+    Torn,
+    /// All of it is done, and nobody knows.
+    After,
+}
+
+impl Crash {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Before, Self::Torn, Self::After];
+}
+
+#[derive(Debug, Clone)]
+struct CrashPoint {
+    point: String,
+    crash: Crash,
+    /// Times that it is still to be reached.
+    time: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -137,6 +164,14 @@ impl State {
         Ok(())
     }
 
+    /// Whether the power goes in the middle of this operation.
+    fn tears(&mut self) -> bool {
+        // Not always in the first, so that each of a step's operations has its turn.
+        let tears = self.tearing && self.dice.one_in(2);
+        self.powerless |= tears;
+        tears
+    }
+
     /// Counts an operation that changes the disk; the power may go after it.
     fn step(&mut self) {
         if let Some(left) = &mut self.crash_after {
@@ -174,6 +209,7 @@ impl FaultyDisk {
             powerless: false,
             total,
             crash_point: None,
+            tearing: false,
             crash_after: None,
             failing_syncs: 0,
             unreadable: BTreeSet::new(),
@@ -212,9 +248,10 @@ impl FaultyDisk {
         self.state().restart();
     }
 
-    /// Lets the power go when the store comes to `point` for the `time`-th time from now.
-    pub fn crash_at(&self, point: &str, time: u64) {
-        self.state().crash_point = Some((point.to_owned(), time.max(1)));
+    /// Lets the power go around the step `point` of the store, the `time`-th from now.
+    pub fn crash_at(&self, point: &str, crash: Crash, time: u64) {
+        self.state().crash_point =
+            Some(CrashPoint { point: point.to_owned(), crash, time: time.max(1) });
     }
 
     /// Lets the power go after that many operations that change the disk.
@@ -338,6 +375,7 @@ impl State {
         self.locked = false;
         self.powerless = false;
         self.crash_point = None;
+        self.tearing = false;
         self.crash_after = None;
         self.failing_syncs = 0;
     }
@@ -392,6 +430,9 @@ impl Disk for Mount {
         let inode = state.inodes.len();
         state.inodes.push(Inode::default());
         state.change_names(NameChange::Set(name.to_owned(), inode));
+        if state.tears() {
+            return Err(failed("create", name, "the power is gone"));
+        }
         state.step();
         Ok(self.file(name, inode))
     }
@@ -400,6 +441,9 @@ impl Disk for Mount {
         let mut state = self.live("remove", name)?;
         state.inode_of(name)?;
         state.change_names(NameChange::Remove(name.to_owned()));
+        if state.tears() {
+            return Err(failed("remove", name, "the power is gone"));
+        }
         state.step();
         Ok(())
     }
@@ -408,12 +452,18 @@ impl Disk for Mount {
         let mut state = self.live("rename", from)?;
         state.inode_of(from)?;
         state.change_names(NameChange::Rename(from.to_owned(), to.to_owned()));
+        if state.tears() {
+            return Err(failed("rename", from, "the power is gone"));
+        }
         state.step();
         Ok(())
     }
 
     fn sync_directory(&self) -> Result<(), DiskError> {
         let mut state = self.live("sync", "directory")?;
+        if state.tears() {
+            return Err(failed("sync", "directory", "the power is gone"));
+        }
         state.durable_names = state.names.clone();
         state.name_changes.clear();
         state.step();
@@ -434,18 +484,30 @@ impl Disk for Mount {
         Ok(Space { total: state.total, free: state.total.saturating_sub(state.used()) })
     }
 
-    fn reached(&self, point: &'static str) -> Result<(), DiskError> {
+    fn reached(&self, point: &'static str, moment: Moment) -> Result<(), DiskError> {
         let mut state = self.live("reach", point)?;
-        if let Some((armed, times)) = &mut state.crash_point
-            && armed == point
-        {
-            *times -= 1;
-            if *times == 0 {
+        let Some(armed) = &mut state.crash_point else { return Ok(()) };
+        if armed.point != point {
+            return Ok(());
+        }
+        let crash = armed.crash;
+        if moment == Moment::Before {
+            armed.time = armed.time.saturating_sub(1);
+        }
+        if armed.time > 0 {
+            return Ok(());
+        }
+        match (crash, moment) {
+            (Crash::After, Moment::Before) => Ok(()),
+            (Crash::Torn, Moment::Before) => {
+                state.tearing = true;
+                Ok(())
+            }
+            _ => {
                 state.powerless = true;
-                return Err(failed("reach", point, "the power is gone"));
+                Err(failed("reach", point, "the power is gone"))
             }
         }
-        Ok(())
     }
 }
 
@@ -500,6 +562,15 @@ impl DiskFile for OpenFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         let mut state = self.live("write")?;
+        if state.tears() {
+            // Some first sectors of it came as far as the page cache.
+            let sectors = state.dice.below(bytes.len().div_ceil(SECTOR_BYTES) as u64) as usize;
+            let written = bytes[..sectors * SECTOR_BYTES].to_vec();
+            let inode = &mut state.inodes[self.inode];
+            write_into(&mut inode.current, offset as usize, &written);
+            inode.pending.push((offset as usize, written));
+            return Err(failed("write", &self.name, "the power is gone"));
+        }
         let length = state.inodes[self.inode].room();
         let grows = (offset + bytes.len() as u64).saturating_sub(length);
         let free = state.total.saturating_sub(state.used());
@@ -521,6 +592,9 @@ impl DiskFile for OpenFile {
 
     fn sync_data(&self) -> Result<(), DiskError> {
         let mut state = self.live("sync")?;
+        if state.tears() {
+            return Err(failed("sync", &self.name, "the power is gone"));
+        }
         let fails = state.failing_syncs > 0;
         let inode = &mut state.inodes[self.inode];
         let pending = std::mem::take(&mut inode.pending);
@@ -538,6 +612,9 @@ impl DiskFile for OpenFile {
 
     fn allocate(&self, offset: u64, length: u64) -> Result<bool, DiskError> {
         let mut state = self.live("allocate")?;
+        if state.tears() {
+            return Err(failed("allocate", &self.name, "the power is gone"));
+        }
         let grows = (offset + length).saturating_sub(state.inodes[self.inode].room());
         if grows > state.total.saturating_sub(state.used()) {
             return Err(DiskError::Full { operation: "allocate", name: self.name.clone() });
@@ -548,7 +625,11 @@ impl DiskFile for OpenFile {
     }
 
     fn release_allocated(&self) -> Result<(), DiskError> {
-        self.live("release")?.inodes[self.inode].allocated = 0;
+        let mut state = self.live("release")?;
+        if state.tears() {
+            return Err(failed("release", &self.name, "the power is gone"));
+        }
+        state.inodes[self.inode].allocated = 0;
         Ok(())
     }
 

@@ -9,5 +9,5 @@ pub mod random;
 #[cfg(feature = "sim")]
 pub mod sim;
 
-pub use disk::FaultyDisk;
+pub use disk::{Crash, FaultyDisk};
 pub use random::SeededEntropy;

@@ -12,6 +12,7 @@ use rusqlite::Connection;
 
 use crate::error::{CatalogError, Result};
 use crate::index::{self, Step};
+use crate::points;
 
 use super::AccountDb;
 use super::record::{
@@ -51,7 +52,7 @@ impl AccountDb {
     /// # Errors
     /// [`CatalogError`](crate::CatalogError) where they cannot be written.
     pub fn index_contents(&self, from: Unindexed, last: u64, contents: &Contents) -> Result<()> {
-        self.write(|connection| take(connection, &from, last, contents))
+        self.write(points::CATALOG_CONTENTS, |connection| take(connection, &from, last, contents))
     }
 
     /// A version that has this content, or had it.

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 
 use crate::error::{Result, damaged, read};
 use crate::index::{self, Step};
+use crate::points;
 
 use super::record::{
     self, LOGS, LogState, OWED, Place, SEQUENCE_MAX, Tally, epochs_key, owner_key, save, tally_key,
@@ -32,7 +33,7 @@ impl AccountDb {
     /// [`CatalogError`](crate::CatalogError) where it cannot be written; nothing is dropped then.
     pub fn keep_epochs(&self, record: &[u8], bounds: &[(LogId, u64)]) -> Result<()> {
         let own = self.owner().log;
-        self.write(|connection| {
+        self.write(points::CATALOG_EPOCHS, |connection| {
             index::put(connection, &epochs_key(), record)?;
             let mut beyond = Vec::new();
             for (log, sequence) in bounds.iter().filter(|(log, _)| *log != own) {

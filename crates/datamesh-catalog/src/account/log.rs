@@ -11,6 +11,7 @@ use datamesh_core::{Hash, LogId, PublicKey, SegmentId, Signature, Timestamp};
 use rusqlite::Connection;
 
 use crate::error::{CatalogError, Result, damaged};
+use crate::points;
 
 use super::contents::{self, Contents, Unindexed};
 use super::owed::{self, Owed};
@@ -92,7 +93,7 @@ impl AccountDb {
         }
         self.require_whole()?;
         let log = self.owner().log;
-        let made = self.write(|connection| {
+        let made = self.write(points::CATALOG_APPEND, |connection| {
             contents::require_renewed(connection, &append.renewed)?;
             let mut batch = Batch::begin(connection, &log)?;
             let from = Unindexed { log, after: batch.state.sequence };
@@ -130,7 +131,7 @@ impl AccountDb {
         let Some(first) = operations.first() else {
             return Ok(0);
         };
-        let new = self.write(|connection| {
+        let new = self.write(points::CATALOG_COMMIT, |connection| {
             let mut batch = Batch::begin(connection, &first.log)?;
             let mut new = 0;
             for operation in operations {
@@ -157,7 +158,9 @@ impl AccountDb {
         if certificate.account != self.owner().account {
             return Err(CatalogError::Foreign { whose: "account" });
         }
-        self.write(|connection| begin_log(connection, &log, certificate.log_key))
+        self.write(points::CATALOG_ADMIT, |connection| {
+            begin_log(connection, &log, certificate.log_key)
+        })
     }
 
     /// Operations of one log after `sequence`, in order, at most `limit` and [`OPERATIONS_MAX`] of

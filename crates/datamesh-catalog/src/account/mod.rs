@@ -28,6 +28,7 @@ use crate::database::{Database, Schema, beside, left_beside, put_aside};
 use crate::error::{CatalogError, Result, With, damaged};
 use crate::index;
 use crate::journal::Journal;
+use crate::points::{Steps, Watch};
 
 mod check;
 mod conflict;
@@ -97,11 +98,23 @@ impl AccountDb {
     /// [`CatalogError::Foreign`] say that this is not an intact database of this owner; nothing in
     /// it is changed.
     pub fn open(path: &Path, owner: Owner) -> Result<Self> {
+        Self::open_telling(path, owner, &Steps::default())
+    }
+
+    /// As [`open`](Self::open), for a test that watches each step.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_watched(path: &Path, owner: Owner, watch: Watch) -> Result<Self> {
+        Self::open_telling(path, owner, &Steps::watched(watch))
+    }
+
+    fn open_telling(path: &Path, owner: Owner, steps: &Steps) -> Result<Self> {
         let journal_path = beside(path, ".transfers");
         if !path.try_exists().with("looking for", path)? {
             refuse_lost(path, &journal_path, &owner)?;
         }
-        Self::open_or_make(path, owner, true)
+        Self::open_or_make(path, owner, true, steps)
     }
 
     /// Puts aside what is at `path` (the last such file is kept, its name ending in `.damaged`) and
@@ -111,12 +124,25 @@ impl AccountDb {
     /// # Errors
     /// [`CatalogError`] where the files cannot be moved or made.
     pub fn restore(path: &Path, owner: Owner) -> Result<Self> {
-        put_aside(path)?;
-        Self::open_or_make(path, owner, false)
+        Self::restore_telling(path, owner, &Steps::default())
     }
 
-    fn open_or_make(path: &Path, owner: Owner, whole: bool) -> Result<Self> {
-        let database = Database::open(path, SCHEMA, |connection| first(connection, &owner, whole))?;
+    /// As [`restore`](Self::restore), for a test that watches each step.
+    ///
+    /// # Errors
+    /// As [`restore`](Self::restore).
+    pub fn restore_watched(path: &Path, owner: Owner, watch: Watch) -> Result<Self> {
+        Self::restore_telling(path, owner, &Steps::watched(watch))
+    }
+
+    fn restore_telling(path: &Path, owner: Owner, steps: &Steps) -> Result<Self> {
+        put_aside(path, steps)?;
+        Self::open_or_make(path, owner, false, steps)
+    }
+
+    fn open_or_make(path: &Path, owner: Owner, whole: bool, steps: &Steps) -> Result<Self> {
+        let database =
+            Database::open(path, SCHEMA, steps, |connection| first(connection, &owner, whole))?;
         let found = database.readers.read(|connection| {
             let found: OwnerRecord =
                 record::require(connection, &record::owner_key(), "the owner")?;
@@ -131,7 +157,7 @@ impl AccountDb {
             }
             Ok(found)
         })?;
-        let journal = Journal::open(&beside(path, ".transfers"))?;
+        let journal = Journal::open(&beside(path, ".transfers"), steps)?;
         let catalog = Self {
             owner: RwLock::new(Owner { log: found.log, ..owner }),
             whole: AtomicBool::new(found.whole == 1),
@@ -199,8 +225,12 @@ impl AccountDb {
         if self.whole() { Ok(()) } else { Err(CatalogError::Incomplete) }
     }
 
-    fn write<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        self.database.writer.write(work)
+    fn write<T>(
+        &self,
+        point: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
+        self.database.writer.write(point, work)
     }
 }
 

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use crate::error::{CatalogError, Result, damaged, read};
 use crate::index::{self, Step};
 use crate::journal::SLICES_MAX;
+use crate::points;
 
 use super::AccountDb;
 use super::record::{self, OWED, Tally, require, save, tally_key};
@@ -41,7 +42,7 @@ impl AccountDb {
     /// [`CatalogError::TooMany`] above 16384 at once.
     pub fn owe(&self, owed: &[Owed]) -> Result<()> {
         bound(owed.len())?;
-        self.write(|connection| {
+        self.write(points::CATALOG_OWE, |connection| {
             let mut tally: Tally = require(connection, &tally_key(), "the counts")?;
             add(connection, owed, &mut tally)?;
             save(connection, &tally_key(), &tally)
@@ -54,7 +55,7 @@ impl AccountDb {
     /// [`CatalogError::TooMany`] above 16384 at once.
     pub fn paid(&self, shards: &[(SegmentId, u8)]) -> Result<()> {
         bound(shards.len())?;
-        self.write(|connection| {
+        self.write(points::CATALOG_PAID, |connection| {
             let mut tally: Tally = require(connection, &tally_key(), "the counts")?;
             for (segment, shard) in shards {
                 if index::remove(connection, &record::owed_key(segment, *shard))? {

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use crate::error::{Result, damaged, read};
 use crate::index::{self, Step};
+use crate::points;
 
 use super::AccountDb;
 use super::record::{PROMISES, Promise, load, promise_key, save};
@@ -47,7 +48,7 @@ impl AccountDb {
             return Ok(());
         }
         let own = self.owner().log;
-        self.write(|connection| {
+        self.write(points::CATALOG_PROMISES, |connection| {
             for segment in segments {
                 let key = promise_key(segment);
                 let promise: Option<Promise> = load(connection, &key, "a promised renewal")?;

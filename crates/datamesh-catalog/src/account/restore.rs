@@ -9,6 +9,7 @@ use datamesh_core::{Hash, LogId, PublicKey};
 
 use crate::error::{Result, damaged, read};
 use crate::index::{self, Step};
+use crate::points;
 
 use super::record::{LOGS, LogState, OwnerRecord, owner_key, require, save};
 use super::{AccountDb, Owner, log};
@@ -40,7 +41,7 @@ impl AccountDb {
         if self.whole() {
             return Ok(());
         }
-        self.write(|connection| {
+        self.write(points::CATALOG_WHOLE, |connection| {
             let record: OwnerRecord = require(connection, &owner_key(), "the owner")?;
             save(connection, &owner_key(), &OwnerRecord { whole: 1, ..record })
         })?;
@@ -72,7 +73,7 @@ impl AccountDb {
     /// [`CatalogError`](crate::CatalogError) where it cannot be written.
     pub fn take_log(&self, log: LogId) -> Result<()> {
         let owner = self.owner();
-        self.write(|connection| {
+        self.write(points::CATALOG_LOG, |connection| {
             log::begin_log(connection, &log, owner.log_key)?;
             let record: OwnerRecord = require(connection, &owner_key(), "the owner")?;
             save(connection, &owner_key(), &OwnerRecord { log, ..record })

@@ -12,6 +12,7 @@ use rusqlite::params;
 
 use super::{Journal, PAGE_MAX, bound, drop_segment, put_segment, segment_sum, stored_time};
 use crate::error::{During, Result};
+use crate::points;
 
 /// Most segments of no transfer that have a row. More are not recorded, so whoever starts must
 /// settle what an earlier run left.
@@ -74,7 +75,7 @@ impl Journal {
         }
         // Before the row is there, so that it is never an orphan's in between.
         self.hold(segment);
-        let written = self.database.writer.write(|connection| {
+        let written = self.database.writer.write(points::JOURNAL_SENDING, |connection| {
             put_segment(connection, &NO_TRANSFER, segment, 0, stored_time(now))
         });
         if written.is_err() {
@@ -96,7 +97,7 @@ impl Journal {
     /// # Errors
     /// [`CatalogError`] where the journal cannot be written.
     pub fn settled(&self, segments: &[SegmentId]) -> Result<()> {
-        let dropped = self.database.writer.write(|connection| {
+        let dropped = self.database.writer.write(points::JOURNAL_SETTLED, |connection| {
             let mut dropped = 0;
             for segment in segments {
                 dropped += drop_segment(connection, &NO_TRANSFER, segment)?;
@@ -202,7 +203,7 @@ impl Journal {
     /// # Errors
     /// [`CatalogError`] where the journal cannot be written.
     pub fn forget(&self, orphans: &[Orphan]) -> Result<()> {
-        let dropped = self.database.writer.write(|connection| {
+        let dropped = self.database.writer.write(points::JOURNAL_FORGET, |connection| {
             let mut dropped = 0;
             for orphan in orphans {
                 let count = drop_segment(connection, &orphan.transfer, &orphan.segment)?;

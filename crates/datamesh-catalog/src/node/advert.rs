@@ -5,6 +5,7 @@ use datamesh_core::{Advert, NodeId};
 use rusqlite::params;
 
 use crate::error::{During, Result};
+use crate::points;
 
 use super::{NodeDb, RECORD_SUM, bound, execute, records};
 
@@ -16,7 +17,7 @@ impl NodeDb {
     /// [`CatalogError::TooMany`](crate::CatalogError::TooMany) above 4096 at once.
     pub fn save_adverts(&self, adverts: &[Advert]) -> Result<usize> {
         bound("adverts", adverts.len())?;
-        self.write(|connection| {
+        self.write(points::NODE_ADVERTS, |connection| {
             let mut newer = 0;
             for advert in adverts {
                 let node = advert.node();
@@ -64,7 +65,7 @@ impl NodeDb {
     /// # Errors
     /// [`CatalogError`](crate::CatalogError) where the database cannot be written.
     pub fn forget_advert(&self, node: &NodeId) -> Result<()> {
-        self.write(|connection| {
+        self.write(points::NODE_ADVERT_FORGET, |connection| {
             let sql = include_str!("../../sql/node/forget_advert.sql");
             execute(connection, sql, params![node.0])?;
             Ok(())

@@ -5,6 +5,7 @@ use datamesh_core::{NodeId, Timestamp, record};
 use rusqlite::params;
 
 use crate::error::Result;
+use crate::points;
 
 use super::{NodeDb, RECORD_SUM, bound, execute, records, settle};
 
@@ -48,7 +49,7 @@ impl NodeDb {
     /// [`CatalogError::TooMany`](crate::CatalogError::TooMany) above 4096 at once.
     pub fn save_audits(&self, audits: &[PeerAudit]) -> Result<()> {
         bound("audits of peers", audits.len())?;
-        self.write(|connection| {
+        self.write(points::NODE_AUDITS, |connection| {
             let mut added = 0;
             for audit in audits {
                 let sql = include_str!("../../sql/node/drop_audit.sql");

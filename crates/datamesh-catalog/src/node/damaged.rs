@@ -5,6 +5,7 @@ use datamesh_core::{SegmentId, record};
 use rusqlite::params;
 
 use crate::error::Result;
+use crate::points;
 
 use super::{NodeDb, RECORD_SUM, RECORDS_MAX, bound, execute, records, settle};
 
@@ -30,7 +31,7 @@ impl NodeDb {
     /// [`CatalogError::TooMany`](crate::CatalogError::TooMany) above 4096 at once.
     pub fn save_damaged(&self, copies: &[DamagedCopy]) -> Result<()> {
         bound("damaged shards", copies.len())?;
-        self.write(|connection| {
+        self.write(points::NODE_DAMAGED, |connection| {
             let mut added = 0;
             for copy in copies {
                 let key = params![copy.segment.0, copy.shard];
@@ -66,7 +67,7 @@ impl NodeDb {
     /// [`CatalogError`](crate::CatalogError) where the database cannot be written.
     pub fn forget_damaged(&self, copies: &[DamagedCopy]) -> Result<()> {
         bound("damaged shards", copies.len())?;
-        self.write(|connection| {
+        self.write(points::NODE_DAMAGED_FORGET, |connection| {
             let mut gone = 0;
             for copy in copies {
                 let sql = include_str!("../../sql/node/drop_damaged.sql");

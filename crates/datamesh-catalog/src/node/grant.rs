@@ -5,6 +5,7 @@ use datamesh_core::{Grant, GrantId};
 use rusqlite::params;
 
 use crate::error::Result;
+use crate::points;
 
 use super::{NodeDb, RECORD_SUM, RECORDS_MAX, bound, execute, records, settle};
 
@@ -16,7 +17,7 @@ impl NodeDb {
     /// [`CatalogError::TooMany`](crate::CatalogError::TooMany) above 4096 at once.
     pub fn save_grants(&self, grants: &[Grant]) -> Result<()> {
         bound("grants", grants.len())?;
-        self.write(|connection| {
+        self.write(points::NODE_GRANTS, |connection| {
             let mut added = 0;
             for grant in grants {
                 let (id, bytes) = (grant.id(), grant.to_bytes());

@@ -13,6 +13,7 @@ use rusqlite::{Connection, Row, ToSql, params};
 
 use crate::database::{Database, Schema, open_or_rebuild};
 use crate::error::{CatalogError, Damage, During, Result};
+use crate::points::{Steps, Watch};
 use crate::sum::Sum;
 
 mod advert;
@@ -81,7 +82,19 @@ impl NodeDb {
     /// # Errors
     /// [`CatalogError::Newer`] and [`CatalogError::Kind`] for a file that is not ours to replace.
     pub fn open(path: &Path, limits: NodeLimits) -> Result<Self> {
-        let (database, rebuilt) = open_or_rebuild(path, SCHEMA)?;
+        Self::open_telling(path, limits, &Steps::default())
+    }
+
+    /// As [`open`](Self::open), for a test that watches each step.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_watched(path: &Path, limits: NodeLimits, watch: Watch) -> Result<Self> {
+        Self::open_telling(path, limits, &Steps::watched(watch))
+    }
+
+    fn open_telling(path: &Path, limits: NodeLimits, steps: &Steps) -> Result<Self> {
+        let (database, rebuilt) = open_or_rebuild(path, SCHEMA, steps)?;
         Ok(Self { database, limits, rebuilt })
     }
 
@@ -94,8 +107,12 @@ impl NodeDb {
         self.database.writer.noted(self.database.readers.read(work))
     }
 
-    fn write<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        self.database.writer.write(work)
+    fn write<T>(
+        &self,
+        point: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
+        self.database.writer.write(point, work)
     }
 }
 

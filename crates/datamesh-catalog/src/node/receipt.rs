@@ -5,6 +5,7 @@ use datamesh_core::{NodeId, Receipt, SegmentId};
 use rusqlite::params;
 
 use crate::error::Result;
+use crate::points;
 
 use super::{NodeDb, RECORD_SUM, bound, execute, records, settle};
 
@@ -19,7 +20,7 @@ impl NodeDb {
     /// [`CatalogError::TooMany`](crate::CatalogError::TooMany) above 4096 at once.
     pub fn save_receipts(&self, receipts: &[Receipt]) -> Result<()> {
         bound("receipts", receipts.len())?;
-        self.write(|connection| {
+        self.write(points::NODE_RECEIPTS, |connection| {
             let mut added = 0;
             for receipt in receipts {
                 let key = params![receipt.segment.0, receipt.node.0, receipt.shard];
@@ -61,7 +62,7 @@ impl NodeDb {
     /// # Errors
     /// [`CatalogError`](crate::CatalogError) where the database cannot be written.
     pub fn forget(&self, segment: &SegmentId, node: &NodeId) -> Result<()> {
-        self.write(|connection| {
+        self.write(points::NODE_RECEIPT_FORGET, |connection| {
             let sql = include_str!("../../sql/node/forget_receipt.sql");
             let gone = execute(connection, sql, params![segment.0, node.0])? as i64;
             let sql = include_str!("../../sql/node/drop_receipts.sql");

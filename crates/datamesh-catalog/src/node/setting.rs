@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::{CatalogError, During, Result};
+use crate::points;
 
 use super::{NodeDb, RECORD_SUM, execute};
 
@@ -35,7 +36,7 @@ impl NodeDb {
     /// # Errors
     /// [`CatalogError`] where the database cannot be written.
     pub fn raise(&self, counter: Counter, least: u64) -> Result<u64> {
-        self.write(|connection| {
+        self.write(points::NODE_COUNTER, |connection| {
             let before = load(connection, counter.name())?
                 .and_then(|value| Some(u64::from_le_bytes(value.try_into().ok()?)));
             let value = before.map_or(1, |value| value.saturating_add(1)).max(least);
@@ -55,7 +56,9 @@ impl NodeDb {
         };
         bound("bytes of a setting's name", name.len(), NAME_BYTES_MAX)?;
         bound("bytes of a setting", value.len(), VALUE_BYTES_MAX)?;
-        self.write(|connection| save(connection, &format!("setting/{name}"), value))
+        self.write(points::NODE_SETTING, |connection| {
+            save(connection, &format!("setting/{name}"), value)
+        })
     }
 
     /// The value under a name; nothing where it was never saved, or lost.

@@ -12,7 +12,7 @@ fn source(name: &str) -> Source {
     Source { name: name.to_owned(), size: 1 << 40, modified: 77, identity: [1, 2, 3] }
 }
 
-fn transfer(id: u8, name: &str, started: u64) -> Transfer {
+pub(crate) fn transfer(id: u8, name: &str, started: u64) -> Transfer {
     Transfer {
         id: [id; 16],
         source: source(name),

@@ -11,7 +11,7 @@ use datamesh_core::{
 
 use crate::fixture::owner;
 
-fn node(n: u32) -> NodeId {
+pub(crate) fn node(n: u32) -> NodeId {
     let mut id = [0; 32];
     id[28..].copy_from_slice(&n.to_be_bytes());
     NodeId(id)
@@ -21,7 +21,7 @@ fn segment(n: u32) -> SegmentId {
     SegmentId(node(n).0)
 }
 
-fn advert(n: u32, sequence: u64, expiry: u64) -> Advert {
+pub(crate) fn advert(n: u32, sequence: u64, expiry: u64) -> Advert {
     let claim = NodeClaim {
         node: node(n),
         operator: "op".to_owned(),
@@ -47,7 +47,7 @@ fn advert(n: u32, sequence: u64, expiry: u64) -> Advert {
     }
 }
 
-fn receipt(of: u32, shard: u8, by: u32, sequence: u64) -> Receipt {
+pub(crate) fn receipt(of: u32, shard: u8, by: u32, sequence: u64) -> Receipt {
     Receipt {
         segment: segment(of),
         shard,
@@ -58,7 +58,7 @@ fn receipt(of: u32, shard: u8, by: u32, sequence: u64) -> Receipt {
     }
 }
 
-fn grant(serial: u64) -> Grant {
+pub(crate) fn grant(serial: u64) -> Grant {
     Grant {
         key: PublicKey([4; 32]),
         bytes_per_node: 1 << 30,

@@ -15,6 +15,7 @@ use datamesh_engine::{Engine, HeadsRead};
 use super::{Own, State};
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::points;
 
 /// What was taken in so lately is not asked for again by a reader.
 const RECENT_MS: u64 = 5000;
@@ -126,7 +127,8 @@ impl Client {
             caught.took_log = self.learn_own(state, &log, own, own_was_behind).await?;
             if !caught.may_be_old {
                 state.caught_up = Some(self.engine.now());
-                self.catalog_call(|catalog| catalog.set_whole()).await?;
+                let whole = self.catalog_call(|catalog| catalog.set_whole());
+                self.step(points::TAKE_WHOLE, whole).await?;
             }
         }
         Ok(caught)
@@ -220,12 +222,11 @@ impl Client {
     /// Commits what a head leads to and is not here yet. Returns how many operations were new.
     async fn take_in(&self, log: LogId, body: &HeadBody) -> Result<u64, ClientError> {
         let certificate = body.certificate.clone();
-        let end = self
-            .catalog_call(move |catalog| {
-                catalog.admit(log, &certificate)?;
-                Ok(catalog.logs()?.into_iter().find(|end| end.log == log))
-            })
-            .await?;
+        let admitting = self.catalog_call(move |catalog| {
+            catalog.admit(log, &certificate)?;
+            Ok(catalog.logs()?.into_iter().find(|end| end.log == log))
+        });
+        let end = self.step(points::TAKE_ADMIT, admitting).await?;
         let mut have = end.map_or(0, |end| end.sequence);
         let mut new = 0;
         if have >= body.sequence {
@@ -321,7 +322,8 @@ impl Client {
         while !operations.is_empty() {
             let rest = operations.split_off(operations.len().min(OPERATIONS_MAX));
             let batch = std::mem::replace(&mut operations, rest);
-            new += self.catalog_call(move |catalog| catalog.commit(&batch)).await?;
+            let committing = self.catalog_call(move |catalog| catalog.commit(&batch));
+            new += self.step(points::TAKE_COMMIT, committing).await?;
         }
         *have = last;
         Ok(new as u64)
@@ -355,7 +357,8 @@ impl Client {
         }
         if was_behind || body.closed {
             let fresh = LogId(seam::random(&*self.entropy));
-            self.catalog_call(move |catalog| catalog.take_log(fresh)).await?;
+            let taking = self.catalog_call(move |catalog| catalog.take_log(fresh));
+            self.step(points::TAKE_LOG, taking).await?;
             state.own = Some(Own::nothing(fresh));
             return Ok(true);
         }

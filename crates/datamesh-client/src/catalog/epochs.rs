@@ -27,6 +27,7 @@ use datamesh_engine::Engine;
 use super::{State, publish::TRIES};
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::points;
 
 /// Names that an error tells.
 const NAMES_MAX: usize = 8;
@@ -158,7 +159,7 @@ impl Client {
         let bytes = head.to_bytes();
         // Kept first: whoever is cut off here, or fails, has not moved on in memory either, and does
         // all of it again.
-        self.catalog_call(move |catalog| {
+        let keeping = self.catalog_call(move |catalog| {
             // A revoked device keeps what it has: it is all that it will ever have.
             let bounds: Vec<(LogId, u64)> = if is_revoked {
                 Vec::new()
@@ -168,8 +169,8 @@ impl Client {
                 ends.iter().filter_map(bound).collect()
             };
             catalog.keep_epochs(&bytes, &bounds)
-        })
-        .await?;
+        });
+        self.step(points::EPOCH_KEEP, keeping).await?;
         self.know_epochs(head)?;
         state.move_on();
         let Some(known) = self.known_epochs() else { return Ok(()) };
@@ -180,7 +181,7 @@ impl Client {
             tracing::warn!(epoch = known.body.epoch, "two epochs were begun at the same time");
         }
         // Somebody may have been cut off while handing it around.
-        let told = self.engine.publish_head(head).await;
+        let told = self.step(points::EPOCH_TELL, self.engine.publish_head(head)).await;
         if !told.reached() {
             tracing::warn!(epoch = known.body.epoch, "the epochs record is on too few nodes");
         }
@@ -250,7 +251,8 @@ impl Client {
         full("devices", devices.len(), DEVICES_MAX)?;
 
         for (log, revision, body) in &logs {
-            self.copy_head(&next, (*log, *revision), body).await?;
+            let copying = self.copy_head(&next, (*log, *revision), body);
+            self.step(points::EPOCH_COPY, copying).await?;
         }
         let record = next.record(
             &*self.entropy,
@@ -261,7 +263,8 @@ impl Client {
                 revoked,
             },
         )?;
-        let published = self.engine.publish_head(&record).await;
+        let publishing = self.engine.publish_head(&record);
+        let published = self.step(points::EPOCH_RECORD, publishing).await;
         if !published.reached() {
             return Err(match published.rival {
                 Some(_) => ClientError::Contended,

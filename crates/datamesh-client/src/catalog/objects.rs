@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::error::ClientError;
 use crate::pipeline::Compress;
 use crate::pipeline::segment::Forge;
+use crate::points;
 
 /// Most bytes of operations in a page, so that the sealed and padded page fits a segment.
 pub(super) const PAGE_BYTES_MAX: usize = SEGMENT_BYTES_MAX / 8 * 7;
@@ -54,7 +55,8 @@ impl Client {
         let ends = operations.first().zip(operations.last());
         let (first, last) = ends.map_or((0, 0), |(a, b)| (a.sequence, b.sequence));
         let sealed = self.keys.seal_page(&*self.entropy, &log, &Page { operations })?;
-        Ok(PagePlace { place: self.store_object(sealed).await?, first, last })
+        let place = self.step(points::PUBLISH_PAGE, self.store_object(sealed)).await?;
+        Ok(PagePlace { place, first, last })
     }
 
     /// The operations of a page.

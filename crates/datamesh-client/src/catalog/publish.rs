@@ -14,6 +14,7 @@ use super::objects::{PAGE_BYTES_MAX, operation_bytes};
 use super::{Own, State};
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::points;
 
 /// A head has up to so many bytes of operations itself; with more they become a page. Half of what
 /// would fit: every head is stored whole on every node of its quorum.
@@ -120,7 +121,7 @@ impl Client {
             let mesh = self.engine.mesh();
             let head = self.keys.seal_head(&*self.entropy, &mesh, (log, own.revision), &body)?;
             // A new epoch is learnt of with the head that would not count in it.
-            let publishing = self.engine.publish_head(&head);
+            let publishing = self.step(points::PUBLISH_HEAD, self.engine.publish_head(&head));
             let (published, newer) = futures::join!(publishing, self.newer_epochs());
             let (record, is_newest) = newer?;
             if let Some(record) = record {
@@ -226,7 +227,8 @@ impl Client {
             let last = own.pages.last().map_or(0, |page| page.last);
             let operations = self.operations_between(log, first - 1, last).await?;
             let mut merged = Own::nothing(log);
-            self.store_pages(log, &mut merged, operations).await?;
+            let storing = self.store_pages(log, &mut merged, operations);
+            self.step(points::PUBLISH_MERGE, storing).await?;
             own.pages.truncate(from);
             own.pages.extend(merged.pages);
         }

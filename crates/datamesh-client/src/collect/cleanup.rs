@@ -16,6 +16,7 @@ use super::repack::Repacked;
 use crate::below::Below;
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::points;
 
 /// How old a segment must be before it can count as left behind: puts of other devices may take long.
 const LEFT_AFTER_MS: u64 = 7 * 24 * 3600 * 1000;
@@ -198,7 +199,8 @@ impl Client {
                 referred || old || (whole && !released.not_found.contains(&orphan.segment))
             });
             let settled: Vec<_> = settled.collect();
-            self.catalog_call(move |catalog| catalog.journal().forget(&settled)).await?;
+            let forgetting = self.catalog_call(move |catalog| catalog.journal().forget(&settled));
+            self.step(points::LEFT_FORGET, forgetting).await?;
             cleaned.released.add(released);
         }
     }

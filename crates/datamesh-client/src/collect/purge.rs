@@ -9,6 +9,7 @@ use datamesh_core::{MeshPath, SegmentId, VersionId};
 use super::release::{Released, Renewals};
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::points;
 
 /// Versions read at a time.
 const PAGE: usize = 256;
@@ -159,11 +160,11 @@ impl Client {
         let changes: Vec<Change> = ids.chunks(PURGED_MAX).map(purge).collect();
         debug_assert!(changes.len() <= OPERATIONS_MAX, "bounded by the versions of one purge");
         let keys = std::sync::Arc::clone(&self.keys);
-        self.catalog_call(move |catalog| {
+        let committing = self.catalog_call(move |catalog| {
             let append = Append { changes, now, ..Append::default() };
             catalog.append(append, |body| keys.sign_operation(body))
-        })
-        .await?;
+        });
+        self.step(points::PURGE_COMMIT, committing).await?;
         Ok(())
     }
 

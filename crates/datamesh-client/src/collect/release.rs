@@ -11,6 +11,7 @@ use futures::stream::{self, StreamExt};
 
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::points;
 
 /// Descriptors asked for at once.
 const DESCRIBED_AT_ONCE: usize = 16;
@@ -69,7 +70,8 @@ impl Client {
         segments: &BTreeMap<SegmentId, u64>,
         renewals: Renewals,
     ) -> Result<Released, ClientError> {
-        let mut released = self.release_segments(segments, renewals).await?;
+        let releasing = self.release_segments(segments, renewals);
+        let mut released = self.step(points::PURGE_RELEASE, releasing).await?;
         if released.segments == 0 {
             return Ok(released);
         }

@@ -26,6 +26,7 @@ use crate::error::ClientError;
 use crate::pipeline::Compress;
 use crate::pipeline::segment::Forge;
 use crate::pipeline::sending::{Sender, Sending, settle};
+use crate::points;
 
 /// Operations read at a time.
 const PAGE: usize = 256;
@@ -144,9 +145,9 @@ impl Client {
     ) -> Result<(SegmentId, Made), ClientError> {
         let ciphertext = Arc::new(ciphertext);
         let coded = Arc::clone(&ciphertext);
-        let (stored, ()) = sender
-            .send(move |forge| Ok((forge.packed(scheme, &coded)?, ())), Sending::begin)
-            .await?;
+        let make = move |forge: &Forge| Ok((forge.packed(scheme, &coded)?, ()));
+        let sending = sender.send(make, Sending::begin);
+        let (stored, ()) = self.step(points::REWRITE_STORE, sending).await?;
         let segment = stored.segment;
         let urgent = datamesh_engine::Urgency::default();
         let read = self.engine.read_segment(&segment, &urgent).await?;
@@ -206,11 +207,11 @@ impl Client {
         }
         let moved = moves.made;
         drop(moved);
-        self.catalog_call(move |catalog| {
+        let settling = self.catalog_call(move |catalog| {
             settle(catalog, held);
             Ok(())
-        })
-        .await?;
+        });
+        self.step(points::REWRITE_SETTLE, settling).await?;
         rewritten.pending = self.publish().await?.pending;
         if rewritten.pending > 0 {
             return Ok(rewritten);
@@ -320,7 +321,7 @@ impl Client {
             let appended = self.catalog_call(move |catalog| {
                 catalog.append(append, |body| keys.sign_operation(body)).map(drop)
             });
-            match appended.await {
+            match self.step(points::REWRITE_COMMIT, appended).await {
                 Err(ClientError::Catalog(CatalogError::Referred { .. })) => {}
                 other => return other,
             }

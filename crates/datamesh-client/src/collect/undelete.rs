@@ -10,6 +10,7 @@ use datamesh_crypto::VersionKey;
 
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::points;
 
 /// What came of taking a version back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +57,8 @@ impl Client {
         if current == Some(old.version) {
             return Err(ClientError::Current { name: name() });
         }
-        let renew_published = self.renew_for_reference(old).await?;
+        let renew_published =
+            self.step(points::UNDELETE_RENEW, self.renew_for_reference(old)).await?;
         let (entropy, version) = (&*self.entropy, VersionId(seam::random(&*self.entropy)));
         let key = self.keys.unwrap_key(&old.version, &old.key)?;
         let tag = old.content.tag();
@@ -80,7 +82,7 @@ impl Client {
         self.add_contents(&mut contents, put.sealed()).await?;
         let (keys, now) = (Arc::clone(&self.keys), self.engine.now());
         let changes = vec![Change::Put(Box::new(put))];
-        self.catalog_call(move |catalog| {
+        let committing = self.catalog_call(move |catalog| {
             let append = Append {
                 changes,
                 contents: Some(contents),
@@ -89,8 +91,8 @@ impl Client {
                 ..Append::default()
             };
             catalog.append(append, |body| keys.sign_operation(body))
-        })
-        .await?;
+        });
+        self.step(points::UNDELETE_COMMIT, committing).await?;
         let pending = self.publish().await?.pending;
         self.renew_promised().await?;
         Ok(Undeleted { path, version, pending })

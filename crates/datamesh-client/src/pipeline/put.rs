@@ -32,6 +32,7 @@ use super::sending::{Sender, Sending};
 use super::{Finished, SEGMENT_PLAIN};
 use crate::client::{Client, Progress, ProgressFn};
 use crate::error::ClientError;
+use crate::points;
 
 /// Segments of large files being sealed, coded and sent at once: enough to keep six holders busy, at
 /// 10 MiB each.
@@ -205,13 +206,13 @@ impl Client {
         if let Err(error) = run.finish().await {
             run.report.stopped.get_or_insert(error);
         }
-        match self.publish().await {
+        match self.step(points::PUT_PUBLISH, self.publish()).await {
             Ok(published) => run.report.pending = published.pending,
             Err(error) => {
                 run.report.stopped.get_or_insert(error);
             }
         }
-        if let Err(error) = self.renew_promised().await {
+        if let Err(error) = self.step(points::PUT_RENEW, self.renew_promised()).await {
             run.report.stopped.get_or_insert(error);
         }
         Ok(run.report)

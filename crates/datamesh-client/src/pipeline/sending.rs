@@ -11,11 +11,12 @@ use datamesh_codec::Pool;
 use datamesh_core::padding::padme;
 use datamesh_core::{ContentTag, Executor, Hash, Scheme, SegmentId, Timestamp};
 use datamesh_crypto::Manifest;
-use datamesh_engine::{Engine, Fault, SegmentWrite, WriteError, block};
+use datamesh_engine::{Engine, Fault, SegmentWrite, WriteError, block, step};
 
 use super::SEGMENT_PLAIN;
 use super::segment::Forge;
 use crate::error::ClientError;
+use crate::points;
 
 /// A segment that a put under way answers for. Whoever has a slice in it holds this; when the last
 /// lets go of it without [`settle`], what row the segment has is an orphan's.
@@ -101,6 +102,16 @@ impl Sender {
     /// Makes a segment away from the tasks, names it in the journal, and sends it. `journal` writes
     /// the row and gives what holds it, if anything does.
     pub(crate) async fn send<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(&Forge) -> Result<(SegmentWrite, T), ClientError> + Send + 'static,
+        journal: impl FnOnce(&Arc<AccountDb>, SegmentId, Timestamp) -> Option<Arc<Sending>>
+        + Send
+        + 'static,
+    ) -> Result<(Stored, T), ClientError> {
+        step(self.executor(), points::PUT_SEND, self.make_and_send(make, journal)).await
+    }
+
+    async fn make_and_send<T: Send + 'static>(
         &self,
         make: impl FnOnce(&Forge) -> Result<(SegmentWrite, T), ClientError> + Send + 'static,
         journal: impl FnOnce(&Arc<AccountDb>, SegmentId, Timestamp) -> Option<Arc<Sending>>

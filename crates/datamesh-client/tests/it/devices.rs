@@ -70,6 +70,14 @@ impl Device {
         Self { client, keys, folder, number }
     }
 
+    /// The same device after its program ended, wherever it was.
+    pub(crate) fn restarted(self, cluster: &Cluster) -> Self {
+        let Self { client, keys, folder, number } = self;
+        cluster.world.kill(NodeId([number; 32]));
+        drop(client);
+        Self::over(cluster, number, keys, folder, AccountDb::open)
+    }
+
     /// The same device in a copy of its home, made while nothing runs in it.
     fn copied(self, cluster: &Cluster, number: u8) -> (Self, Self) {
         let Self { client, keys, folder, number: before } = self;

@@ -2,12 +2,15 @@
 //! refers to it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use datamesh_client::{CleanupOptions, PutOptions, PutReport, Retention};
 use datamesh_core::{MeshPath, NodeId};
 use datamesh_testkit::{fixtures, sim};
+use tokio::time::timeout;
 
 use crate::cluster::Cluster;
+use crate::devices::Device;
 use crate::streams::Files;
 
 const SEGMENT: usize = 64 * 65_520;
@@ -157,5 +160,48 @@ fn content_that_too_few_nodes_still_have_is_sent_afresh() {
         assert_eq!(report.stored.len() + report.failed.len(), 1, "{report:?}");
         cluster.world.heal();
         cluster.assert_intact(&one("first", &bytes)).await;
+    });
+}
+
+#[test]
+fn a_reference_that_was_not_published_yet_is_renewed_when_it_is() {
+    sim::run(27, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let bytes = fixtures::noise(1, 400_000);
+        put(&cluster, "first", &bytes).await;
+        let device = Device::blank(&cluster, 0xD2);
+        device.client.catch_up().await.unwrap();
+        // Of this one the device does not hear, so that it renews for one reference only.
+        put(&cluster, "second", &bytes).await;
+        // Its program ends once the operation is committed and before it is published.
+        let files = one("third", &bytes);
+        for milliseconds in 0.. {
+            let mut source = Files::new(&files);
+            let options = PutOptions::default();
+            let putting = device.client.put(&mut source, &options, None);
+            assert!(timeout(Duration::from_millis(milliseconds), putting).await.is_err());
+            if device.client.catalog().tip().unwrap().sequence > 0 {
+                break;
+            }
+        }
+        let device = device.restarted(&cluster);
+        for gone in ["first", "second"] {
+            cluster.client.remove(&[gone.to_owned()]).await.unwrap();
+        }
+        let gone = ["first".to_owned(), "second".to_owned()];
+        let purged = cluster.client.purge(&gone, &NOW, false).await.unwrap();
+        assert_eq!((purged.unreferenced, purged.released.segments), (1, 1));
+        let version = device.client.resolve("third", None).await.unwrap();
+        let segments = device.client.segments(version.put().unwrap()).await.unwrap();
+        let in_trash = |cluster: &Cluster| {
+            let trash = cluster.nodes.iter().flat_map(|node| node.store.trash_after(None, 100));
+            trash.filter(|(segment, _)| segments.contains(segment)).count()
+        };
+        assert_eq!(in_trash(&cluster), 6);
+        assert_eq!(device.client.publish().await.unwrap().pending, 0);
+        assert_eq!(in_trash(&cluster), 0);
+        assert_eq!(device.client.catalog().promised(u64::MAX).unwrap(), []);
+        cluster.client.catch_up().await.unwrap();
+        cluster.assert_intact(&files).await;
     });
 }

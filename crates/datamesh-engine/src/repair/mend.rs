@@ -18,8 +18,9 @@ use super::survey::Claims;
 use crate::ask::{AskError, ask};
 use crate::engine::Engine;
 use crate::placement::{Candidate, Places};
+use crate::points;
 use crate::transfer::{Fault, FaultKind, ReadError, Urgency};
-use crate::work::block;
+use crate::work::{block, step};
 
 /// How long a node may take for one shard, or to show a permission.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -149,7 +150,8 @@ impl Engine {
         let mut wanted = rebuild;
         let mut ready: Vec<(u8, Bytes)> = Vec::new();
         for shard in &copy {
-            match self.fetch_copy(segment, *shard, claims, &mut done).await {
+            let fetching = self.fetch_copy(segment, *shard, claims, &mut done);
+            match step(&*self.executor, points::REPAIR_COPY, fetching).await {
                 Some(cells) => ready.push((*shard, cells)),
                 // Whoever claims to hold it does not have it.
                 None => wanted.push(*shard),
@@ -184,7 +186,8 @@ impl Engine {
                         known.sort_unstable();
                         known.dedup();
                         self.remember_holders(*segment, known);
-                        self.remember_receipts(vec![receipt]).await;
+                        let noting = self.remember_receipts(vec![receipt]);
+                        step(&*self.executor, points::REPAIR_NOTE, noting).await;
                         self.undoubt(segment, (shard, node));
                         break;
                     }
@@ -215,7 +218,8 @@ impl Engine {
         urgent.raise();
         let mut mismatch = None;
         for _ in 0..2 {
-            let read = match self.read_segment(segment, &urgent).await {
+            let reading = self.read_segment(segment, &urgent);
+            let read = match step(&*self.executor, points::REPAIR_FETCH, reading).await {
                 Ok(read) => read,
                 // A data shard that was rebuilt and has not its root.
                 Err(ReadError::Rebuild { source, .. }) => {
@@ -236,16 +240,15 @@ impl Engine {
             let k = shards.len();
             shards.resize(described.scheme.n(), None);
             let parity: Vec<usize> = (k..shards.len()).collect();
-            let rebuilt = block(&*self.executor, move || {
+            let rebuilding = block(&*self.executor, move || {
                 let made = rebuild(&described, &shards, &parity, &pool)?;
                 for (place, cells) in parity.into_iter().zip(made) {
                     shards[place] = Some(cells);
                 }
                 Ok::<_, CodecError>(shards)
-            })
-            .await
-            .ok_or(MendError::Shutdown)?;
-            match rebuilt {
+            });
+            let rebuilt = step(&*self.executor, points::REPAIR_REBUILD, rebuilding).await;
+            match rebuilt.ok_or(MendError::Shutdown)? {
                 Ok(shards) => {
                     let take = |shard: &u8| {
                         let cells = shards.get(usize::from(*shard))?.clone()?;
@@ -305,7 +308,8 @@ impl Engine {
             true => Request::Restore { descriptor: descriptor_sent, shard, ticket, grant },
             false => Request::Store { descriptor: descriptor_sent, shard, ticket, grant },
         };
-        let answer = ask(&*self.transport, node, &request, cells.clone(), DEADLINE).await;
+        let asking = ask(&*self.transport, node, &request, cells.clone(), DEADLINE);
+        let answer = step(&*self.executor, points::REPAIR_SEND, asking).await;
         let receipt = match answer? {
             (Reply::Stored(receipt), _) => receipt,
             _ => return Err(AskError::OffTopic { peer: node }.into()),
@@ -317,7 +321,8 @@ impl Engine {
         if !holds {
             return Err(FaultKind::WrongReceipt);
         }
-        self.prove_shard(descriptor, segment, shard, node).await?;
+        let proving = self.prove_shard(descriptor, segment, shard, node);
+        step(&*self.executor, points::REPAIR_VERIFY, proving).await?;
         self.note_answer(&node, false);
         Ok(receipt)
     }

@@ -17,6 +17,8 @@ use super::{Fault, FaultKind};
 use crate::ask::{AskError, ask};
 use crate::engine::Engine;
 use crate::placement::{Spread, Walk};
+use crate::points;
+use crate::work::step;
 
 /// How long one holder may take for one shard.
 const STORE_DEADLINE: Duration = Duration::from_secs(12);
@@ -97,6 +99,10 @@ impl Engine {
     /// # Errors
     /// [`WriteError::TooFewDomains`] where fewer than the least number of shards could be stored.
     pub async fn write_segment(&self, write: &SegmentWrite) -> Result<WriteOutcome, WriteError> {
+        step(&*self.executor, points::SEGMENT_SEND, self.send_segment(write)).await
+    }
+
+    async fn send_segment(&self, write: &SegmentWrite) -> Result<WriteOutcome, WriteError> {
         let scheme = write.descriptor.scheme;
         let (n, needed) = (scheme.n(), scheme.commit_min());
         let segment = write.ticket.segment;
@@ -219,7 +225,8 @@ impl Engine {
         };
         let body = write.shards.get(usize::from(shard)).cloned().unwrap_or_default();
         let (bytes, started) = (body.len(), Instant::now());
-        let answer = ask(&*self.transport, node, &request, body, STORE_DEADLINE).await;
+        let asking = ask(&*self.transport, node, &request, body, STORE_DEADLINE);
+        let answer = step(&*self.executor, points::SHARD_SEND, asking).await;
         let result = match answer {
             Ok((Reply::Stored(receipt), _)) => {
                 let holds = receipt.segment == write.ticket.segment

@@ -12,6 +12,8 @@ use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 
+use datamesh_core::seam::Moment;
+
 pub use directory::Directory;
 
 /// Writes that begin, end and lie in memory at multiples of this many bytes can bypass the page
@@ -129,10 +131,10 @@ pub trait Disk: Send + Sync + Debug {
     /// Room on the file system.
     fn space(&self) -> Result<Space, DiskError>;
 
-    /// Tells that the store has come to a named [point](crate::points). A disk that fails on
-    /// purpose may crash there; others do nothing.
-    fn reached(&self, point: &'static str) -> Result<(), DiskError> {
-        let _ = point;
+    /// Tells that the store is about to take a named [step](crate::points), or has taken it. A disk
+    /// that fails on purpose may crash there; others do nothing.
+    fn reached(&self, point: &'static str, moment: Moment) -> Result<(), DiskError> {
+        let _ = (point, moment);
         Ok(())
     }
 }

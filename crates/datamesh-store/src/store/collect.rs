@@ -18,6 +18,7 @@ use super::Store;
 use crate::commit::{Part, Work};
 use crate::error::StoreError;
 use crate::index::{LeaseState, ShardState};
+use crate::points;
 use crate::record::Kind;
 
 /// Shards that one step looks at.
@@ -202,7 +203,7 @@ impl Collection {
             swept.trashed += parts.len() as u64;
             if !parts.is_empty() {
                 let parts = parts.into_iter().map(|(_, part)| part).collect();
-                self.store.write(Work { parts, grant: None, claim: None })?;
+                self.store.write(Work::of(points::TRASH_SWEEP, parts))?;
             }
         }
     }
@@ -258,7 +259,7 @@ impl Collection {
             let count = parts.len() as u64;
             if count > 0 {
                 let parts = parts.into_iter().map(|(_, part)| part).collect();
-                self.store.write(Work { parts, grant: None, claim: None })?;
+                self.store.write(Work::of(points::SHARD_REMOVE, parts))?;
             }
             done.removed += count;
             done.removed_bytes += bytes;
@@ -287,7 +288,7 @@ impl Collection {
             let parts = self.store.undisturbed(parts);
             if !parts.is_empty() {
                 let parts = parts.into_iter().map(|(_, part)| part).collect();
-                self.store.write(Work { parts, grant: None, claim: None })?;
+                self.store.write(Work::of(points::TRASH_MARK, parts))?;
             }
         }
     }

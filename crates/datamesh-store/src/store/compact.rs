@@ -23,7 +23,7 @@ use crate::disk::{DiskError, DiskFile};
 use crate::error::{Damage, StoreError};
 use crate::index::Place;
 use crate::pack::{Expected, name_of, number_of};
-use crate::points;
+use crate::points::{self, step};
 use crate::record::{Compacted, HEADER_BYTES, Header, Kind, Row, ShardMeta, root_of};
 use crate::scan::scan;
 use crate::table::read_table;
@@ -134,14 +134,13 @@ impl Collection {
             parts.push(part);
             if waiting >= COPY_BYTES || parts.len() >= COPY_RECORDS {
                 let parts = std::mem::take(&mut parts);
-                store.write(Work { parts, grant: None, claim: None })?;
+                store.write(Work::of(points::COMPACT_COPY, parts))?;
                 waiting = 0;
             }
         }
         if !parts.is_empty() {
-            store.write(Work { parts, grant: None, claim: None })?;
+            store.write(Work::of(points::COMPACT_COPY, parts))?;
         }
-        store.disk.reached(points::COMPACT_COPIED)?;
         let mut index = store.index_mut();
         for row in live.iter().filter(|row| row.known().is_some()) {
             if index.rests_on(Place { pack, at: row.at }, row) {
@@ -203,16 +202,16 @@ impl Collection {
         let store = Arc::clone(&self.store);
         let record =
             Part::of(Kind::Compacted, store.next_sequence(), Compacted { pack }.to_bytes());
-        store.write(Work { parts: vec![record], grant: None, claim: None })?;
-        store.disk.reached(points::COMPACT_RECORDED)?;
+        store.write(Work::of(points::COMPACT_RECORD, vec![record]))?;
         store.files().open.remove(&pack);
         self.unsynced = true;
-        store.disk.remove(&name_of(pack))?;
-        store.writer().gave_back(length);
-        store.disk.reached(points::PACK_REMOVED)?;
-        store.disk.sync_directory()?;
+        step(&*store.disk, points::PACK_REMOVE, || {
+            store.disk.remove(&name_of(pack))?;
+            store.writer().gave_back(length);
+            Ok(())
+        })?;
+        step(&*store.disk, points::PACK_FORGET, || store.disk.sync_directory())?;
         self.unsynced = false;
-        store.disk.reached(points::PACK_FORGOTTEN)?;
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use super::Store;
 use crate::commit::{Part, Work};
 use crate::error::{Damage, StoreError};
 use crate::index::Slot;
+use crate::points;
 use crate::record::{Head, Kind};
 
 /// Most slots. Each takes some 100 bytes of memory, and a head on the disk.
@@ -64,7 +65,7 @@ impl Store {
             _ => {}
         }
         let part = Part::of(Kind::Head, self.next_sequence(), head.to_bytes());
-        self.write(Work { parts: vec![part], grant: None, claim: None })?;
+        self.write(Work::of(points::HEAD_KEEP, vec![part]))?;
         Ok(HeadWrite::Kept)
     }
 

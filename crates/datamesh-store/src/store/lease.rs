@@ -13,6 +13,7 @@ use super::read::bit;
 use crate::commit::{Part, Work};
 use crate::error::{Damage, StoreError};
 use crate::index::{Index, LeaseState, ShardState};
+use crate::points;
 use crate::record::{Kind, Lease, ShardMark, Tombstone};
 
 /// Most changes of leases in one call: with the marks of their shards less than a group's bytes.
@@ -88,7 +89,12 @@ impl Store {
             changes.iter().map(|change| self.judge(&index, change, now, &mut parts)).collect()
         };
         if !parts.is_empty() {
-            self.write(Work { parts, grant: None, claim: None })?;
+            let ends = |change: &LeaseChange| matches!(change, LeaseChange::Release { .. });
+            let point = match changes.iter().any(ends) {
+                true => points::LEASE_RELEASE,
+                false => points::LEASE_RENEW,
+            };
+            self.write(Work::of(point, parts))?;
         }
         Ok(outcomes)
     }

@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use datamesh_core::SegmentId;
+use datamesh_core::seam::Moment;
 
 use crate::buffer::ReadPool;
 use crate::commit::{Commit, Work};
@@ -198,7 +199,16 @@ impl Store {
         if drafts.is_empty() {
             return (results, None);
         }
-        match writer.append(&self.key, &drafts) {
+        let reached = |moment| {
+            let works = group.iter().zip(&results).filter(|(_, result)| result.is_ok());
+            works.into_iter().try_for_each(|(work, _)| self.disk.reached(work.point, moment))
+        };
+        let written = reached(Moment::Before).map_err(StoreError::from).and_then(|()| {
+            let written = writer.append(&self.key, &drafts)?;
+            reached(Moment::After)?;
+            Ok(written)
+        });
+        match written {
             Ok(written) => (results, Some(written)),
             Err(error) => {
                 let failed = |result: Result<(), StoreError>| result.and(Err(error.clone()));

@@ -15,6 +15,7 @@ use crate::error::StoreError;
 use crate::identity::{self, Owner};
 use crate::index::Index;
 use crate::pack::{PACK_ROWS_MAX, name_of, number_of};
+use crate::points::{self, step};
 use crate::record::{RECORD_ALIGNMENT, RecordKey};
 use crate::scan::scan;
 use crate::table::{read_table, table_bytes};
@@ -65,9 +66,10 @@ impl Store {
             }
         }
         // A directory that a crash left unsynced may still forget a pack that is in it.
-        opening.certain(disk.sync_directory());
+        opening.certain(step(&*disk, points::OPEN_LIST, || disk.sync_directory()));
         let Opening { mut index, open, closed_bytes, unreadable, damaged_bytes, uncertain, .. } =
             opening;
+        index.follow_leases();
         index.settle();
         let gap = if damaged_bytes == 0 && unreadable.is_empty() {
             1
@@ -167,7 +169,7 @@ impl Opening<'_> {
             }
             Err(error) => return Err(error),
         };
-        let synced = file.sync_data();
+        let synced = step(self.disk, points::OPEN_SYNC, || file.sync_data());
         self.certain(synced);
         file.discard_cached(0, file.length()?);
         Ok(file)

@@ -10,6 +10,7 @@ use super::Store;
 use crate::commit::{Claim, Part, Work};
 use crate::error::StoreError;
 use crate::index::ShardState;
+use crate::points;
 use crate::record::{Kind, ShardMeta};
 
 /// A shard to store. The caller has verified the cells' root, the ticket and the grant; the store
@@ -105,6 +106,7 @@ impl Store {
         };
         let shard = Part::with_rest(Kind::Shard, first + 1, meta.to_bytes(), write.cells);
         let work = Work {
+            point: points::SHARD_STORE,
             parts: vec![shard, receipt_part(first + 2, &receipt)],
             grant: Some((claim.grant, grant)),
             claim: claimed.claim.take(),
@@ -177,7 +179,7 @@ impl Store {
         let sequence = self.next_sequence();
         let receipt = sign(sequence);
         let parts = vec![receipt_part(sequence, &receipt)];
-        self.write(Work { parts, grant: None, claim: None })?;
+        self.write(Work::of(points::RECEIPT_RENEW, parts))?;
         Ok(receipt)
     }
 }

@@ -10,7 +10,7 @@ use datamesh_store::{
     AgreedClock, ClockError, Collection, CollectionTerms, Kept, LeaseChange, LeaseOutcome,
     ShardState, Store, StoreError, points,
 };
-use datamesh_testkit::FaultyDisk;
+use datamesh_testkit::{Crash, FaultyDisk};
 use proptest::prelude::*;
 
 use crate::sample::{MIB, Segment, assert_whole, cases, open, put};
@@ -234,7 +234,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Reopen),
         1 => Just(Step::Crash),
         2 => (1..16u64).prop_map(Step::CrashAfter),
-        3 => (0..points::ALL.len(), 1..3u64).prop_map(|(point, time)| Step::CrashAt { point, time }),
+        3 => (0..points::ALL.len(), 0..9u64).prop_map(|(point, time)| Step::CrashAt { point, time }),
         1 => (1..3u64).prop_map(Step::FailSyncs),
     ]
 }
@@ -450,7 +450,7 @@ impl Model {
             }
             Step::CrashAt { point, time } => {
                 self.healthy = false;
-                self.disk.crash_at(points::ALL[point], time);
+                self.disk.crash_at(points::ALL[point], Crash::ALL[time as usize % 3], 1 + time / 3);
             }
             Step::FailSyncs(count) => {
                 self.healthy = false;

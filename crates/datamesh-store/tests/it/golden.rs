@@ -9,7 +9,7 @@ use datamesh_core::lease::{Release, Renewal};
 use datamesh_core::wire::Encode;
 use datamesh_core::{PublicKey, Signature, StoreTicket};
 use datamesh_store::record::{
-    Compacted, Head, Kind, PackHeader, RECORD_ALIGNMENT, ShardMark, ShardMeta, Tombstone,
+    Compacted, Head, Kind, Lease, PackHeader, RECORD_ALIGNMENT, ShardMark, ShardMeta, Tombstone,
     encode_record,
 };
 use datamesh_store::{
@@ -103,8 +103,8 @@ fn a_record_of_each_kind_is_read_and_folded() {
     let given = receipt(one.id(), 0, layer.sequence);
     layer.add(Kind::Receipt as u8, &given.to_bytes(), &[]);
     let signature = Signature([4; 64]);
-    let renewal = Renewal { segment: one.id(), epoch: 3, expiry: 9_000, signature };
-    layer.add(Kind::Lease as u8, &renewal.to_bytes(), &[]);
+    let renewal = Renewal { segment: one.id(), epoch: 3, expiry: 1_500, signature };
+    layer.add(Kind::Lease as u8, &Lease { renewal, time: 1_200 }.to_bytes(), &[]);
     let release = Release { segment: two.id(), epoch: 4, signature };
     layer.add(Kind::Release as u8, &release.to_bytes(), &[]);
     let head = |revision, head: &[u8]| {
@@ -128,7 +128,7 @@ fn a_record_of_each_kind_is_read_and_folded() {
     assert_eq!(store.receipt(one.id(), 0).unwrap(), Some(given));
     assert_eq!(store.receipt(two.id(), 5).unwrap(), None);
     assert_eq!(store.grant(&grant(1, 1 << 30).id()).unwrap(), grant(1, 1 << 30));
-    let leased = LeaseState { epoch: 3, expiry: 9_000, released: false };
+    let leased = LeaseState { epoch: 3, expiry: 1_500, released: false };
     assert_eq!(store.lease(one.id()), Some(leased));
     let released = LeaseState { epoch: 4, expiry: 0, released: true };
     assert_eq!(store.lease(two.id()), Some(released));
@@ -173,10 +173,15 @@ fn a_tombstone_outlives_its_shards() {
 #[test]
 fn the_fold_does_not_depend_on_where_a_record_is() {
     let segment = Segment::small(1);
-    // The trash of sequence 9 stands before the shard of sequence 5 and its revival of 7.
+    // The trash of sequence 9, with its tombstone of 8, stands before the shard of sequence 5 and its
+    // revival of 7.
     let mut layer = Layer::new();
     layer.sequence = 9;
     layer.mark(Kind::Trash, &segment, 0);
+    layer.sequence = 8;
+    let release = Release { segment: segment.id(), epoch: 4, signature: Signature([4; 64]) };
+    let tombstone = Tombstone { release, lease_key: PublicKey([9; 32]), time: 2_000 };
+    layer.add(Kind::Tombstone as u8, &tombstone.to_bytes(), &[]);
     layer.sequence = 7;
     layer.mark(Kind::Revive, &segment, 0);
     layer.sequence = 5;

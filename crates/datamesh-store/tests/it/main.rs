@@ -8,6 +8,7 @@
 mod basics;
 mod collection;
 mod corruption;
+mod crash;
 mod damage;
 mod directory;
 mod golden;

@@ -12,7 +12,7 @@ use datamesh_core::{Receipt, Scheme, SegmentId, Signature};
 use datamesh_store::{
     LeaseState, ScrubCursor, Store, StoreConfig, StoreError, Usage, name_of, points,
 };
-use datamesh_testkit::{FaultyDisk, SeededEntropy};
+use datamesh_testkit::{Crash, FaultyDisk, SeededEntropy};
 use proptest::prelude::*;
 
 use crate::sample::{OWNER, Segment, cases, grant, put_under};
@@ -48,7 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Kill),
         1 => Just(Step::Crash),
         2 => (1..12u64).prop_map(Step::CrashAfter),
-        2 => (0..points::ALL.len(), 1..3u64).prop_map(|(point, time)| Step::CrashAt { point, time }),
+        2 => (0..points::ALL.len(), 0..9u64).prop_map(|(point, time)| Step::CrashAt { point, time }),
         1 => (1..3u64).prop_map(Step::FailSyncs),
         1 => (0..40_000u64).prop_map(Step::Shrink),
         1 => Just(Step::Grow),
@@ -192,7 +192,7 @@ impl World {
             }
             Step::CrashAt { point, time } => {
                 self.healthy = false;
-                self.disk.crash_at(points::ALL[point], time);
+                self.disk.crash_at(points::ALL[point], Crash::ALL[time as usize % 3], 1 + time / 3);
             }
             Step::FailSyncs(count) => {
                 self.healthy = false;

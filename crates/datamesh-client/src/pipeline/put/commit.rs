@@ -14,6 +14,7 @@ use super::{COMMIT_BATCH, EntryFailure, Open, PutRun, StoredEntry};
 use crate::collect::contents::add_manifest;
 use crate::error::ClientError;
 use crate::pipeline::sending::{Sending, settle};
+use crate::points;
 
 /// How often a commit is tried whose segments were referred to again meanwhile.
 const RENEWED_AGAIN_MAX: usize = 16;
@@ -84,18 +85,17 @@ impl PutRun<'_> {
             &referred,
         )
         .await?;
-        self.client
-            .catalog_call(move |catalog| {
-                for (transfer, segments) in transfers {
-                    // The commit stands; a journal row too many is cleaned up later.
-                    if let Err(error) = catalog.journal().end(&transfer, &segments) {
-                        tracing::warn!(%error, "a finished transfer stays in the journal");
-                    }
+        let settling = self.client.catalog_call(move |catalog| {
+            for (transfer, segments) in transfers {
+                // The commit stands; a journal row too many is cleaned up later.
+                if let Err(error) = catalog.journal().end(&transfer, &segments) {
+                    tracing::warn!(%error, "a finished transfer stays in the journal");
                 }
-                settle(catalog, held);
-                Ok(())
-            })
-            .await?;
+            }
+            settle(catalog, held);
+            Ok(())
+        });
+        self.client.step(points::PUT_SETTLE, settling).await?;
         self.done.files += entries.len() as u64;
         self.report.stored.extend(entries);
         self.tell();
@@ -116,7 +116,7 @@ impl PutRun<'_> {
             let appended = self.client.catalog_call(move |catalog| {
                 catalog.append(append, |body| keys.sign_operation(body)).map(drop)
             });
-            match appended.await {
+            match self.client.step(points::PUT_COMMIT, appended).await {
                 Err(ClientError::Catalog(CatalogError::Referred { .. })) => {}
                 other => return other,
             }

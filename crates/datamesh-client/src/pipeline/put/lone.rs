@@ -6,10 +6,11 @@ use datamesh_catalog::{AccountDb, SegmentWritten, SliceDone};
 use datamesh_codec::Buffer;
 use datamesh_core::wire::Encode;
 use datamesh_core::{ContentTag, Hash, Scheme, SegmentId, Timestamp};
-use datamesh_engine::block;
+use datamesh_engine::{block, step};
 
 use crate::pipeline::sending::{Sender, Sending, Stored};
 use crate::pipeline::{Done, Finished};
+use crate::points;
 
 /// Where a slice is noted when it is stored.
 #[derive(Clone, Copy)]
@@ -83,11 +84,11 @@ async fn note(sender: &Sender, transfer: [u8; 16], stored: &Stored, done: SliceD
         sent: sender.engine.now(),
     };
     let catalog = Arc::clone(&sender.catalog);
-    let noted = block(sender.executor(), move || {
+    let noting = block(sender.executor(), move || {
         catalog.journal().segment(&transfer, written)?;
         catalog.journal().slice(&transfer, &done)
-    })
-    .await;
+    });
+    let noted = step(sender.executor(), points::PUT_NOTE, noting).await;
     if let Some(Err(error)) = noted {
         tracing::warn!(%error, "a slice of the transfer is not in the journal");
     }

@@ -12,6 +12,7 @@ use datamesh_crypto::Slice;
 use datamesh_engine::Spread;
 
 use super::PutRun;
+use crate::points;
 
 /// Rows of the journal read at once.
 const JOURNAL_PAGE: usize = 1024;
@@ -38,21 +39,18 @@ impl PutRun<'_> {
             identity: identity.identity,
         };
         let (id, started) = (seam::random(&*self.client.entropy), self.client.engine.now());
-        let found = self
-            .client
-            .catalog_call(move |catalog| {
-                let journal = catalog.journal();
-                if let Some(transfer) = journal.load(&source, &path)? {
-                    if transfer.scheme == scheme {
-                        return Ok((transfer.id, done_before(journal, &transfer.id)?));
-                    }
-                    journal.end(&transfer.id, &[])?;
+        let beginning = self.client.catalog_call(move |catalog| {
+            let journal = catalog.journal();
+            if let Some(transfer) = journal.load(&source, &path)? {
+                if transfer.scheme == scheme {
+                    return Ok((transfer.id, done_before(journal, &transfer.id)?));
                 }
-                journal.begin(&Transfer { id, source, path, started, scheme })?;
-                Ok((id, (Vec::new(), BTreeMap::new())))
-            })
-            .await;
-        match found {
+                journal.end(&transfer.id, &[])?;
+            }
+            journal.begin(&Transfer { id, source, path, started, scheme })?;
+            Ok((id, (Vec::new(), BTreeMap::new())))
+        });
+        match self.client.step(points::PUT_BEGIN, beginning).await {
             Ok((id, (slices, acknowledged))) => {
                 open.transfer = Some(id);
                 self.still_stored(slices, &acknowledged).await
