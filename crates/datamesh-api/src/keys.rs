@@ -4,6 +4,8 @@ use datamesh_core::{AccountId, DeviceId, LogId, Timestamp};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
 
+use crate::collect::RewriteReply;
+
 /// List the account's devices.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct KeysRequest {}
@@ -103,4 +105,23 @@ pub struct RotateReply {
     pub devices: Vec<DeviceId>,
     /// Operations of this device that no quorum of the mesh has yet.
     pub pending: u64,
+}
+
+/// Seal everything anew that was sealed in an epoch before the newest.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RekeyRequest {}
+
+/// What was sealed anew.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RekeyReply {
+    /// The epoch whose keys everything has now, unless `versions` says that some are left.
+    pub epoch: u32,
+    /// Versions that had content under earlier keys.
+    pub versions: u64,
+    /// Bytes of that content.
+    pub bytes: u64,
+    /// What came of it: fewer versions than above are rewritten where the mesh is away.
+    pub rewritten: RewriteReply,
+    /// Logs whose pages were stored anew.
+    pub logs: u64,
 }

@@ -27,7 +27,8 @@ pub use files::{
     ShardInfo, StoredFile, VersionsReply, VersionsRequest,
 };
 pub use keys::{
-    DeviceInfo, EpochInfo, KeysReply, KeysRequest, RotateReply, RotateRequest, WordsText,
+    DeviceInfo, EpochInfo, KeysReply, KeysRequest, RekeyReply, RekeyRequest, RotateReply,
+    RotateRequest, WordsText,
 };
 pub use mesh::{
     InviteReply, InviteRequest, JoinReply, JoinRequest, PeerInfo, PeerState, PeersReply,

@@ -15,7 +15,7 @@ use crate::files::{
     GetReply, GetRequest, InfoReply, InfoRequest, ListReply, ListRequest, PutReply, PutRequest,
     RemoveReply, RemoveRequest, VersionsReply, VersionsRequest,
 };
-use crate::keys::{KeysReply, KeysRequest, RotateReply, RotateRequest};
+use crate::keys::{KeysReply, KeysRequest, RekeyReply, RekeyRequest, RotateReply, RotateRequest};
 use crate::mesh::{InviteReply, InviteRequest, JoinReply, JoinRequest, PeersReply, PeersRequest};
 use crate::reach::{
     BootstrapReply, BootstrapRequest, DiscoverReply, DiscoverRequest, SecurityReply,
@@ -93,6 +93,8 @@ calls! {
     keys Keys(KeysRequest) -> KeysReply;
     /// Begins a new epoch of the catalog and revokes devices.
     rotate Rotate(RotateRequest) -> RotateReply;
+    /// Seals everything anew that was sealed before the newest epoch.
+    rekey Rekey(RekeyRequest) -> RekeyReply;
     /// Lists the nodes of the mesh.
     peers Peers(PeersRequest) -> PeersReply;
     /// Makes an invite.

@@ -16,6 +16,7 @@ mod devices;
 mod epochs;
 mod objects;
 mod publish;
+mod renewal;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -16,7 +16,7 @@ pub use catalog::{
 };
 pub use client::{Client, ClientParts, Progress, ProgressFn};
 pub use collect::{
-    Cleaned, CleanupOptions, Duplicates, LowFile, LowHealth, Purged, Released, Repacked,
+    Cleaned, CleanupOptions, Duplicates, LowFile, LowHealth, Purged, Rekeyed, Released, Repacked,
     ReschemeOptions, Reschemed, Retention, Rewritten, Undeleted,
 };
 pub use error::ClientError;

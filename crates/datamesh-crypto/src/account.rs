@@ -9,7 +9,7 @@ use datamesh_core::head::{Head, HeadBody, Page, PageIndex, Pseudonym};
 use datamesh_core::lease::{Release, Renewal};
 use datamesh_core::wire::{self, Decode, Encode, Reader, WireError, Writer};
 use datamesh_core::{
-    AccountId, ContentTag, Context, DeviceId, Entropy, Hash, LogId, MeshId, PublicKey, SegmentId,
+    AccountId, ContentTag, Context, Descriptor, DeviceId, Entropy, Hash, LogId, MeshId, PublicKey,
     Signature, Signer, Timestamp, VersionId, seam,
 };
 use zeroize::Zeroizing;
@@ -28,6 +28,7 @@ const EPOCHS_MAX: usize = datamesh_core::epochs::EPOCH_MAX as usize + 1;
 
 const CONTENT_SALT: &[u8] = b"datamesh content tag v1";
 const LEASE_SALT: &[u8] = b"datamesh lease v1";
+const EPOCH_LEASE_SALT: &[u8] = b"datamesh epoch lease v1";
 const NOTE_SALT: &[u8] = b"datamesh device note v1";
 
 /// The mesh id in signatures that are made outside any mesh.
@@ -138,6 +139,11 @@ impl DeviceKeys {
     /// The catalog epochs that this device has the keys of, in order.
     pub fn epochs(&self) -> Vec<u32> {
         self.catalog_keys().iter().map(|key| key.epoch()).collect()
+    }
+
+    /// The newest catalog epoch that this device has the key of.
+    pub fn epoch(&self) -> u32 {
+        self.catalog_keys().last().map_or(0, |key| key.epoch())
     }
 
     fn catalog_keys(&self) -> Vec<Arc<CatalogKey>> {
@@ -301,10 +307,25 @@ impl DeviceKeys {
         tree::derive(NOTE_SALT, &*self.log_key.secret(), &[&self.device.0])
     }
 
-    /// The lease key of the segment with these shard roots.
-    fn lease_signer(&self, roots: &[Hash]) -> SigningKey {
+    /// The lease key that the segment with these shard roots has if it was made in the epoch of this
+    /// catalog key: in epoch 0 it comes from the tree's branch, later from the epoch's own key, so that
+    /// a device that was revoked before cannot make it.
+    fn lease_signer(&self, epoch: &CatalogKey, roots: &[Hash]) -> SigningKey {
+        let root = match epoch.epoch() {
+            0 => self.lease.clone(),
+            _ => tree::derive(EPOCH_LEASE_SALT, &**epoch.secret(), &[]),
+        };
         let parts: Vec<&[u8]> = roots.iter().map(|root| root.0.as_slice()).collect();
-        SigningKey::from_secret(&tree::derive(LEASE_SALT, &*self.lease, &parts))
+        SigningKey::from_secret(&tree::derive(LEASE_SALT, &*root, &parts))
+    }
+
+    /// The lease key that a segment's descriptor names, from whichever epoch it is. Where it is of none
+    /// that this device has, another, whose signature nobody takes.
+    fn lease_signer_of(&self, descriptor: &Descriptor) -> SigningKey {
+        let epochs = self.catalog_keys();
+        let signers = epochs.iter().rev().map(|epoch| self.lease_signer(epoch, &descriptor.roots));
+        let found = signers.into_iter().find(|key| key.public_key() == descriptor.lease_key);
+        found.unwrap_or_else(|| SigningKey::from_secret(&self.lease))
     }
 
     /// The tag of content that has this BLAKE3 hash and length: all devices of the account come to the
@@ -316,35 +337,33 @@ impl DeviceKeys {
         tag
     }
 
-    /// The public lease key for a descriptor with these shard roots.
-    pub fn lease_key(&self, roots: &[Hash]) -> PublicKey {
-        self.lease_signer(roots).public_key()
+    /// The public lease key for a descriptor with these shard roots, in the newest epoch.
+    ///
+    /// # Errors
+    /// [`SealError::Seal`] for keys without any epoch, which cannot be.
+    pub fn lease_key(&self, roots: &[Hash]) -> Result<PublicKey, SealError> {
+        Ok(self.lease_signer(&*self.newest()?, roots).public_key())
     }
 
     /// Renews the lease of a segment.
     pub fn renew(
         &self,
         mesh: &MeshId,
-        segment: SegmentId,
-        roots: &[Hash],
+        descriptor: &Descriptor,
         epoch: u64,
         expiry: Timestamp,
     ) -> Renewal {
+        let segment = descriptor.id();
         let body = Renewal::signed_part(&segment, epoch, expiry);
-        let signature = self.lease_signer(roots).sign(Context::LeaseRenewal, mesh, &body);
+        let signature = self.lease_signer_of(descriptor).sign(Context::LeaseRenewal, mesh, &body);
         Renewal { segment, epoch, expiry, signature }
     }
 
     /// Ends the lease of a segment.
-    pub fn release(
-        &self,
-        mesh: &MeshId,
-        segment: SegmentId,
-        roots: &[Hash],
-        epoch: u64,
-    ) -> Release {
+    pub fn release(&self, mesh: &MeshId, descriptor: &Descriptor, epoch: u64) -> Release {
+        let segment = descriptor.id();
         let body = Release::signed_part(&segment, epoch);
-        let signature = self.lease_signer(roots).sign(Context::LeaseRelease, mesh, &body);
+        let signature = self.lease_signer_of(descriptor).sign(Context::LeaseRelease, mesh, &body);
         Release { segment, epoch, signature }
     }
 

@@ -39,6 +39,8 @@ pub struct Slice {
     pub key: Secret,
     /// What tells its content from other content of the account; zeros where nobody is to find it.
     pub tag: ContentTag,
+    /// The catalog epoch in which the key was drawn: devices that were revoked before never saw it.
+    pub epoch: u32,
 }
 
 impl std::fmt::Debug for Slice {
@@ -49,7 +51,7 @@ impl std::fmt::Debug for Slice {
 
 impl Slice {
     /// Encoded size in bytes.
-    pub const BYTES: usize = 32 + 4 + 4 + 4 + 1 + 1 + 32 + 16;
+    pub const BYTES: usize = 32 + 4 + 4 + 4 + 1 + 1 + 32 + 16 + 4;
 
     /// Frames in the slice.
     pub fn frames(&self) -> usize {
@@ -70,7 +72,7 @@ impl Encode for Slice {
             Compression::None => 0,
             Compression::Zstd => 1,
         });
-        out.raw(&*self.key).raw(&self.tag.0);
+        out.raw(&*self.key).raw(&self.tag.0).u32(self.epoch);
     }
 }
 
@@ -89,7 +91,9 @@ impl Decode for Slice {
         };
         let key = Secret::new(from.array()?);
         let tag = ContentTag::decode(from)?;
-        let slice = Self { segment, offset, length, plain_length, frame, compression, key, tag };
+        let epoch = from.u32()?;
+        let slice =
+            Self { segment, offset, length, plain_length, frame, compression, key, tag, epoch };
         let tags = frame::TAG_BYTES * slice.frames();
         // Each frame has room for its tag, the last one too.
         let last = (length as usize).wrapping_sub(1) % frame as usize + 1;

@@ -109,9 +109,33 @@ impl Engine {
         all
     }
 
-    /// The descriptor of a segment, from here or from a node that holds a shard of it.
+    /// The descriptor of a segment, from here or from a node that has a shard of it, be it in the
+    /// trash.
     pub async fn descriptor_of(&self, segment: &SegmentId) -> Option<Arc<Descriptor>> {
-        self.describe(segment, &mut Vec::new()).await
+        match self.describe(segment, &mut Vec::new()).await {
+            Some(descriptor) => Some(descriptor),
+            None => self.described_by_anybody(segment).await,
+        }
+    }
+
+    /// Asks the likely holders of a segment for its descriptor, whether they say that they hold it or
+    /// not.
+    async fn described_by_anybody(&self, segment: &SegmentId) -> Option<Arc<Descriptor>> {
+        let candidates = self.candidates();
+        let likely = ranking(segment, &candidates).into_iter().take(LIKELY_HOLDERS);
+        let nodes = likely.map(|candidate| candidate.node).collect();
+        let request = Request::Describe { segment: *segment };
+        let mut answers = self.ask_all(nodes, &request, QUESTION_DEADLINE);
+        while let Some((_, answer)) = answers.next().await {
+            if let Ok((Reply::Described(descriptor), _)) = answer
+                && descriptor.id() == *segment
+            {
+                let descriptor = Arc::new(descriptor);
+                self.remember_descriptor(*segment, Arc::clone(&descriptor));
+                return Some(descriptor);
+            }
+        }
+        None
     }
 
     /// What nodes that may hold these segments say was released of them, and whether half of those

@@ -641,7 +641,10 @@ impl DiskFile for OpenFile {
         let state = &mut *self.disk.state();
         let inode = &mut state.inodes[self.inode];
         let doomed = std::mem::take(&mut inode.doomed);
-        inode.survive(&mut state.dice, doomed);
-        inode.show();
+        // Most often nothing is, and the file is what it was.
+        if !doomed.is_empty() {
+            inode.survive(&mut state.dice, doomed);
+            inode.show();
+        }
     }
 }

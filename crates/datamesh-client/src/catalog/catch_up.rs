@@ -203,7 +203,11 @@ impl Client {
     }
 
     /// Opens a head and commits what it leads to, as far as it counts. Returns how many operations were new.
-    async fn take_head(&self, log: LogId, head: &Head) -> Result<(HeadBody, u64), ClientError> {
+    pub(super) async fn take_head(
+        &self,
+        log: LogId,
+        head: &Head,
+    ) -> Result<(HeadBody, u64), ClientError> {
         let body = self.body(head)?;
         let new = if self.beyond(&log, &body) { 0 } else { self.take_in(log, &body).await? };
         Ok((body, new))
@@ -278,6 +282,8 @@ impl Client {
         for (log, head) in &read.heads {
             heads.push((*log, self.body(head)?));
         }
+        let now: BTreeMap<LogId, u64> =
+            heads.iter().map(|(log, body)| (*log, body.sequence)).collect();
         // A device that is away may have published where heads were read before.
         for account in self.keys.earlier_pseudonyms(&mesh) {
             let read = self.engine.read_heads(&account, &[]).await;
@@ -286,7 +292,14 @@ impl Client {
             }
             let opened =
                 read.heads.iter().filter_map(|(log, head)| Some((*log, self.body(head).ok()?)));
-            heads.extend(opened.filter(|(log, body)| !self.beyond(log, body)));
+            // What a head of this epoch leads to as well is not needed once more: its pages may have
+            // been stored anew.
+            let covered = |log: &LogId, body: &HeadBody| {
+                now.get(log).is_some_and(|sequence| *sequence >= body.sequence)
+            };
+            heads.extend(
+                opened.filter(|(log, body)| !self.beyond(log, body) && !covered(log, body)),
+            );
         }
         // Pages that a head is still to be published for.
         let own = state.own.iter().flat_map(|own| &own.pages);

@@ -198,7 +198,7 @@ impl Client {
     }
 
     /// Stores operations as pages behind those that there are.
-    async fn store_pages(
+    pub(super) async fn store_pages(
         &self,
         log: LogId,
         own: &mut Own,
@@ -236,7 +236,7 @@ impl Client {
     }
 
     /// Moves the older pages to the index where the head would name too many.
-    async fn shorten(&self, log: LogId, own: &mut Own) -> Result<(), ClientError> {
+    pub(super) async fn shorten(&self, log: LogId, own: &mut Own) -> Result<(), ClientError> {
         if own.pages.len() <= HEAD_PAGES_MAX {
             return Ok(());
         }

@@ -21,6 +21,9 @@ use crate::points;
 /// How old a segment must be before it can count as left behind: puts of other devices may take long.
 const LEFT_AFTER_MS: u64 = 7 * 24 * 3600 * 1000;
 
+/// A time that is so far ahead is wrong: an hour, more than clocks that are set differ by.
+const AHEAD_MS: u64 = 3600 * 1000;
+
 /// Most pages that are taken from one node: a bound on what a liar can send.
 const PAGES_MAX: usize = 8192;
 
@@ -72,6 +75,36 @@ pub struct Cleaned {
     pub released: Released,
     /// Nodes that could not be asked what they keep.
     pub silent: Vec<NodeId>,
+}
+
+/// What nodes list of one segment.
+#[derive(Debug, Clone, Copy, Default)]
+struct Found {
+    shards: u64,
+    bytes: u64,
+    /// Nodes that list it.
+    nodes: u64,
+    /// Of these, those whose time for it is long ago.
+    old: u64,
+    /// And those whose time for it is yet to come: their clocks were ahead then, and nobody knows.
+    ahead: u64,
+}
+
+impl Found {
+    fn count(&mut self, entry: &Listed, now: u64) {
+        let copies = u64::from(entry.shards.count_ones());
+        self.shards += copies;
+        self.bytes += copies * u64::from(entry.shard_bytes);
+        self.nodes += 1;
+        self.old += u64::from(entry.stored.saturating_add(LEFT_AFTER_MS) <= now);
+        self.ahead += u64::from(entry.stored > now.saturating_add(AHEAD_MS));
+    }
+
+    /// Nobody stored or renewed it lately: it is young nowhere, and more nodes know that than do not
+    /// know.
+    fn is_old(&self) -> bool {
+        self.old + self.ahead == self.nodes && self.old > self.ahead
+    }
 }
 
 impl Client {
@@ -211,20 +244,12 @@ impl Client {
         cleaned: &mut Cleaned,
     ) -> Result<(), ClientError> {
         let now = self.engine.now();
-        let mut listed: BTreeMap<SegmentId, (u64, u64)> = BTreeMap::new();
-        // By the youngest of its copies: a segment that is young anywhere is left alone.
-        let mut young: BTreeSet<SegmentId> = BTreeSet::new();
+        let mut listed: BTreeMap<SegmentId, Found> = BTreeMap::new();
         for node in self.engine.members_now() {
             match self.list_node(node).await {
                 Ok(entries) => {
                     for entry in entries {
-                        if entry.stored.saturating_add(LEFT_AFTER_MS) > now {
-                            young.insert(entry.segment);
-                        }
-                        let copies = u64::from(entry.shards.count_ones());
-                        let (shards, bytes) = listed.entry(entry.segment).or_default();
-                        *shards += copies;
-                        *bytes += copies * u64::from(entry.shard_bytes);
+                        listed.entry(entry.segment).or_default().count(&entry, now);
                     }
                 }
                 Err(error) => {
@@ -233,17 +258,17 @@ impl Client {
                 }
             }
         }
-        let mut candidates: BTreeSet<SegmentId> = listed.keys().copied().collect();
-        candidates.retain(|segment| !young.contains(segment));
+        let left = listed.iter().filter(|(_, found)| found.is_old());
+        let mut candidates: BTreeSet<SegmentId> = left.map(|(segment, _)| *segment).collect();
         for segment in self.catalog_segments().await? {
             candidates.remove(&segment);
         }
         let free = self.unreferenced(&candidates, &BTreeSet::new()).await?;
         for segment in free.keys() {
-            let (shards, bytes) = listed.get(segment).copied().unwrap_or_default();
+            let found = listed.get(segment).copied().unwrap_or_default();
             cleaned.orphaned += 1;
-            cleaned.orphaned_shards += shards;
-            cleaned.orphaned_bytes += bytes;
+            cleaned.orphaned_shards += found.shards;
+            cleaned.orphaned_bytes += found.bytes;
         }
         if !options.dry_run {
             // Listing takes its time: what was committed and published meanwhile is known here, or

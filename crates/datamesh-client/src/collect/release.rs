@@ -143,8 +143,8 @@ impl Client {
             return Vec::new();
         }
         let mesh = self.engine.mesh();
-        let sign = |(segment, epoch, descriptor): &(SegmentId, u64, Arc<Descriptor>)| {
-            self.keys.release(&mesh, *segment, &descriptor.roots, *epoch)
+        let sign = |(_, epoch, descriptor): &(SegmentId, u64, Arc<Descriptor>)| {
+            self.keys.release(&mesh, descriptor, *epoch)
         };
         let releases: Vec<Release> = segments.iter().map(sign).collect();
         self.engine.release(&releases).await

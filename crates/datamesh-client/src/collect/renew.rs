@@ -117,7 +117,7 @@ impl Client {
             0 => 0,
             days => self.engine.now() + days * 24 * 3600 * 1000,
         };
-        let renewal: Renewal = self.keys.renew(&mesh, segment, &descriptor.roots, epoch, expiry);
+        let renewal: Renewal = self.keys.renew(&mesh, &descriptor, epoch, expiry);
         let told: LeaseTold = self.engine.renew(&[renewal]).await.pop().unwrap_or_default();
         if told.shards() >= needed {
             return Ok(Renewed::Enough(

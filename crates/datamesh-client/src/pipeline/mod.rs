@@ -5,7 +5,7 @@ mod packs;
 mod put;
 pub(crate) mod segment;
 pub(crate) mod sending;
-mod slices;
+pub(crate) mod slices;
 
 pub use get::{GetItem, GetReport, Wanted};
 pub use packs::Packs;

@@ -76,6 +76,7 @@ struct Member {
     compression: Compression,
     key: Secret,
     tag: ContentTag,
+    epoch: u32,
 }
 
 impl Member {
@@ -89,6 +90,7 @@ impl Member {
             compression: self.compression,
             key: self.key,
             tag: self.tag,
+            epoch: self.epoch,
         };
         (self.file, 0, slice)
     }
@@ -191,9 +193,9 @@ impl Packing {
         small: SealedSmall,
         tag: ContentTag,
     ) -> Result<Option<oneshot::Receiver<Finished>>, ClientError> {
-        let SealedSmall { frames: sealed, plain_length, compression, key } = small;
+        let SealedSmall { frames: sealed, plain_length, compression, key, epoch } = small;
         let length = sealed.len() as u32;
-        let member = Member { file, offset: 0, length, plain_length, compression, key, tag };
+        let member = Member { file, offset: 0, length, plain_length, compression, key, tag, epoch };
         let mut member = Some(member);
         let mut slot = None;
         loop {

@@ -31,29 +31,32 @@ pub(crate) struct Forge {
 }
 
 /// A slice's place and key, before it is part of a manifest.
-pub(super) struct Sealed {
+pub(crate) struct Sealed {
     pub(super) segment: SegmentId,
     pub(super) offset: u32,
     pub(super) length: u32,
     pub(super) frame: u32,
     pub(super) compression: Compression,
     pub(super) key: Secret,
+    pub(super) epoch: u32,
 }
 
 impl Sealed {
     /// The slice with this content.
-    pub(super) fn slice(self, plain_length: u32, tag: ContentTag) -> Slice {
-        let Self { segment, offset, length, frame, compression, key } = self;
-        Slice { segment, offset, length, plain_length, frame, compression, key, tag }
+    pub(crate) fn slice(self, plain_length: u32, tag: ContentTag) -> Slice {
+        let Self { segment, offset, length, frame, compression, key, epoch } = self;
+        Slice { segment, offset, length, plain_length, frame, compression, key, tag, epoch }
     }
 }
 
 /// A small file, sealed for a pack.
-pub(super) struct SealedSmall {
-    pub(super) frames: Vec<u8>,
-    pub(super) plain_length: u32,
-    pub(super) compression: Compression,
-    pub(super) key: Secret,
+pub(crate) struct SealedSmall {
+    pub(crate) frames: Vec<u8>,
+    pub(crate) plain_length: u32,
+    pub(crate) compression: Compression,
+    pub(crate) key: Secret,
+    /// The catalog epoch in which the key was drawn.
+    pub(crate) epoch: u32,
 }
 
 impl Forge {
@@ -80,7 +83,7 @@ impl Forge {
 
     /// Seals a slice of a large file, whose content is the first `filled` bytes of `plain`. Where it
     /// shrinks, the padding is by what is left of it.
-    pub(super) fn slice(
+    pub(crate) fn slice(
         &self,
         scheme: Scheme,
         plain: &[u8],
@@ -98,7 +101,7 @@ impl Forge {
     }
 
     /// Seals a small file as one slice of a pack.
-    pub(super) fn small(&self, plain: &[u8]) -> Result<SealedSmall, ClientError> {
+    pub(crate) fn small(&self, plain: &[u8]) -> Result<SealedSmall, ClientError> {
         let shrunk = self.shrunk(plain);
         let (content, compression) = match &shrunk {
             Some(shrunk) => (&shrunk[..], Compression::Zstd),
@@ -106,7 +109,8 @@ impl Forge {
         };
         let mut frames = Vec::new();
         let key = seal_into(&mut frames, content, &*self.entropy)?;
-        Ok(SealedSmall { frames, plain_length: plain.len() as u32, compression, key })
+        let (plain_length, epoch) = (plain.len() as u32, self.keys.epoch());
+        Ok(SealedSmall { frames, plain_length, compression, key, epoch })
     }
 
     /// Seals one slice of `padded` bytes that fills a segment of its own. `plain` has at least
@@ -149,6 +153,7 @@ impl Forge {
             frame: cell as u32,
             compression: Compression::None,
             key,
+            epoch: self.keys.epoch(),
         };
         Ok((write, sealed))
     }
@@ -168,7 +173,7 @@ impl Forge {
     /// Parity, roots, descriptor, ticket.
     fn finish(&self, layout: Layout, mut buffer: Buffer) -> Result<SegmentWrite, ClientError> {
         let roots = encode(&layout, &mut buffer)?;
-        let lease_key = self.keys.lease_key(&roots);
+        let lease_key = self.keys.lease_key(&roots)?;
         let descriptor = Descriptor {
             suite: SUITE_AES256GCM_BLAKE3_RS,
             scheme: layout.scheme,

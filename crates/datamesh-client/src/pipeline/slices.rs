@@ -26,7 +26,7 @@ const INLINE_BYTES_MAX: usize = 128 * 1024;
 
 /// Segments that several slices of one operation share, each fetched once.
 #[derive(Default)]
-pub(super) struct Shared {
+pub(crate) struct Shared {
     kept: Mutex<Kept>,
 }
 
@@ -68,7 +68,7 @@ impl Shared {
 
 /// How a slice's ciphertext is fetched.
 #[derive(Clone)]
-pub(super) enum Fetch {
+pub(crate) enum Fetch {
     /// The segment has other slices that will be asked for as well.
     Shared(Arc<Shared>),
     /// Only this slice is wanted.
@@ -76,27 +76,27 @@ pub(super) enum Fetch {
 }
 
 /// A slice's plaintext, and peers that failed on the way.
-pub(super) struct Opened {
-    pub(super) plain: Bytes,
-    pub(super) faults: Vec<Fault>,
+pub(crate) struct Opened {
+    pub(crate) plain: Bytes,
+    pub(crate) faults: Vec<Fault>,
 }
 
 /// Where slices are opened.
 #[derive(Clone)]
-pub(super) struct Opening {
+pub(crate) struct Opening {
     pub(super) engine: Arc<Engine>,
     pub(super) pool: Pool,
     pub(super) zstd: Arc<Zstd>,
 }
 
 impl Opening {
-    pub(super) fn of(client: &Client) -> Self {
+    pub(crate) fn of(client: &Client) -> Self {
         let (engine, zstd) = (Arc::clone(&client.engine), Arc::clone(&client.zstd));
         Self { engine, pool: client.pool.clone(), zstd }
     }
 
     /// Fetches and opens bytes `range` of a slice's content.
-    pub(super) async fn slice(
+    pub(crate) async fn slice(
         &self,
         slice: &Slice,
         range: Range<usize>,

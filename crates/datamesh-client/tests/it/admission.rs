@@ -22,7 +22,7 @@ pub(crate) fn segment(cluster: &Cluster, seed: u64) -> (Descriptor, Bytes) {
     let mut buffer = Pool::new(1).take(layout.buffer_length());
     layout.scatter(&fixtures::noise(seed, 50_000), &mut buffer);
     let roots = encode(&layout, &mut buffer).unwrap();
-    let lease_key = cluster.keys.lease_key(&roots);
+    let lease_key = cluster.keys.lease_key(&roots).unwrap();
     let descriptor = Descriptor {
         suite: SUITE_AES256GCM_BLAKE3_RS,
         scheme: layout.scheme,

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use datamesh_client::{CleanupOptions, ClientError, Retention};
-use datamesh_core::lease::LeaseAnswer;
+use datamesh_core::lease::{LeaseAnswer, Release};
 use datamesh_core::message::{Refusal, Reply, Request};
-use datamesh_core::{MeshPath, NodeId, SegmentId};
+use datamesh_core::{Descriptor, Hash, MeshPath, NodeId, SegmentId};
 use datamesh_engine::{AskError, Collector, CollectorConfig, ask};
 use datamesh_store::{CollectionTerms, ShardState};
 use datamesh_testkit::{fixtures, sim};
@@ -161,10 +161,10 @@ fn a_renewal_that_nobody_knew_of_wins_over_the_release() {
         assert_eq!((mesh.held(segment), mesh.shards().1), (0, 6));
         // Another device refers to it and has not heard of the purge: it knows of one version too.
         let mesh_id = client.engine().mesh();
-        let renewal = mesh.cluster.keys.renew(&mesh_id, segment, &descriptor.roots, 1, 0);
+        let renewal = mesh.cluster.keys.renew(&mesh_id, &descriptor, 1, 0);
         let told = client.engine().renew(&[renewal]).await.pop().unwrap();
         assert_eq!((told.shards(), told.behind), (6, None));
-        let release = mesh.cluster.keys.release(&mesh_id, segment, &descriptor.roots, 1);
+        let release = mesh.cluster.keys.release(&mesh_id, &descriptor, 1);
         let told = client.engine().release(&[release]).await.pop().unwrap();
         assert_eq!((told.shards(), told.behind), (0, Some(1)));
         mesh.days(60).await;
@@ -182,7 +182,9 @@ fn only_the_segments_key_ends_its_lease() {
         let segment = mesh.segments("a file").await[0];
         let keys = &mesh.cluster.keys;
         // Signed by the account, but with the lease key of other roots.
-        let forged = keys.release(&engine.mesh(), segment, &[], 1);
+        let descriptor = engine.descriptor_of(&segment).await.unwrap();
+        let other = Descriptor { roots: vec![Hash([9; 32]); 6], ..(*descriptor).clone() };
+        let forged = Release { segment, ..keys.release(&engine.mesh(), &other, 1) };
         let node = mesh.cluster.holders(&"a file".parse().unwrap()).await[0];
         let request = Request::Release(vec![forged.clone()]);
         let deadline = std::time::Duration::from_secs(5);
@@ -292,11 +294,11 @@ fn who_missed_a_renewal_hears_of_it_before_it_costs_a_shard() {
         // been on its way before.
         mesh.cut_off(away);
         let (keys, mesh_id) = (&mesh.cluster.keys, mesh.cluster.client.engine().mesh());
-        let renewal = keys.renew(&mesh_id, segment, &descriptor.roots, 1, 0);
+        let renewal = keys.renew(&mesh_id, &descriptor, 1, 0);
         let told = mesh.cluster.client.engine().renew(&[renewal]).await.pop().unwrap();
         assert_eq!(told.shards(), 5);
         mesh.back().await;
-        let release = mesh.cluster.keys.release(&mesh_id, segment, &descriptor.roots, 1);
+        let release = mesh.cluster.keys.release(&mesh_id, &descriptor, 1);
         let told = mesh.cluster.client.engine().release(&[release]).await.pop().unwrap();
         assert_eq!((told.shards(), told.behind), (1, Some(1)));
         // Its shard is stored elsewhere, as a repair does.

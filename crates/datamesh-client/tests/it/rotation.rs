@@ -9,8 +9,8 @@ use datamesh_client::{ClientError, PutOptions, derive_epochs, find_grant};
 use datamesh_core::NodeId;
 use datamesh_core::epochs::EPOCHS_LOG;
 use datamesh_crypto::keystore;
-use datamesh_testkit::sim;
 use datamesh_testkit::sim::Lie;
+use datamesh_testkit::{fixtures, sim};
 
 use crate::cluster::{Cluster, files};
 use crate::devices::{Device, told};
@@ -254,4 +254,100 @@ fn a_rotation_that_is_cut_off_leaves_everything_and_can_be_done_again() {
         ends.insert(*seen.lock().unwrap());
     }
     assert_eq!(Vec::from_iter(ends), [1, 2], "some were cut off before it began, some after");
+}
+
+/// Segments of an account, by whether a revoked device could release them.
+async fn lease_keys(device: &Device, of: &Device) -> (usize, usize) {
+    let client = &device.client;
+    let (mut theirs, mut ours) = (0, 0);
+    for segment in client.all_segments().await.unwrap() {
+        let descriptor = client.engine().descriptor_of(&segment).await.unwrap();
+        let mesh = client.engine().mesh();
+        let release = of.keys.release(&mesh, &descriptor, 99);
+        match release.verify(&descriptor.lease_key, &mesh) {
+            Ok(()) => theirs += 1,
+            Err(_) => ours += 1,
+        }
+    }
+    (theirs, ours)
+}
+
+#[test]
+fn sealing_everything_anew_leaves_a_revoked_device_nothing_to_release_or_read() {
+    sim::assert_replays(66, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let (one, lost) = (Device::blank(&cluster, 0xD1), Device::blank(&cluster, 0xD2));
+        let stored = files();
+        let (mut source, options) = (Files::new(&stored), PutOptions::default());
+        let report = one.client.put(&mut source, &options, None).await.unwrap();
+        assert!(report.failed.is_empty());
+        // The same content once more, and one of many small files.
+        one.put("again", &stored[&"files/of 300000 bytes".parse().unwrap()]).await;
+        for number in 0..40 {
+            one.put(&format!("small/{number}"), &fixtures::noise(number, 20_000)).await;
+        }
+        lost.put("by the lost", b"small").await;
+        one.client.catch_up().await.unwrap();
+        let before = one.client.all_segments().await.unwrap();
+        let old = one.bytes().await;
+        let revoke = [lost.keys.device()];
+        one.client.rotate(&cluster.words, &revoke).await.unwrap();
+        assert_eq!(lease_keys(&one, &lost).await, (before.len(), 0));
+
+        let rekeyed = one.client.rekey().await.unwrap();
+        assert_eq!((rekeyed.epoch, rekeyed.rewritten.pending), (1, 0));
+        assert_eq!(rekeyed.rewritten.versions, rekeyed.versions);
+        // Pages: those of the log that wrote so many small files, if not more.
+        assert!(rekeyed.versions > 50 && rekeyed.logs > 0, "{rekeyed:?}");
+        let after = one.client.all_segments().await.unwrap();
+        assert!(after.iter().all(|segment| !before.contains(segment)));
+        assert_eq!(lease_keys(&one, &lost).await, (0, after.len()));
+        // What two versions share is stored once, as before.
+        assert!(after.len() <= before.len(), "{} of {}", after.len(), before.len());
+        assert!(one.bytes().await == old);
+        // Nothing of what was there is served any more.
+        for node in &cluster.nodes {
+            assert!(before.iter().all(|segment| node.store.held(*segment) == 0));
+        }
+        // A second time there is nothing to do; others see it, and the words do.
+        let again = one.client.rekey().await.unwrap();
+        assert_eq!((again.versions, again.logs), (0, 0));
+        let found = recovered(&cluster, 0xD3).await;
+        assert!(found.bytes().await == old);
+        one.put("later", b"later").await;
+        one.client.catalog().check().unwrap();
+    });
+}
+
+#[test]
+fn sealing_anew_that_breaks_off_goes_on_and_other_devices_write_meanwhile() {
+    sim::run_seeds(70..74, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let (one, two) = (Device::blank(&cluster, 0xD1), Device::blank(&cluster, 0xD2));
+        for number in 0..30 {
+            one.put(&format!("one/{number}"), &fixtures::noise(number, 30_000)).await;
+            two.put(&format!("two/{number}"), &fixtures::noise(100 + number, 3000)).await;
+        }
+        one.client.rotate(&cluster.words, &[]).await.unwrap();
+        let keystore = keystore_of(&cluster, &one);
+        let patience = Duration::from_millis(20 + world.draw(400));
+        let cut = tokio::time::timeout(patience, one.client.rekey()).await;
+        assert!(cut.is_err(), "it was done in {patience:?}");
+        let one = begun_anew(&cluster, one, &keystore);
+        let writing = async {
+            for number in 0..20 {
+                two.put(&format!("two/later {number}"), &fixtures::noise(200 + number, 9000)).await;
+            }
+        };
+        let (rekeyed, ()) = futures::join!(one.client.rekey(), writing);
+        assert_eq!(rekeyed.unwrap().rewritten.pending, 0);
+        two.client.catch_up().await.unwrap();
+        one.client.catch_up().await.unwrap();
+        let again = one.client.rekey().await.unwrap();
+        assert_eq!((again.rewritten.pending, one.bytes().await.len()), (0, 80));
+        assert_eq!(told(one.client.catalog()), told(two.client.catalog()));
+        assert!(one.bytes().await == two.bytes().await);
+        let found = recovered(&cluster, 0xD3).await;
+        assert!(found.bytes().await == two.bytes().await);
+    });
 }

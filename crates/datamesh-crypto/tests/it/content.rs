@@ -18,6 +18,7 @@ fn manifest(slices: u32) -> Manifest {
         compression: Compression::None,
         key: Secret::new([i as u8 + 1; 32]),
         tag: ContentTag([i as u8 + 2; 16]),
+        epoch: i,
     };
     let slices: Vec<Slice> = (0..slices).map(slice).collect();
     let size = slices.iter().map(|slice| u64::from(slice.plain_length)).sum();

@@ -1,7 +1,8 @@
 //! Words, tree and signatures.
 
 use datamesh_core::certificate::NodeClaim;
-use datamesh_core::{Hash, MeshId, NodeId, SegmentId, Signer};
+use datamesh_core::descriptor::SUITE_AES256GCM_BLAKE3_RS;
+use datamesh_core::{Descriptor, Hash, MeshId, NodeId, Scheme, SegmentId, Signer};
 use datamesh_crypto::words::WordsError;
 use datamesh_crypto::{DeviceKeys, IssuingKey, SigningKey, Words, authority};
 
@@ -35,7 +36,7 @@ fn the_tree_does_not_change() {
         keys.account(),
         Hash(keys.grant().public_key().0),
         Hash(keys.authority().public_key().0),
-        Hash(keys.lease_key(&[Hash([1; 32]), Hash([2; 32])]).0),
+        Hash(keys.lease_key(&[Hash([1; 32]), Hash([2; 32])]).unwrap().0),
     );
     assert_eq!(shown, golden);
 }
@@ -94,10 +95,29 @@ fn admission_holds_for_the_right_mesh_key_and_time_only() {
 #[test]
 fn leases_are_signed_by_a_key_of_their_segment() {
     let entropy = Counter::new(9);
-    let keys = DeviceKeys::set_up(&Words::draw(&entropy), &entropy, 1);
-    let (mesh, segment, roots) = (MeshId([1; 32]), SegmentId([2; 32]), [Hash([3; 32])]);
-    let key = keys.lease_key(&roots);
-    keys.renew(&mesh, segment, &roots, 1, 0).verify(&key, &mesh).unwrap();
-    keys.release(&mesh, segment, &roots, 2).verify(&key, &mesh).unwrap();
-    assert_ne!(key, keys.lease_key(&[Hash([4; 32])]));
+    let words = Words::draw(&entropy);
+    let keys = DeviceKeys::set_up(&words, &entropy, 1);
+    let mesh = MeshId([1; 32]);
+    let of = |keys: &DeviceKeys, n: u8| {
+        let roots = vec![Hash([n; 32]); 6];
+        let lease_key = keys.lease_key(&roots).unwrap();
+        let (scheme, suite) = (Scheme::FOUR_TWO, SUITE_AES256GCM_BLAKE3_RS);
+        Descriptor { suite, scheme, cell: 1024, length: 5000, roots, lease_key }
+    };
+    let holds = |keys: &DeviceKeys, descriptor: &Descriptor| {
+        let key = &descriptor.lease_key;
+        let renewed = keys.renew(&mesh, descriptor, 1, 0).verify(key, &mesh).is_ok();
+        renewed && keys.release(&mesh, descriptor, 2).verify(key, &mesh).is_ok()
+    };
+    let first = of(&keys, 3);
+    assert!(holds(&keys, &first));
+    assert_ne!(first.lease_key, of(&keys, 4).lease_key);
+    // A device that has the key of a later epoch signs for segments of both, one that has not for
+    // those that it could make itself alone.
+    let behind = DeviceKeys::set_up(&words, &entropy, 1);
+    keys.derive_epochs(&words, 1);
+    let second = of(&keys, 3);
+    assert_ne!(first.lease_key, second.lease_key);
+    assert!(holds(&keys, &first) && holds(&keys, &second));
+    assert!(holds(&behind, &first) && !holds(&behind, &second));
 }

@@ -35,7 +35,7 @@ fn purged(purged: Purged) -> PurgeReply {
     }
 }
 
-fn rewritten(rewritten: Rewritten) -> RewriteReply {
+pub(super) fn rewritten(rewritten: Rewritten) -> RewriteReply {
     RewriteReply {
         versions: rewritten.versions,
         made: rewritten.made,

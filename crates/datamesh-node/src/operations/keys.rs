@@ -1,13 +1,15 @@
 //! Operations on the account's keys.
 
 use datamesh_api::{
-    DeviceInfo, EpochInfo, ErrorKind, KeysReply, OperationError, RotateReply, RotateRequest,
+    DeviceInfo, EpochInfo, ErrorKind, KeysReply, OperationError, RekeyReply, RotateReply,
+    RotateRequest,
 };
 use datamesh_client::Client;
 use datamesh_core::DeviceId;
 use datamesh_crypto::Words;
 
 use super::HomeOperations;
+use super::collect::rewritten;
 use crate::convert;
 
 impl HomeOperations {
@@ -63,6 +65,18 @@ impl HomeOperations {
             revoked: rotated.revoked,
             devices: rotated.devices,
             pending: rotated.pending,
+        })
+    }
+
+    pub(super) async fn do_rekey(&self) -> Result<RekeyReply, OperationError> {
+        let client = self.whole_client().await?;
+        let done = client.rekey().await.map_err(|error| convert::client_error(&error))?;
+        Ok(RekeyReply {
+            epoch: done.epoch,
+            versions: done.versions,
+            bytes: done.bytes,
+            rewritten: rewritten(done.rewritten),
+            logs: done.logs,
         })
     }
 }

@@ -223,6 +223,7 @@ impl HomeOperations {
             Call::Rescheme(request) => Answer::Rescheme(self.do_rescheme(request).await?),
             Call::Keys(_) => Answer::Keys(self.do_keys().await?),
             Call::Rotate(request) => Answer::Rotate(self.do_rotate(request).await?),
+            Call::Rekey(_) => Answer::Rekey(self.do_rekey().await?),
             Call::Peers(_) => Answer::Peers(self.do_peers().await?),
             Call::Invite(request) => Answer::Invite(self.do_invite(request).await?),
             Call::Join(request) => Answer::Join(self.do_join(request).await?),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use datamesh_api::{
-    Answer, Call, GetReply, InviteReply, JoinReply, OperationError, PutReply, RemoveReply,
-    RotateReply,
+    Answer, Call, GetReply, InviteReply, JoinReply, OperationError, PutReply, RekeyReply,
+    RemoveReply, RotateReply,
 };
 
 use super::HomeOperations;
@@ -34,6 +34,7 @@ pub(super) fn asked(call: &Call) -> Option<(&'static str, Detail)> {
             let revoke = names(request.revoke.iter().map(String::as_str));
             ("key.rotate", vec![("revoke", revoke)])
         }
+        Call::Rekey(_) => ("key.rekey", Vec::new()),
         _ => return None,
     })
 }
@@ -55,6 +56,10 @@ fn outcome(detail: &mut Detail, answer: &Result<Answer, OperationError>) {
             detail.push(("epoch", epoch.to_string()));
             let revoked: Vec<String> = revoked.iter().map(ToString::to_string).collect();
             detail.push(("revoked", names(revoked.iter().map(String::as_str))));
+        }
+        Ok(Answer::Rekey(RekeyReply { epoch, rewritten, .. })) => {
+            detail.push(("epoch", epoch.to_string()));
+            detail.push(("versions", rewritten.versions.to_string()));
         }
         Ok(_) => {}
         Err(error) => detail.push(("failed", error.message.clone())),

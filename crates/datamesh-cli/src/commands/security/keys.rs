@@ -6,14 +6,17 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use datamesh_api::{KeysRequest, OperationError, OperationsExt, RotateRequest, WordsText};
+use datamesh_api::{
+    KeysRequest, OperationError, OperationsExt, RekeyRequest, RotateRequest, WordsText,
+};
 use datamesh_node::{Home, KEY_FILE_BYTES_MAX};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::commands::maintenance::released;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed, usage};
-use crate::output::{Table, time};
+use crate::output::{Table, plural, size, time};
 use crate::waiting::waiting;
 use crate::words;
 
@@ -28,7 +31,8 @@ Examples:
   datamesh keys add --words-file words.txt laptop.keys
   datamesh --home ~/mesh keys import laptop.keys
   datamesh keys kit > kit.txt
-  datamesh keys rotate --revoke 4f1c9a")]
+  datamesh keys rotate --revoke 4f1c9a
+  datamesh keys rotate --revoke 4f1c9a --deep")]
 pub(crate) struct KeysArgs {
     #[command(subcommand)]
     command: KeysCommand,
@@ -60,12 +64,20 @@ enum KeysCommand {
     ///
     /// What is written from then on is sealed under a key that the remaining devices get by
     /// themselves and a revoked device does not; nothing that a revoked device publishes is taken.
-    /// No data moves: with the keys it has, a lost device can still read what was stored before,
-    /// release it, and store under the account's grant.
+    /// Without `--deep` no data moves: with the keys it has, a lost device can still read what was stored
+    /// before, release it, and store under the account's grant. With it everything is read, sealed under
+    /// fresh keys and stored once more, and the old segments are released: they are gone when their
+    /// nodes' trash is. The grant stays the same.
     Rotate {
         /// A device that is lost: its id or the beginning of it, as `keys list` shows
         #[arg(long, value_name = "DEVICE")]
         revoke: Vec<String>,
+        /// Then store everything anew that was stored before: reads and writes the whole account
+        #[arg(long)]
+        deep: bool,
+        /// Go on with what an earlier `--deep` left, without a new epoch; needs no words
+        #[arg(long, requires = "deep", conflicts_with_all = ["revoke", "words_file"])]
+        resume: bool,
         /// The file with the words; without it they are asked for on the terminal
         #[arg(long, value_name = "FILE")]
         words_file: Option<PathBuf>,
@@ -90,8 +102,13 @@ impl KeysArgs {
                 let bytes = datamesh_node::export_keys(&context.home)?;
                 written(context, &file, &bytes, "it opens with this home's password")
             }
-            KeysCommand::Rotate { revoke, words_file, yes } => {
-                rotate(context, revoke, words_file, yes).await
+            KeysCommand::Rotate { resume: true, .. } => rekey(context).await,
+            KeysCommand::Rotate { revoke, deep, words_file, yes, .. } => {
+                let outcome = rotate(context, revoke, words_file, (deep, yes)).await?;
+                match outcome {
+                    Outcome::Done if deep => rekey(context).await,
+                    other => Ok(other),
+                }
             }
             KeysCommand::Import { file } => import(context, &file),
             KeysCommand::Kit { words_file } => {
@@ -174,13 +191,14 @@ async fn rotate(
     context: &Context,
     revoke: Vec<String>,
     words_file: Option<PathBuf>,
-    yes: bool,
+    (deep, yes): (bool, bool),
 ) -> Result<Outcome, Stop> {
     let what = match revoke.len() {
         0 => "A new epoch begins; no device is revoked.".to_owned(),
         _ => format!("A new epoch begins without {}, for good.", revoke.join(", ")),
     };
-    let question = format!("{what} Type \"yes\" to go on:");
+    let more = if deep { " Then everything is stored anew." } else { "" };
+    let question = format!("{what}{more} Type \"yes\" to go on:");
     if !yes && !waiting(move || confirmed(&question)).await? {
         return Err(usage("not confirmed; nothing was changed").into());
     }
@@ -200,10 +218,11 @@ async fn rotate(
             output.line(format!("goes on {device}"))?;
         }
     }
-    if !reply.revoked.is_empty() {
+    if !reply.revoked.is_empty() && !deep {
         output.warn(
             "a revoked device can still read what was stored before, release it, and store under the \
-             account's grant: nothing that it knew was changed",
+             account's grant: nothing that it knew was changed. To store everything anew: \
+             datamesh keys rotate --deep --resume",
         );
     }
     output.note(
@@ -211,6 +230,35 @@ async fn rotate(
     );
     output.pending(reply.pending);
     Ok(if reply.pending > 0 { Outcome::Partial } else { Outcome::Done })
+}
+
+/// Stores everything anew that is under keys of earlier epochs.
+async fn rekey(context: &Context) -> Result<Outcome, Stop> {
+    let operations = context.connect().await?;
+    let output = &context.output;
+    output.note("everything that was stored before is stored anew; where this is ended, go on with: datamesh keys rotate --deep --resume");
+    let reply = operations.rekey(RekeyRequest {}).await?;
+    let rewritten = &reply.rewritten;
+    let left = reply.versions.saturating_sub(rewritten.versions);
+    if output.is_json() {
+        output.json(&reply)?;
+    } else {
+        output.line(format!(
+            "sealed anew in epoch {}: {} of {} with {}, {}; pages of {}",
+            reply.epoch,
+            rewritten.versions,
+            plural(reply.versions, "version"),
+            size(reply.bytes),
+            plural(rewritten.made, "segment"),
+            plural(reply.logs, "log"),
+        ))?;
+        released(output, &rewritten.released);
+        output.note(
+            "pages of the catalog from before are given back by: datamesh cleanup --orphaned, a week from now",
+        );
+    }
+    output.pending(rewritten.pending);
+    Ok(if rewritten.pending > 0 || left > 0 { Outcome::Partial } else { Outcome::Done })
 }
 
 async fn add(

@@ -275,6 +275,20 @@ impl Mesh {
         lacking
     }
 
+    /// What the nodes that have a segment know of it.
+    pub(super) fn told_of(&self, segment: &SegmentId, copies: &Copies) -> Vec<String> {
+        let members = self.members();
+        let held =
+            copies.shards.iter().flat_map(|(shard, nodes)| nodes.iter().map(|n| (*shard, n)));
+        let told = held.filter_map(|(shard, node)| {
+            let life = members.iter().find(|m| m.id() == *node)?.life.as_ref()?;
+            let stored = life.store.shard_meta(*segment, shard).map(|meta| meta.stored_at);
+            let (lease, now) = (life.store.lease(*segment), life.engine.now());
+            Some(format!("{shard} stored {stored:?}, {lease:?}, now {now}"))
+        });
+        told.collect()
+    }
+
     /// Who has something in the trash, and what its collector did.
     pub(super) fn trash(&self) -> Vec<String> {
         let members = self.members();
