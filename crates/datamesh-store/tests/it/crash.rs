@@ -256,6 +256,7 @@ fn segments() -> Arc<Vec<Segment>> {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "how many there are is what is asked of it")]
 fn a_crash_at_any_point_leaves_the_old_or_the_new() {
     let (ops, segments) = (script(), segments());
     let views = undisturbed(&segments, &ops);
