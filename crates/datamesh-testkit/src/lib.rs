@@ -4,6 +4,7 @@ pub mod census;
 pub mod disk;
 pub mod fixtures;
 pub mod namespaces;
+pub mod numbers;
 pub mod processes;
 pub mod random;
 #[cfg(feature = "sim")]

@@ -32,6 +32,7 @@ mod limits;
 mod link;
 mod run;
 mod seams;
+mod steps;
 mod trace;
 mod world;
 

@@ -7,6 +7,7 @@
 
 mod conflict;
 mod contents;
+mod corruption;
 mod crash;
 mod damage;
 mod fixture;

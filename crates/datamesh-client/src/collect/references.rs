@@ -138,7 +138,8 @@ fn page(
         let rewritten = catalog.rewritten(&[version])?.first().copied().flatten();
         let newest = match (&operation.change, rewritten) {
             (Change::Put(_), rewritten) => rewritten.is_none(),
-            (_, rewritten) => rewritten == Some((operation.log, operation.sequence)),
+            // Its own row is there, or the catalog is damaged: then it counts.
+            (_, rewritten) => rewritten.is_none_or(|it| it == (operation.log, operation.sequence)),
         };
         referring.push((operation.change, !purged && newest));
     }

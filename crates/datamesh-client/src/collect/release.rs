@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use datamesh_catalog::AccountDb;
 use datamesh_core::lease::Release;
 use datamesh_core::message::LEASES_MAX;
 use datamesh_core::{Descriptor, SegmentId};
@@ -65,11 +66,18 @@ impl Client {
     /// Releases segments with the epochs given, and takes back what is referred to by then: another
     /// device may have published a reference since this one asked. One that publishes after this
     /// renews after publishing, and so after the release.
+    ///
+    /// All of the catalog is compared first: a page that the disk gave back as it was before is right
+    /// in itself, and what it does not know of would count as referred to by nobody.
     pub(super) async fn release_unreferenced(
         &self,
         segments: &BTreeMap<SegmentId, u64>,
         renewals: Renewals,
     ) -> Result<Released, ClientError> {
+        if segments.is_empty() {
+            return Ok(Released::default());
+        }
+        self.catalog_call(AccountDb::check).await?;
         let releasing = self.release_segments(segments, renewals);
         let mut released = self.step(points::PURGE_RELEASE, releasing).await?;
         if released.segments == 0 {

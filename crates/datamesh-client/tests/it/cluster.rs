@@ -86,6 +86,16 @@ pub(crate) fn found(entropy: &dyn Entropy) -> Founding {
     Founding { genesis, issuing, grant, keys, words }
 }
 
+/// A folder in memory, where there is such a thing: what is synced here is not what is tried.
+pub(crate) fn folder() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    let folder = match memory.is_dir() {
+        true => tempfile::tempdir_in(memory),
+        false => tempfile::tempdir(),
+    };
+    folder.unwrap()
+}
+
 /// What a node keeps over its restarts, beside what it remembers of others.
 pub(crate) struct Seat {
     pub(crate) id: NodeId,
@@ -283,7 +293,7 @@ impl Cluster {
         let client_id = NodeId([0xC1; 32]);
         let entropy = world.entropy(client_id);
         let Founding { genesis, issuing, grant, keys, words } = found(&*entropy);
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
 
         let mut nodes = Vec::new();
         let mut adverts = Vec::new();

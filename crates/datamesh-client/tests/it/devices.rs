@@ -17,7 +17,7 @@ use datamesh_testkit::sim::{Lie, Link};
 use datamesh_testkit::{fixtures, sim};
 use tempfile::TempDir;
 
-use crate::cluster::{Cluster, device_engine, files};
+use crate::cluster::{Cluster, device_engine, files, folder};
 use crate::streams::{Collected, Files};
 
 /// One more device of the cluster's account, with a home of its own.
@@ -41,7 +41,7 @@ impl Device {
     pub(crate) fn blank(cluster: &Cluster, number: u8) -> Self {
         let entropy = cluster.world.entropy(NodeId([number; 32]));
         let keys = Arc::new(DeviceKeys::set_up(&cluster.words, &*entropy, 2));
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         Self::over(cluster, number, keys, folder, AccountDb::restore)
     }
 

@@ -8,6 +8,7 @@ mod chaos;
 mod cluster;
 mod collection;
 mod compression;
+mod crash;
 mod devices;
 mod gossip;
 mod known;

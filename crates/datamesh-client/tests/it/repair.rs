@@ -51,13 +51,13 @@ fn start_all(world: &World, cluster: &Cluster, config: RepairConfig) -> Vec<Arc<
 
 /// Shards of each segment that are read from the disks of living nodes and have their roots, and
 /// where they are.
-type Census = BTreeMap<SegmentId, BTreeMap<u8, BTreeSet<NodeId>>>;
+pub(crate) type Census = BTreeMap<SegmentId, BTreeMap<u8, BTreeSet<NodeId>>>;
 
 fn census(world: &World, cluster: &Cluster) -> Census {
     count(world, cluster, |node, segment, shard| node.store.read_shard(segment, shard).is_ok())
 }
 
-fn count(
+pub(crate) fn count(
     world: &World,
     cluster: &Cluster,
     counts: impl Fn(&Node, SegmentId, u8) -> bool,

@@ -4,20 +4,29 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use datamesh_core::catalog::EntryKind;
-use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Piece, Sink, Source, StreamError};
+use datamesh_core::stream::{
+    EntryHead, PIECE_BYTES_MAX, Piece, Sink, Source, SourceIdentity, StreamError,
+};
 use datamesh_core::{BoxFuture, Hash, MeshPath};
 
 /// Files to be stored, by name.
 pub(crate) struct Files {
     entries: VecDeque<(MeshPath, Bytes)>,
     current: Bytes,
+    /// They lie somewhere: what is broken off can be taken up again.
+    placed: bool,
 }
 
 impl Files {
     pub(crate) fn new(entries: &BTreeMap<MeshPath, Vec<u8>>) -> Self {
         let entries =
             entries.iter().map(|(path, bytes)| (path.clone(), bytes.clone().into())).collect();
-        Self { entries, current: Bytes::new() }
+        Self { entries, current: Bytes::new(), placed: false }
+    }
+
+    /// Files that lie on a disk, so that a put of large ones can be resumed.
+    pub(crate) fn placed(entries: &BTreeMap<MeshPath, Vec<u8>>) -> Self {
+        Self { placed: true, ..Self::new(entries) }
     }
 }
 
@@ -26,13 +35,20 @@ impl Source for Files {
         Box::pin(async {
             let Some((path, bytes)) = self.entries.pop_front() else { return Ok(None) };
             self.current = bytes;
+            let size = self.current.len() as u64;
+            let source = self.placed.then(|| SourceIdentity {
+                name: path.to_string(),
+                size,
+                modified: 12_345,
+                identity: [1, 2, 3],
+            });
             Ok(Some(EntryHead {
                 path,
                 kind: EntryKind::File,
                 mode: 0o640,
                 modified: 12_345,
-                size: Some(self.current.len() as u64),
-                source: None,
+                size: Some(size),
+                source,
                 hash: None,
             }))
         })

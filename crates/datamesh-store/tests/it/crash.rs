@@ -258,8 +258,8 @@ fn segments() -> Arc<Vec<Segment>> {
     Arc::new((0..14).map(|n| Segment::new(n, Scheme::FOUR_TWO, 1024, rows(n))).collect())
 }
 
-#[expect(clippy::print_stdout, reason = "the count belongs to the record of the run")]
 #[test]
+#[expect(clippy::print_stdout, reason = "how many there are is what is asked of it")]
 fn a_crash_at_any_point_leaves_the_old_or_the_new() {
     let (ops, segments) = (script(), segments());
     let views = undisturbed(&segments, &ops);

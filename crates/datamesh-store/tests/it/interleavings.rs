@@ -7,8 +7,7 @@
 //! (`datamesh-client`, `collect`) in a few lines.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use datamesh_core::lease::{Release, Renewal};
 use datamesh_core::{PublicKey, Signature};
@@ -16,6 +15,7 @@ use datamesh_store::{
     AgreedClock, Collection, CollectionTerms, LeaseChange, LeaseOutcome, ShardState, Store,
 };
 use datamesh_testkit::FaultyDisk;
+use datamesh_testkit::numbers::{asked, each};
 use datamesh_testkit::random::Dice;
 
 use crate::sample::{MIB, Segment, assert_whole, open, put};
@@ -397,39 +397,16 @@ impl Life {
     }
 }
 
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
-}
-
 #[test]
 fn in_any_order_nothing_live_is_removed_and_nothing_dead_comes_back() {
-    let first = number("DATAMESH_FIRST_INTERLEAVING", 0);
-    let end = first + number("DATAMESH_INTERLEAVINGS", INTERLEAVINGS);
-    let (next, failed) = (AtomicU64::new(first), Mutex::new(BTreeSet::new()));
-    let work = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= end {
-                return;
-            }
-            let lived = std::panic::catch_unwind(|| {
-                let mut life = Life::new(seed);
-                for _ in 0..60 {
-                    life.step();
-                    life.check();
-                }
-                life.end();
-            });
-            if lived.is_err() {
-                failed.lock().unwrap().insert(seed);
-            }
+    let asked = asked("DATAMESH_FIRST_INTERLEAVING", "DATAMESH_INTERLEAVINGS", INTERLEAVINGS);
+    let live = |(): &mut (), seed: u64| {
+        let mut life = Life::new(seed);
+        for _ in 0..60 {
+            life.step();
+            life.check();
         }
+        life.end();
     };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
-            scope.spawn(work);
-        }
-    });
-    let failed = failed.into_inner().unwrap();
-    assert!(failed.is_empty(), "{} of {}: {failed:?}", failed.len(), end - first);
+    each(&asked.collect::<Vec<u64>>(), || (), live);
 }

@@ -12,7 +12,8 @@ use datamesh_core::BoxFuture;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::run::{Failure, panic_text};
+use super::run::Failure;
+use crate::numbers::panic_text;
 
 /// One life of a node. It ends once; a revived node has another.
 #[derive(Default)]

@@ -1,16 +1,11 @@
 //! Drives a scenario from its beginning to its end.
 
-use std::any::Any;
-use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::future::Future;
-use std::num::NonZero;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
 use datamesh_core::Hash;
@@ -18,6 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
 use super::World;
+use crate::numbers::{self, asked, number, panic_text};
 
 /// Virtual time after which a scenario counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -49,17 +45,6 @@ impl Failure {
 
     fn get(&self) -> Option<String> {
         self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a panic without text".to_owned()
     }
 }
 
@@ -147,45 +132,12 @@ pub fn run_seeds<F: Future<Output = ()>>(seeds: Range<u64>, mut scenario: impl F
 /// # Panics
 /// If any run fails, with the seeds of those that did; or if a variable is no number.
 pub fn run_many<F: Future<Output = ()>>(count: u64, scenario: impl Fn(World) -> F + Sync) {
-    let first = number(FIRST_VARIABLE).unwrap_or(0);
     let seeds = match number(SEED_VARIABLE) {
         Some(seed) => seed..seed + 1,
-        None => first..first + number(COUNT_VARIABLE).unwrap_or(count),
+        None => asked(FIRST_VARIABLE, COUNT_VARIABLE, count),
     };
-    let (next, failed) = (AtomicU64::new(seeds.start), Mutex::new(BTreeMap::new()));
-    let work = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
-                return;
-            }
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed, &scenario))) {
-                let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
-                failed.insert(seed, panic_text(&*panic));
-            }
-        }
-    };
-    let threads = available_parallelism().map_or(1, NonZero::get);
-    #[expect(clippy::disallowed_methods, reason = "each thread has worlds of its own")]
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(work);
-        }
-    });
-    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if let Some(text) = failed.values().next() {
-        let count = seeds.end - seeds.start;
-        let seeds: Vec<&u64> = failed.keys().collect();
-        panic!("{} seeds of {count} failed: {seeds:?}; the first: {text}", failed.len());
-    }
-}
-
-fn number(variable: &str) -> Option<u64> {
-    let text = env::var(variable).ok()?;
-    match text.parse() {
-        Ok(number) => Some(number),
-        Err(error) => panic!("{variable}={text}: {error}"),
-    }
+    let seeds: Vec<u64> = seeds.collect();
+    numbers::each(&seeds, || (), |(), seed| run(seed, &scenario));
 }
 
 /// Runs a scenario twice with the same seed, checks that both runs were the same event by event,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datamesh_core::seam::Moment;
 use datamesh_core::{BoxFuture, Clock, Entropy, Executor, NodeId, Timestamp};
 
 use super::World;
@@ -32,6 +33,7 @@ impl Entropy for SimEntropy {
 /// Runs the tasks of one life of a node. After its end, tasks and work are dropped undone.
 pub(crate) struct SimExecutor {
     pub(crate) world: World,
+    pub(crate) node: NodeId,
     pub(crate) life: Arc<Life>,
 }
 
@@ -44,5 +46,9 @@ impl Executor for SimExecutor {
         if !self.life.has_ended() {
             work();
         }
+    }
+
+    fn reached(&self, point: &'static str, moment: Moment) -> Option<BoxFuture<'static, ()>> {
+        self.world.step(self.node, &self.life, point, moment)
     }
 }

@@ -19,6 +19,7 @@ use super::limits::Limits;
 use super::link::{Link, NetFault};
 use super::run::Failure;
 use super::seams::{SimClock, SimEntropy, SimExecutor};
+use super::steps::Steps;
 use super::trace::{Event, Trace, What};
 use crate::random::{Dice, SeededEntropy};
 
@@ -43,6 +44,8 @@ struct Inner {
     state: Mutex<State>,
     /// Woken when a way between nodes may have become free.
     freed: Notify,
+    /// Woken when a process ends at a named step.
+    crashed: Notify,
     failure: Arc<Failure>,
     /// Ends with the world; its tasks are the world's own.
     life: Arc<Life>,
@@ -60,6 +63,7 @@ pub(super) struct State {
     limits: Limits,
     addresses_needed: bool,
     trace: Trace,
+    steps: Steps,
     ended: bool,
 }
 
@@ -122,6 +126,7 @@ impl World {
             limits: Limits::default(),
             addresses_needed: false,
             trace: Trace::default(),
+            steps: Steps::default(),
             ended: false,
         };
         Self(Arc::new(Inner {
@@ -129,6 +134,7 @@ impl World {
             start: Instant::now(),
             state: Mutex::new(state),
             freed: Notify::new(),
+            crashed: Notify::new(),
             failure: Arc::default(),
             life: Arc::default(),
         }))
@@ -256,7 +262,7 @@ impl World {
         let mut state = self.state();
         self.meet(&mut state, node);
         let life = Arc::clone(&state.node_mut(node).life);
-        Arc::new(SimExecutor { world: self.clone(), life })
+        Arc::new(SimExecutor { world: self.clone(), node, life })
     }
 
     /// The address under which the node can be dialled, a multiaddr as text.
@@ -361,6 +367,15 @@ impl World {
     }
 
     // For the other parts of the simulation.
+
+    pub(super) fn steps<T>(&self, work: impl FnOnce(&mut Steps, &mut Dice) -> T) -> T {
+        let state = &mut *self.state();
+        work(&mut state.steps, &mut state.dice)
+    }
+
+    pub(super) fn crash_notify(&self) -> &Notify {
+        &self.0.crashed
+    }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)

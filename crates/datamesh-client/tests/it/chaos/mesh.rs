@@ -14,7 +14,7 @@ use datamesh_testkit::sim::World;
 use tempfile::TempDir;
 
 use super::member::Member;
-use crate::cluster::{Founding, Seat, device_engine, found, spread_over};
+use crate::cluster::{Founding, Seat, device_engine, folder, found, spread_over};
 
 /// Small packs, so that there are several, and room is given back.
 const PACK_BYTES: u64 = 2 << 20;
@@ -79,12 +79,6 @@ impl Mesh {
     /// Founds a mesh of so many nodes that know each other.
     pub(super) fn new(world: &World, nodes: usize) -> Self {
         let founding = found(&*world.entropy(NodeId([0xC1; 32])));
-        // What is synced here is not what is tried: memory does.
-        let memory = Path::new("/dev/shm");
-        let folder = match memory.is_dir() {
-            true => tempfile::tempdir_in(memory),
-            false => tempfile::tempdir(),
-        };
         let observer = device_engine(world, NodeId([0x0B; 32]), &founding.genesis);
         let mesh = Self {
             world: world.clone(),
@@ -93,7 +87,7 @@ impl Mesh {
             founding,
             members: RefCell::default(),
             devices: Vec::new(),
-            folder: folder.unwrap(),
+            folder: folder(),
         };
         for _ in 0..nodes {
             mesh.admit();

@@ -7,6 +7,7 @@
 //! the words compares every file, and the disks are read: whatever they ought to have is there,
 //! and nothing else.
 
+mod crash;
 mod faults;
 mod member;
 mod mesh;
