@@ -1,14 +1,17 @@
 //! How likely a segment is lost: years of a large mesh, simulated, beside a Markov chain.
 //!
-//! Nothing here measures a machine. A population of segments lies on simulated nodes that are lost
-//! for good, one by one and whole zones at once; repair follows the product's rules (one lost shard
-//! waits out the grace, two or more are repaired at once) at a rate that is given. Losses are
+//! A population of segments lies on simulated nodes that are lost for good, one by one and whole zones at
+//! once; repair follows the product's rules (one lost shard waits out the grace, two or more are
+//! repaired at once) at a rate that is measured first, on this machine, or given. Losses are
 //! counted; where there were none, the bound that follows from that is printed, not a zero. The
 //! chain beside it knows neither zones nor the grace, and reaches probabilities that no simulation
 //! does.
 
 mod markov;
+mod measured;
 mod mesh;
+
+use std::path::Path;
 
 use clap::Args;
 use datamesh_core::Scheme;
@@ -45,9 +48,13 @@ pub(crate) struct Plan {
     /// GiB of shards on a node.
     #[arg(long, default_value_t = 1024.0)]
     node_gib: f64,
-    /// MiB/s that a node gives to repair (`repair.rate`).
-    #[arg(long, default_value_t = 8.0)]
-    repair_mib: f64,
+    /// MiB/s of lost shards that each node restores; measured with real processes on this machine where
+    /// it is not given.
+    #[arg(long)]
+    repair_mib: Option<f64>,
+    /// MiB that are stored to measure it.
+    #[arg(long, default_value_t = 512)]
+    measured_mib: u64,
     /// The run that this seed gives.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -59,7 +66,15 @@ const YEAR_HOURS: f64 = 365.25 * 24.0;
 /// Repair within a day of whatever is lost, which the design's figures assume.
 const DESIGN_REPAIR_HOURS: f64 = 24.0;
 
-pub(crate) fn run(plan: &Plan) {
+pub(crate) fn run(plan: &Plan, program: Option<&Path>, folder: &Path) {
+    let (repair_mib, origin) = match (plan.repair_mib, program) {
+        (Some(given), _) => (given, "given".to_owned()),
+        (None, Some(program)) => {
+            let measured = measured::repair(program, folder, plan.measured_mib);
+            (measured.node_mib, measured.to_string())
+        }
+        (None, None) => panic!("without a program the rate of repair must be given: --repair-mib"),
+    };
     let assumptions = Assumptions {
         nodes: plan.nodes,
         zones: plan.zones,
@@ -70,7 +85,7 @@ pub(crate) fn run(plan: &Plan) {
         notice: plan.notice_hours / YEAR_HOURS,
         grace: plan.grace_hours / YEAR_HOURS,
         node_repair: plan.node_gib * 1024.0
-            / (plan.repair_mib * f64::from(plan.nodes.max(2) - 1))
+            / (repair_mib * f64::from(plan.nodes.max(2) - 1))
             / 3600.0
             / YEAR_HOURS,
     };
@@ -117,15 +132,16 @@ zones, not spread: the same, if only nodes were kept apart.
 
 Assumed: each node is lost for good {} times a year and each zone {} times; what is lost is
 noticed after {} h; a single lost shard waits {} h more, two or more are repaired at once, before
-single ones; {} GiB on a node, {} MiB/s of each node for repair, so one node's shards are copied in
-{:.1} min; a lost node is replaced by an empty one; a node that comes back is no loss; nodes do
+single ones; {} GiB on a node, {:.1} MiB/s of lost shards restored by each node ({}), so one node's
+shards are there again in {:.1} min; a lost node is replaced by an empty one; a node that comes back is no loss; nodes do
 not lie, software has no faults, and nobody deletes.",
         plan.node_losses,
         plan.zone_losses,
         plan.notice_hours,
         plan.grace_hours,
         plan.node_gib,
-        plan.repair_mib,
+        repair_mib,
+        origin,
         assumptions.node_repair * YEAR_HOURS * 60.0
     );
 }

@@ -69,8 +69,8 @@ enum Work {
     Durability {
         #[command(flatten)]
         plan: durability::Plan,
-        /// Of no use here; every chore is told.
-        #[arg(long, hide = true)]
+        /// The program that repair is measured with.
+        #[arg(long)]
         program: Option<PathBuf>,
     },
 }
@@ -93,6 +93,6 @@ fn main() {
             }
         }
         Work::Torture { plan, program } => torture::run(&program, &folder, &plan, &mut report),
-        Work::Durability { plan, .. } => durability::run(&plan),
+        Work::Durability { plan, program } => durability::run(&plan, program.as_deref(), &folder),
     }
 }

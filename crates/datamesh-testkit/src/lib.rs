@@ -9,6 +9,7 @@ pub mod processes;
 pub mod random;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod wire;
 
 pub use disk::{Crash, FaultyDisk};
 pub use random::SeededEntropy;

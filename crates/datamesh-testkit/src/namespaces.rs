@@ -10,7 +10,7 @@
 )]
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Namespaces of this process so far, for names.
@@ -22,6 +22,7 @@ pub struct Internet {
     prefix: String,
     namespaces: Vec<String>,
     links: u32,
+    wires: Vec<Child>,
 }
 
 /// A host of it.
@@ -104,7 +105,7 @@ impl Internet {
         }
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("dm{}x{number}", std::process::id());
-        let mut internet = Self { prefix, namespaces: Vec::new(), links: 0 };
+        let mut internet = Self { prefix, namespaces: Vec::new(), links: 0, wires: Vec::new() };
         let wan = internet.namespace("wan")?;
         line(&format!("ip -n {wan} link add br0 type bridge"))?;
         line(&format!("ip -n {wan} link set br0 up"))?;
@@ -127,12 +128,22 @@ impl Internet {
 
     /// A cable from `eth0`, or another interface, of one namespace to a bridge of another.
     fn cable(&mut self, from: &str, interface: &str, to: &str) -> (String, String) {
+        self.cable_to(from, interface, to, "br0")
+    }
+
+    fn cable_to(
+        &mut self,
+        from: &str,
+        interface: &str,
+        to: &str,
+        bridge: &str,
+    ) -> (String, String) {
         let port = format!("port{}", self.links);
         self.links += 1;
         let to_be =
             format!("ip -n {from} link add {interface} type veth peer name {port} netns {to}");
         line(&to_be).unwrap();
-        line(&format!("ip -n {to} link set {port} master br0")).unwrap();
+        line(&format!("ip -n {to} link set {port} master {bridge}")).unwrap();
         line(&format!("ip -n {to} link set {port} up")).unwrap();
         line(&format!("ip -n {from} link set {interface} up")).unwrap();
         (to.to_owned(), port)
@@ -147,6 +158,39 @@ impl Internet {
         let host = Host { namespace, plug };
         host.ip(&format!("addr add 198.51.100.{number}/24 dev eth0"));
         host
+    }
+
+    /// A host at 198.51.100.`number` at the end of a long wire. `wire` is a command that calls
+    /// [`carry`](crate::wire::carry) with the names of two devices, the first and the second that it is
+    /// given.
+    ///
+    /// # Errors
+    /// Why there can be no such wire here.
+    pub fn far_host(
+        &mut self,
+        name: &str,
+        number: u8,
+        wire: impl FnOnce(&str, &str) -> Command,
+    ) -> Result<Host, String> {
+        let wan = self.wan();
+        let (near, far, bridge) =
+            (format!("near{number}"), format!("far{number}"), format!("brf{number}"));
+        line(&format!("ip -n {wan} link add {bridge} type bridge"))?;
+        line(&format!("ip -n {wan} link set {bridge} up"))?;
+        for (device, bridge) in [(&near, "br0"), (&far, bridge.as_str())] {
+            line(&format!("ip -n {wan} tuntap add dev {device} mode tap"))?;
+            line(&format!("ip -n {wan} link set {device} master {bridge}"))?;
+            line(&format!("ip -n {wan} link set {device} up"))?;
+        }
+        let inside = Host { namespace: wan.clone(), plug: (wan.clone(), near.clone()) };
+        let mut command = inside.command(&wire(&near, &far));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.wires.push(command.spawn().map_err(|error| format!("the wire: {error}"))?);
+        let namespace = self.namespace(name)?;
+        let plug = self.cable_to(&namespace, "eth0", &wan, &bridge);
+        let host = Host { namespace, plug };
+        host.ip(&format!("addr add 198.51.100.{number}/24 dev eth0"));
+        Ok(host)
     }
 
     /// Hosts at 192.168.`lan`.2 and on, behind a router at 198.51.100.`number` that translates
@@ -205,6 +249,10 @@ impl Internet {
 
 impl Drop for Internet {
     fn drop(&mut self) {
+        for wire in &mut self.wires {
+            drop(wire.kill());
+            drop(wire.wait());
+        }
         for namespace in &self.namespaces {
             drop(line(&format!("ip netns del {namespace}")));
         }

@@ -1,12 +1,13 @@
-//! Meshes over network namespaces: routers with NAT, loss, partition, hosts that move.
+//! Meshes over network namespaces: routers with NAT, loss, delay, partition, hosts that move.
 
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use datamesh_core::Entropy;
 use datamesh_testkit::SeededEntropy;
 use datamesh_testkit::namespaces::{Host, Internet};
 use datamesh_testkit::processes::{Done, Mesh};
+use datamesh_testkit::wire;
 
 use crate::{PROGRAM, not_run};
 
@@ -163,6 +164,61 @@ fn a_mesh_that_was_cut_in_two_and_loses_packets_heals_and_keeps_every_file() {
     assert_eq!(spread.mesh.bytes("n0", &["get", "rain", "-"]), rain);
     spread.internet.lose(0);
     assert_eq!(spread.mesh.bytes("n0", &["get", "before", "-"]), before);
+}
+
+/// Names two devices for a process that is a wire, and how many milliseconds that takes.
+const WIRE: &str = "DATAMESH_TEST_WIRE";
+
+#[test]
+fn a_mesh_of_which_half_is_far_away_keeps_every_file() {
+    if let Some(text) = std::env::var_os(WIRE) {
+        let text = text.into_string().unwrap();
+        let words: Vec<&str> = text.split(' ').collect();
+        wire::carry(words[0], words[1], Duration::from_millis(words[2].parse().unwrap()));
+    }
+    let mut internet = match Internet::build() {
+        Ok(internet) => internet,
+        Err(why) => return not_run(&why),
+    };
+    let mut hosts: Vec<Host> = (0..4).map(|n| internet.host(&format!("p{n}"), 10 + n)).collect();
+    for (number, milliseconds) in [(20, 40), (21, 80), (22, 150), (23, 150)] {
+        let wire = |one: &str, other: &str| {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            let name = "namespaces::a_mesh_of_which_half_is_far_away_keeps_every_file";
+            command.args(["--exact", name, "--nocapture"]);
+            command.env(WIRE, format!("{one} {other} {milliseconds}"));
+            command
+        };
+        match internet.far_host(&format!("far{number}"), number, wire) {
+            Ok(host) => hosts.push(host),
+            Err(why) => return not_run(&why),
+        }
+    }
+    let settings = [
+        ("membership.gossip_interval", "500ms"),
+        ("membership.offline_after", "6s"),
+        ("repair.grace", "2s"),
+        ("repair.interval", "2s"),
+    ];
+    let spread = Spread::found(internet, hosts, &settings);
+    eventually("all see all", || (0..8).all(|number| spread.alive(number) == 8));
+    let near = spread.put("n0", "by the near", 1);
+    let far = spread.put("n7", "by the far", 2);
+    spread.internet.lose(2);
+    let rain = spread.put("n0", "rain", 3);
+    // A near one and a far one are cut off: the others have everything.
+    for number in [3, 6] {
+        spread.hosts[number].unplug();
+    }
+    for (name, content) in [("by the near", &near), ("rain", &rain)] {
+        assert_eq!(spread.mesh.bytes("n0", &["get", name, "-"]), *content);
+    }
+    assert_eq!(spread.mesh.bytes("n7", &["get", "by the far", "-"]), far);
+    spread.internet.lose(0);
+    for number in [3, 6] {
+        spread.hosts[number].plug();
+    }
+    eventually("all see all again", || (0..8).all(|number| spread.alive(number) == 8));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A lost device is put out of the account; the others go on, and the words find everything.
 
+use datamesh_testkit::fixtures;
 use datamesh_testkit::processes::Mesh;
 
 use crate::PROGRAM;
@@ -25,6 +26,9 @@ fn a_revoked_device_is_told_and_the_others_go_on_without_the_words() {
     std::fs::write(mesh.path("file"), b"a small file").unwrap();
     let file = mesh.text(&mesh.path("file"));
     mesh.run("client", &["put", "--", &file, "by client"]).ok();
+    let content = fixtures::noise(1, 5_000_000);
+    std::fs::write(mesh.path("large"), &content).unwrap();
+    mesh.run("client", &["put", "--", &mesh.text(&mesh.path("large")), "large"]).ok();
     let words = mesh.text(&mesh.path("client.words"));
     for home in ["laptop", "lost"] {
         another(&mesh, home, &words, &file);
@@ -60,8 +64,20 @@ fn a_revoked_device_is_told_and_the_others_go_on_without_the_words() {
         let told = mesh.run("lost", writing).code(1);
         assert!(told.err.contains("this device was revoked"), "{writing:?}: {}", told.err);
     }
-    assert_eq!(names(&mesh, "lost"), ["by client", "by laptop", "by lost"]);
+    assert_eq!(names(&mesh, "lost"), ["by client", "by laptop", "by lost", "large"]);
     assert!(mesh.bytes("lost", &["get", "--", "by lost", "-"]) == b"a small file");
+
+    // What it knew is open to it until everything is sealed anew.
+    assert!(mesh.bytes("lost", &["get", "--", "large", "-"]) == content);
+    let anew = mesh.run("client", &["keys", "rotate", "--deep", "--resume", "--json"]).ok().json();
+    assert_eq!((&anew["epoch"], &anew["versions"]), (&1.into(), &1.into()), "{anew}");
+    assert_eq!((&anew["bytes"], &anew["rewritten"]["made"]), (&5_000_000.into(), &2.into()));
+    assert!(mesh.bytes("client", &["get", "--", "large", "-"]) == content);
+    let late = mesh.text(&mesh.path("late"));
+    assert_ne!(mesh.run("lost", &["get", "--", "large", &late]).code, 0);
+    let again = mesh.run("client", &["keys", "rotate", "--deep", "--resume"]).ok().out;
+    assert!(again.contains("0 of 0 versions"), "{again}");
+    mesh.run("client", &["keys", "rotate", "--resume"]).code(2);
 
     // The others learn of the epoch by themselves, and seal in it.
     mesh.run("laptop", &["put", "--", &file, "by laptop later"]).ok();
@@ -76,7 +92,7 @@ fn a_revoked_device_is_told_and_the_others_go_on_without_the_words() {
     let shown = mesh.run("laptop", &["keys", "list"]).ok().out;
     assert!(shown.contains("revoked in epoch 1"), "{shown}");
     another(&mesh, "late", &words, &file);
-    let all = ["by client", "by laptop", "by laptop later", "by late", "by lost"];
+    let all = ["by client", "by laptop", "by laptop later", "by late", "by lost", "large"];
     for home in ["client", "late"] {
         // Listing asks nobody for keys; getting takes in what the others did.
         assert!(mesh.bytes(home, &["get", "--", "by laptop later", "-"]) == b"a small file");
@@ -98,5 +114,6 @@ fn a_revoked_device_is_told_and_the_others_go_on_without_the_words() {
         mesh.run("client", &["audit", "list", "--json", "--event", "key.rotate"]).ok().json();
     let noted: Vec<_> = noted.as_array().unwrap().iter().map(|entry| &entry["detail"]).collect();
     assert_eq!(noted.len(), 5);
+    assert!(mesh.bytes("blank", &["get", "--", "large", "-"]) == content);
     assert_eq!((&noted[3]["epoch"], &noted[3]["revoked"]), (&"1".into(), &lost.as_str().into()));
 }

@@ -28,7 +28,7 @@ use self::lone::{Lone, Noted};
 use self::resume::Earlier;
 use super::packs::Packing;
 use super::segment::Forge;
-use super::sending::{Sender, Sending};
+use super::sending::{Sender, Sending, settle};
 use super::{Finished, SEGMENT_PLAIN};
 use crate::client::{Client, Progress, ProgressFn};
 use crate::error::ClientError;
@@ -204,6 +204,14 @@ impl Client {
         }
         // Whatever ended the stream, segments under way may still complete files.
         if let Err(error) = run.finish().await {
+            run.report.stopped.get_or_insert(error);
+        }
+        let held = run.let_go();
+        let settled = self.catalog_call(move |catalog| {
+            settle(catalog, held);
+            Ok(())
+        });
+        if let Err(error) = settled.await {
             run.report.stopped.get_or_insert(error);
         }
         match self.step(points::PUT_PUBLISH, self.publish()).await {

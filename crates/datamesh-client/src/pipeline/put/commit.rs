@@ -48,6 +48,7 @@ impl PutRun<'_> {
         let mut owed = Vec::new();
         let mut transfers = Vec::new();
         let mut held = Vec::new();
+        let mut committed: Vec<SegmentId> = Vec::new();
         let mut contents = Contents::default();
         let mut referred: Vec<SegmentId> =
             batch.iter().flat_map(|open| &open.referred).copied().collect();
@@ -61,6 +62,7 @@ impl PutRun<'_> {
             .await?;
         for (open, known) in batch.into_iter().zip(known) {
             let (transfer, segments) = (open.transfer, open.segments());
+            committed.extend(segments.iter().copied());
             transfers.extend(transfer.map(|transfer| (transfer, segments)));
             let already = open.known;
             let (put, missing) = self.operation(open, known, &mut held, &mut contents).await?;
@@ -85,6 +87,7 @@ impl PutRun<'_> {
             &referred,
         )
         .await?;
+        self.committed(committed);
         let settling = self.client.catalog_call(move |catalog| {
             for (transfer, segments) in transfers {
                 // The commit stands; a journal row too many is cleaned up later.

@@ -12,7 +12,8 @@
 //! with a higher epoch all the same, until it hears of these: therefore all is renewed once more when they
 //! are published, and whoever releases looks again afterwards for what was published meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use datamesh_catalog::Entry;
 use datamesh_codec::Buffer;
@@ -40,6 +41,8 @@ pub(super) struct Known {
     /// Segments that were asked for, with the epoch and what shards were renewed; nothing where that
     /// failed.
     renewed: BTreeMap<SegmentId, Option<Renewed>>,
+    /// Segments that committed versions of this put refer to.
+    committed: BTreeSet<SegmentId>,
     /// The catalog cannot say what is there: everything is sent.
     blind: bool,
 }
@@ -56,8 +59,9 @@ struct Renewed {
 enum Here {
     /// It is on its way; these files have it at these places, too.
     Waiting(Vec<(usize, u32)>),
-    /// It is stored.
-    Stored { slice: Box<Slice>, margin: u8, owed: Vec<u8> },
+    /// It is stored. What answers for its segment is kept until the put ends: where the file that it was
+    /// sent for fails, another one may still come to refer to it.
+    Stored { slice: Box<Slice>, margin: u8, owed: Vec<u8>, sending: Option<Arc<Sending>> },
 }
 
 impl PutRun<'_> {
@@ -111,7 +115,7 @@ impl PutRun<'_> {
                 waiting.push((file, number));
                 return Ok(true);
             }
-            Some(Here::Stored { slice, margin, owed }) => {
+            Some(Here::Stored { slice, margin, owed, .. }) => {
                 let (slice, margin, owed) = (Slice::clone(slice), *margin, owed.clone());
                 self.refer(file, number, slice, margin, &owed);
                 return Ok(true);
@@ -153,7 +157,8 @@ impl PutRun<'_> {
     pub(super) fn arrived(&mut self, slice: &Slice, stored: &Stored) {
         let Some(here) = self.known.here.get_mut(&slice.tag) else { return };
         let (margin, owed) = (stored.margin, stored.owed.clone());
-        let now = Here::Stored { slice: Box::new(slice.clone()), margin, owed };
+        let (slice_here, sending) = (Box::new(slice.clone()), stored.sending.clone());
+        let now = Here::Stored { slice: slice_here, margin, owed, sending };
         let Here::Waiting(waiting) = std::mem::replace(here, now) else { return };
         for (file, number) in waiting {
             self.refer(file, number, slice.clone(), stored.margin, &stored.owed);
@@ -247,6 +252,26 @@ impl PutRun<'_> {
             renewed.push((*segment, epoch));
         }
         Ok(renewed)
+    }
+
+    /// Notes segments that committed versions refer to.
+    pub(super) fn committed(&mut self, segments: impl IntoIterator<Item = SegmentId>) {
+        if self.known.committed.len() < RENEWED_MAX {
+            self.known.committed.extend(segments);
+        }
+    }
+
+    /// At the end of the put: lets go of what it sent. Returns what answers for segments that
+    /// committed versions refer to; the others are orphans.
+    pub(super) fn let_go(&mut self) -> Vec<Arc<Sending>> {
+        let here = std::mem::take(&mut self.known.here);
+        let held = here.into_values().filter_map(|here| match here {
+            Here::Stored { slice, sending, .. } if self.known.committed.contains(&slice.segment) => {
+                sending
+            }
+            _ => None,
+        });
+        held.collect()
     }
 
     /// Prepares for finding what is there already.
