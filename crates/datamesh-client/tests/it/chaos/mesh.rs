@@ -25,6 +25,8 @@ pub(super) struct Mesh {
     pub(super) founding: Founding,
     pub(super) grant: Arc<Grant>,
     members: RefCell<Vec<Member>>,
+    /// Bytes that each node offers.
+    capacity: u64,
     /// Devices whose clocks go with everybody's.
     pub(super) devices: Vec<NodeId>,
     folder: TempDir,
@@ -75,7 +77,7 @@ impl Census {
 
 impl Mesh {
     /// Founds a mesh of so many nodes that know each other.
-    pub(super) fn new(world: &World, nodes: usize) -> Self {
+    pub(super) fn new(world: &World, nodes: usize, capacity: u64) -> Self {
         let founding = found(&*world.entropy(NodeId([0xC1; 32])));
         // What is synced here is not what is tried: memory does.
         let memory = Path::new("/dev/shm");
@@ -88,6 +90,7 @@ impl Mesh {
             grant: Arc::new(founding.grant.clone()),
             founding,
             members: RefCell::default(),
+            capacity,
             devices: Vec::new(),
             folder: folder.unwrap(),
         };
@@ -123,7 +126,8 @@ impl Mesh {
     pub(super) fn admit(&self) -> NodeId {
         let number = self.members().len();
         let domain = format!("host-{number}");
-        let seat = Seat::new(&self.world, &self.founding.issuing, number, &domain, PACK_BYTES);
+        let mut seat = Seat::new(&self.world, &self.founding.issuing, number, &domain, PACK_BYTES);
+        seat.capacity = self.capacity;
         let member = Member::new(seat, self.folder.path());
         let id = member.id();
         self.members_mut().push(member);
