@@ -79,6 +79,10 @@ pub struct RepairState {
     pub dead_letters: Vec<SegmentProblem>,
     /// Shards placed since the start of the node.
     pub shards_placed: u64,
+    /// Segments of which a shard is to go from this node to one that is less full.
+    pub moves_left: u64,
+    /// Shards that went from this node to others since the start.
+    pub shards_moved: u64,
     /// Bytes fetched and sent since then.
     pub bytes_moved: u64,
     /// Bytes a second over the last minute.

@@ -50,14 +50,21 @@ pub struct StoreStats {
     pub shard_bytes: u64,
     /// Shards known to be damaged.
     pub damaged: u64,
-    /// Shards in the trash.
+    /// Shards in the trash whose lease ended.
     pub trash: u64,
     /// Bytes of their cells.
     pub trash_bytes: u64,
+    /// Shards in the trash that other nodes have now.
+    pub moved: u64,
+    /// Bytes of their cells.
+    pub moved_bytes: u64,
     /// Times since the start that a shard in the trash was asked for.
     pub trash_asked: u64,
     /// Shards that the collector removed since the start.
     pub removed: u64,
+    /// Shards that had gone to other nodes and that it took back since the start, as nobody was seen
+    /// to have them.
+    pub taken_back: u64,
     /// Bytes of packs that it gave back since the start.
     pub returned_bytes: u64,
     /// Why its last pass removed nothing, where it could not.

@@ -75,6 +75,17 @@ record! {
     }
 }
 
+record! {
+    /// Shards of a segment that are wanted from wherever they lie.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct WantedShards {
+        /// The segment.
+        pub segment: SegmentId,
+        /// Bit i is set for shard i.
+        pub shards: u32,
+    }
+}
+
 /// What a bearer of an invite asks for itself as a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRequest {
@@ -209,6 +220,8 @@ pub enum Request {
         ticket: StoreTicket,
         /// The permission that the ticket rests on.
         grant: Grant,
+        /// It is moved, and is not wanted where another shard of the segment is.
+        alone: bool,
     },
     /// Keeps the head of a log; answered by [`Reply::Done`] once it is synced, or by
     /// [`Reply::HeadKept`] where the node has another of that revision or a later one.
@@ -248,6 +261,10 @@ pub enum Request {
         /// Which shard.
         shard: u8,
     },
+    /// Asks for shards that nobody else has to be taken out of the trash, where they were put because
+    /// they were moved, at most [`LEASES_MAX`]; answered by [`Reply::Holding`] with those of them
+    /// that the node holds then.
+    TakeBack(Vec<WantedShards>),
 }
 
 /// Why a node does not do what it was asked. Numbers are part of the protocol.
@@ -512,12 +529,13 @@ impl Encode for Request {
             Self::Permit { segment } => {
                 out.u8(9).raw(&segment.0);
             }
-            Self::Restore { descriptor, shard, ticket, grant } => {
+            Self::Restore { descriptor, shard, ticket, grant, alone } => {
                 out.u8(10);
                 descriptor.encode(out);
                 out.u8(*shard);
                 ticket.encode(out);
                 grant.encode(out);
+                out.flag(*alone);
             }
             Self::PutHead(head) => {
                 out.u8(13);
@@ -531,6 +549,9 @@ impl Encode for Request {
             }
             Self::Report { segment, shard } => {
                 out.u8(22).raw(&segment.0).u8(*shard);
+            }
+            Self::TakeBack(wanted) => {
+                out.u8(23).list(wanted);
             }
             Self::Release(releases) => {
                 out.u8(17).list(releases);
@@ -589,6 +610,7 @@ impl Decode for Request {
                 shard: from.u8()?,
                 ticket: StoreTicket::decode(from)?,
                 grant: Grant::decode(from)?,
+                alone: from.flag("alone")?,
             },
             13 => Self::PutHead(Head::decode(from)?),
             14 => Self::Heads {
@@ -605,6 +627,7 @@ impl Decode for Request {
                 challenges: from.list("challenges", CHALLENGES_MAX)?,
             },
             22 => Self::Report { segment: SegmentId::decode(from)?, shard: from.u8()? },
+            23 => Self::TakeBack(from.list("wanted shards", LEASES_MAX)?),
             _ => return Err(WireError::Invalid { field: "request" }),
         })
     }

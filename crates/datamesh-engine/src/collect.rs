@@ -4,17 +4,22 @@
 //! a node that was away does not know yet, and tells them where they missed a renewal instead; compares the clock with some members; moves what is
 //! released to the trash; removes what lay there for its time; and gives the room back. Where the
 //! clock cannot be trusted it removes nothing and says so.
+//!
+//! What was moved to another node goes only after all members were asked for its segment once more and
+//! one of them has proved the shard; where nobody does, it is taken out of the trash again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datamesh_core::message::LEASES_MAX;
 use datamesh_core::{SegmentId, Timestamp};
 use datamesh_store::{
-    AgreedClock, ClockError, Collection, LeaseChange, LeaseOutcome, Store, StoreError,
+    AgreedClock, ClockError, Collection, Elsewhere, LeaseChange, LeaseOutcome, Store, StoreError,
 };
+use futures::stream::{self, StreamExt};
 
 use crate::engine::Engine;
 use crate::points;
+use crate::repair::{Reach, Spare};
 use crate::work::{block, step};
 
 /// Members whose clocks are compared with this node's.
@@ -22,6 +27,12 @@ const CLOCKS: usize = 9;
 
 /// Packs whose room one pass gives back: some gigabytes are read and written at most.
 const PACKS_PER_PASS: usize = 4;
+
+/// Moved shards that are looked at together.
+const MOVED_PAGE: usize = 64;
+
+/// Moved shards that others are asked to prove at once.
+const PROVED_AT_ONCE: usize = 8;
 
 /// How a collector works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +55,8 @@ pub struct CollectorState {
     pub removed: u64,
     /// Bytes of their cells.
     pub removed_bytes: u64,
+    /// Shards that had been moved and were taken back, because nobody was seen to have them.
+    pub taken_back: u64,
     /// Bytes of packs that were given back, less what was copied out of them.
     pub returned_bytes: u64,
     /// When all segments were last compared with what other holders know.
@@ -115,9 +128,7 @@ impl Collector {
                 self.note(|state| state.reconciled = Some(now));
             }
         }
-        let (times, alone) = self.engine.peers_times(CLOCKS).await;
-        let bound = self.config.clock_bound_ms;
-        let clock = AgreedClock::compare(self.engine.now(), &times, bound, alone)?;
+        let clock = self.clock().await?;
         let removing = self.with_collection(move |collection| collection.collect(&clock));
         let done = self.step(points::COLLECT_REMOVE, removing).await?;
         self.note(|state| {
@@ -125,6 +136,7 @@ impl Collector {
             state.removed += done.removed;
             state.removed_bytes += done.removed_bytes;
         });
+        self.collect_moved().await?;
         for _ in 0..PACKS_PER_PASS {
             let compact = move |collection: &mut Collection| collection.compact(&clock);
             let compacting = self.with_collection(compact);
@@ -136,6 +148,98 @@ impl Collector {
 
     async fn step<T>(&self, point: &'static str, work: impl Future<Output = T>) -> T {
         step(&**self.engine.executor(), point, work).await
+    }
+
+    /// The time, as some members have it, too.
+    async fn clock(&self) -> Result<AgreedClock, ClockError> {
+        let (times, alone) = self.engine.peers_times(CLOCKS).await;
+        AgreedClock::compare(self.engine.now(), &times, self.config.clock_bound_ms, alone)
+    }
+
+    /// Removes shards that were moved and lay in the trash for their time, where others have them, and
+    /// takes back the others.
+    async fn collect_moved(&self) -> Result<(), CollectError> {
+        let mut after = None;
+        loop {
+            let clock = self.clock().await?;
+            let page = self
+                .with_collection(move |collection| {
+                    Ok(collection.moved_after(after, MOVED_PAGE, &clock))
+                })
+                .await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(*last);
+            // What its owner gave up meanwhile must not come back.
+            let mut segments: Vec<SegmentId> = page.iter().map(|(segment, _)| *segment).collect();
+            segments.dedup();
+            self.reconcile_some(&segments).await?;
+            let (elsewhere, wanted) = self.look_elsewhere(page).await?;
+            let (store, now) = (Arc::clone(&self.store), self.engine.now());
+            let back = block(&**self.engine.executor(), move || {
+                let mut back = 0;
+                for (segment, shard) in wanted {
+                    let held = store.take_back(segment, 1 << shard, now)?;
+                    back += u64::from(held.count_ones());
+                }
+                Ok::<_, StoreError>(back)
+            });
+            let back = back.await.ok_or(CollectError::Shutdown)??;
+            // Only now: the time must not be older than what was seen.
+            let clock = self.clock().await?;
+            let done = self
+                .with_collection(move |collection| {
+                    let judged: Vec<_> = elsewhere
+                        .into_iter()
+                        .filter_map(|elsewhere| collection.judge_moved(elsewhere, &clock).ok())
+                        .collect();
+                    collection.remove(&judged, &clock)
+                })
+                .await?;
+            self.note(|state| {
+                state.removed += done.removed;
+                state.removed_bytes += done.removed_bytes;
+                state.taken_back += back;
+            });
+        }
+    }
+
+    /// Asks for shards that were moved whether others have them. Returns those that another member
+    /// proved, and those that are to be taken back; the others wait until their segment is whole.
+    async fn look_elsewhere(
+        &self,
+        page: Vec<(SegmentId, u8)>,
+    ) -> Result<(Vec<Elsewhere>, Vec<(SegmentId, u8)>), CollectError> {
+        let _withheld = self.engine.withhold(&page);
+        let store = Arc::clone(&self.store);
+        let described = block(&**self.engine.executor(), move || {
+            let described = page.into_iter().filter_map(|(segment, shard)| {
+                // Where no descriptor can be read, there is nothing to take back either.
+                let descriptor = store.any_descriptor(segment).ok()?;
+                Some((segment, shard, descriptor))
+            });
+            described.collect::<Vec<_>>()
+        });
+        let described = described.await.ok_or(CollectError::Shutdown)?;
+        let question: Vec<_> = described
+            .iter()
+            .map(|(segment, _, descriptor)| (*segment, descriptor.scheme))
+            .collect();
+        let surveyed = self.engine.survey(&question, Reach::Everybody).await;
+        let judging = described.into_iter().zip(surveyed);
+        let judging = judging.map(|((segment, shard, descriptor), found)| async move {
+            let judged = self.engine.judge_spare(segment, &descriptor, shard, &found).await;
+            (segment, shard, judged, self.engine.now())
+        });
+        let mut judging = stream::iter(judging).buffered(PROVED_AT_ONCE);
+        let (mut elsewhere, mut wanted) = (Vec::new(), Vec::new());
+        while let Some((segment, shard, judged, seen)) = judging.next().await {
+            match judged {
+                Spare::Yes => elsewhere.push(Elsewhere { segment, shard, seen }),
+                Spare::No => wanted.push((segment, shard)),
+                Spare::Later => {}
+            }
+        }
+        Ok((elsewhere, wanted))
     }
 
     async fn with_collection<T: Send + 'static>(
@@ -162,40 +266,45 @@ impl Collector {
             let Some((last, _)) = page.last() else { return Ok((new, complete)) };
             after = Some(*last);
             let segments: Vec<SegmentId> = page.iter().map(|(segment, _)| *segment).collect();
-            let (releases, answered) = self.engine.releases_of(&segments).await;
+            let (taken, answered) = self.reconcile_some(&segments).await?;
             complete &= answered;
-            if releases.is_empty() {
-                continue;
-            }
-            let (store, mesh, now) =
-                (Arc::clone(&self.store), self.engine.mesh(), self.engine.now());
-            let taken = block(&**self.engine.executor(), move || {
-                let (mut taken, mut renewals) = (0, Vec::new());
-                for release in releases {
-                    let Ok(lease_key) = store.lease_key(release.segment) else { continue };
-                    if release.verify(&lease_key, &mesh).is_err() {
-                        continue;
-                    }
-                    let segment = release.segment;
-                    let held = store.held(segment) != 0;
-                    let change = LeaseChange::Release { release, lease_key };
-                    let outcome = store.change_leases(&[change], now)?;
-                    match outcome.first() {
-                        Some(LeaseOutcome::Taken { .. }) => taken += u64::from(held),
-                        Some(LeaseOutcome::Behind { .. }) => {
-                            renewals.extend(store.renewal(segment)?);
-                        }
-                        Some(LeaseOutcome::NotHeld) | None => {}
-                    }
-                }
-                Ok::<_, StoreError>((taken, renewals))
-            });
-            let (taken, mut renewals) = taken.await.ok_or(CollectError::Shutdown)??;
             new += taken;
-            // The owner renewed what somebody still takes for released: left alone, that would put
-            // each shard that a repair brings to another node into the trash there.
-            renewals.dedup();
-            self.engine.renew(&renewals).await;
         }
+    }
+
+    /// The same for some segments, at most [`LEASES_MAX`].
+    async fn reconcile_some(&self, segments: &[SegmentId]) -> Result<(u64, bool), CollectError> {
+        let (releases, answered) = self.engine.releases_of(segments).await;
+        if releases.is_empty() {
+            return Ok((0, answered));
+        }
+        let (store, mesh, now) = (Arc::clone(&self.store), self.engine.mesh(), self.engine.now());
+        let taken = block(&**self.engine.executor(), move || {
+            let (mut taken, mut renewals) = (0, Vec::new());
+            for release in releases {
+                let Ok(lease_key) = store.lease_key(release.segment) else { continue };
+                if release.verify(&lease_key, &mesh).is_err() {
+                    continue;
+                }
+                let segment = release.segment;
+                let held = store.held(segment) != 0;
+                let change = LeaseChange::Release { release, lease_key };
+                let outcome = store.change_leases(&[change], now)?;
+                match outcome.first() {
+                    Some(LeaseOutcome::Taken { .. }) => taken += u64::from(held),
+                    Some(LeaseOutcome::Behind { .. }) => {
+                        renewals.extend(store.renewal(segment)?);
+                    }
+                    Some(LeaseOutcome::NotHeld) | None => {}
+                }
+            }
+            Ok::<_, StoreError>((taken, renewals))
+        });
+        let (taken, mut renewals) = taken.await.ok_or(CollectError::Shutdown)??;
+        // The owner renewed what somebody still takes for released: left alone, that would put each
+        // shard that a repair brings to another node into the trash there.
+        renewals.dedup();
+        self.engine.renew(&renewals).await;
+        Ok((taken, answered))
     }
 }

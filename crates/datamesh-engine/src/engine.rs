@@ -95,6 +95,23 @@ pub struct Engine {
     doubts: Mutex<Remembered<BTreeSet<(u8, NodeId)>>>,
     /// Segments that came lately, and when.
     stored: Mutex<VecDeque<(Instant, SegmentId)>>,
+    /// Shards that others are asked to prove, and that they do not get from here meanwhile.
+    withheld: Mutex<BTreeSet<(SegmentId, u8)>>,
+}
+
+/// Shards that are withheld until this is dropped.
+pub(crate) struct Withheld<'a> {
+    engine: &'a Engine,
+    shards: Vec<(SegmentId, u8)>,
+}
+
+impl Drop for Withheld<'_> {
+    fn drop(&mut self) {
+        let mut withheld = self.engine.withheld();
+        for shard in &self.shards {
+            withheld.remove(shard);
+        }
+    }
 }
 
 /// A member and what is known of it here.
@@ -127,6 +144,7 @@ impl Engine {
             descriptors: Mutex::new(Remembered::new(DESCRIPTORS_MAX)),
             doubts: Mutex::new(Remembered::new(DOUBTS_MAX)),
             stored: Mutex::default(),
+            withheld: Mutex::default(),
         }
     }
 
@@ -260,6 +278,22 @@ impl Engine {
         claims.is_some_and(|claims| claims.iter().any(|(_, doubted)| doubted == node))
     }
 
+    fn withheld(&self) -> MutexGuard<'_, BTreeSet<(SegmentId, u8)>> {
+        self.withheld.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Withholds shards while others are asked to prove them: nobody is to prove a shard with what it
+    /// fetches from here.
+    pub(crate) fn withhold(&self, shards: &[(SegmentId, u8)]) -> Withheld<'_> {
+        self.withheld().extend(shards);
+        Withheld { engine: self, shards: shards.to_vec() }
+    }
+
+    /// Whether a shard is not given out now.
+    pub(crate) fn withholds(&self, segment: SegmentId, shard: u8) -> bool {
+        self.withheld().contains(&(segment, shard))
+    }
+
     /// A shard of a segment was stored here just now.
     pub(crate) fn note_stored(&self, segment: SegmentId) {
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
@@ -323,6 +357,13 @@ impl Engine {
     /// Remembers what peers said about a segment, in memory.
     pub(crate) fn remember_holders(&self, segment: SegmentId, holders: Vec<(u8, NodeId)>) {
         self.placements().insert(segment, holders);
+    }
+
+    /// Forgets that a node holds a shard.
+    pub(crate) fn forget_holder(&self, segment: &SegmentId, holder: (u8, NodeId)) {
+        if let Some(holders) = self.placements().entries.get_mut(segment) {
+            holders.retain(|known| *known != holder);
+        }
     }
 
     /// Remembers receipts across starts. They are hints, so a failure to write them is only logged.

@@ -7,6 +7,7 @@ mod audit;
 mod heads;
 mod leases;
 mod restore;
+mod take_back;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,6 +74,8 @@ pub struct Holder {
     introduced: Mutex<Recent<NodeId>>,
     strangers: Mutex<heads::StrangersSlots>,
     looking: audit::Looking,
+    /// Segments of which members are bringing shards, and how many.
+    arriving: restore::Arriving,
 }
 
 /// The newest of many, up to a bound.
@@ -156,6 +159,7 @@ impl Holder {
             introduced: Recent::new(INTRODUCED_MAX),
             strangers: Mutex::default(),
             looking: audit::Looking::default(),
+            arriving: restore::Arriving::default(),
         }
     }
 
@@ -207,9 +211,10 @@ impl Holder {
                 Ok((Reply::Holding(held), Bytes::new()))
             }
             Request::Permit { segment } => self.permit(&peer, segment).await,
-            Request::Restore { descriptor, shard, ticket, grant } => {
+            Request::Restore { descriptor, shard, ticket, grant, alone } => {
                 let grant_bound =
                     self.check_restore(&peer, &descriptor, &ticket, &grant, &message.body)?;
+                let _arriving = self.arrives(ticket.segment, shard, alone)?;
                 let parts = Parts { descriptor, shard, ticket, grant, grant_bound };
                 self.store(peer, parts, message.body).await
             }
@@ -221,6 +226,7 @@ impl Holder {
             Request::Segments(listing) => self.segments(listing).await,
             Request::Audit { nonce, challenges } => self.audit(peer, nonce, challenges).await,
             Request::Report { segment, shard } => self.examine(peer, segment, shard).await,
+            Request::TakeBack(wanted) => self.take_back(peer, wanted).await,
         }
     }
 
@@ -354,6 +360,9 @@ impl Holder {
     }
 
     async fn read(&self, segment: SegmentId, shard: u8, span: ReadSpan, describe: bool) -> Answer {
+        if self.engine.withholds(segment, shard) {
+            return refuse(Refusal::Busy, "others are asked to prove this shard");
+        }
         let store = Arc::clone(&self.store);
         let read = self
             .block(move || {

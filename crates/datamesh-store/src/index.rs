@@ -64,11 +64,12 @@ fn keep_later(kept: &mut Option<Located>, other: Located) {
     }
 }
 
-/// What was last said of a shard by trash, revive or removed.
+/// What was last said of a shard by trash, moved, revive or removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Mark {
     Trash,
+    Moved,
     Revive,
     Removed,
 }
@@ -149,6 +150,7 @@ impl Entry {
             (Some(Mark::Removed), _) => return None,
             (_, true) => ShardState::Damaged,
             (Some(Mark::Trash), false) => ShardState::Trash,
+            (Some(Mark::Moved), false) => ShardState::Moved,
             _ => ShardState::Held,
         })
     }
@@ -161,8 +163,20 @@ pub enum ShardState {
     Held,
     /// Released and waiting for its removal; not served.
     Trash,
+    /// Another node has it now and it waits for its removal: not held, and served as long as it is
+    /// here.
+    Moved,
     /// Found not to be what was stored; not served.
     Damaged,
+}
+
+/// Why a shard is in the trash, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trashed {
+    /// Since when.
+    pub(crate) since: Timestamp,
+    /// Another node has it now; otherwise its lease ended.
+    pub(crate) moved: bool,
 }
 
 /// What is known of a segment's lease.
@@ -247,6 +261,7 @@ impl Index {
             }
             Some(Kind::Receipt) => self.change(key, |e| keep_later(&mut e.receipt, located)),
             Some(Kind::Trash) => self.mark(key, row, Mark::Trash),
+            Some(Kind::Moved) => self.mark(key, row, Mark::Moved),
             Some(Kind::Revive) => self.mark(key, row, Mark::Revive),
             Some(Kind::Removed) => self.mark(key, row, Mark::Removed),
             Some(Kind::Lease) => {
@@ -287,7 +302,7 @@ impl Index {
             let ended = lease.filter(|lease| lease.state.released);
             let (mark, time, sequence) = match (marked, ended) {
                 // One without a time is of an earlier form; the next sweep sees to it.
-                (None | Some(Mark::Revive), Some(end))
+                (None | Some(Mark::Revive | Mark::Moved), Some(end))
                     if copy.record.sequence < end.sequence && end.since != 0 =>
                 {
                     (Mark::Trash, end.since, end.sequence)
@@ -445,11 +460,20 @@ impl Index {
         self.leases.get(&segment).map(|entry| entry.state)
     }
 
-    /// Since when a shard is in the trash.
-    pub(crate) fn trashed(&self, segment: SegmentId, shard: u8) -> Option<Timestamp> {
+    /// Since when a shard is in the trash, and why.
+    pub(crate) fn trashed(&self, segment: SegmentId, shard: u8) -> Option<Trashed> {
         let entry = self.shards.get(&(segment, shard))?;
-        let mark = entry.mark.filter(|_| entry.marked() == Some(Mark::Trash))?;
-        Some(u64::from(mark.second) * 1000)
+        let moved = match entry.marked()? {
+            Mark::Trash => false,
+            Mark::Moved => true,
+            Mark::Revive | Mark::Removed => return None,
+        };
+        Some(Trashed { since: u64::from(entry.mark?.second) * 1000, moved })
+    }
+
+    /// Whether a shard is in the trash because its lease ended.
+    pub(crate) fn ended(&self, segment: SegmentId, shard: u8) -> bool {
+        self.trashed(segment, shard).is_some_and(|trashed| !trashed.moved)
     }
 
     /// Whether a segment has a shard here, in whatever state.

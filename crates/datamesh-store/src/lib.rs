@@ -28,8 +28,8 @@ pub use identity::{IDENTITY_FILE, Owner, StoreId};
 pub use index::{LeaseState, ShardState, Slot};
 pub use pack::{name_of, number_of};
 pub use store::{
-    AgreedClock, ClockError, Collected, Collection, CollectionTerms, DamagedShard, FoundDamaged,
-    GrantUsage, HEADS_MAX, HeadWrite, Kept, LEASE_CHANGES_MAX, LOCK_FILE, LeaseChange,
-    LeaseOutcome, PAGE_MAX, PackReturned, Removal, ScrubCursor, ScrubReport, ShardWrite, Store,
-    StoredShard, StoredUnder, Usage,
+    AgreedClock, ClockError, Collected, Collection, CollectionTerms, DamagedShard, Elsewhere,
+    FoundDamaged, GrantUsage, HEADS_MAX, HeadWrite, Kept, LEASE_CHANGES_MAX, LOCK_FILE,
+    LeaseChange, LeaseOutcome, PAGE_MAX, PackReturned, Removal, ScrubCursor, ScrubReport,
+    ShardWrite, Store, StoredShard, StoredUnder, Usage,
 };

@@ -48,6 +48,10 @@ pub const HEAD_KEEP: &str = "head.keep";
 pub const TRASH_SWEEP: &str = "trash.sweep";
 /// Shards that came to the trash while the clock was ahead are marked with the right time.
 pub const TRASH_MARK: &str = "trash.mark";
+/// A shard goes to the trash because another node has it.
+pub const SHARD_GIVE_UP: &str = "shard.give_up";
+/// Shards that were given up are held again.
+pub const SHARD_TAKE_BACK: &str = "shard.take_back";
 /// Shards are removed.
 pub const SHARD_REMOVE: &str = "shard.remove";
 
@@ -61,7 +65,7 @@ pub const PACK_REMOVE: &str = "pack.remove";
 pub const PACK_FORGET: &str = "pack.forget";
 
 /// All of them.
-pub const ALL: [&str; 26] = [
+pub const ALL: [&str; 28] = [
     IDENTITY_WRITE,
     IDENTITY_NAME,
     IDENTITY_LIST,
@@ -83,6 +87,8 @@ pub const ALL: [&str; 26] = [
     HEAD_KEEP,
     TRASH_SWEEP,
     TRASH_MARK,
+    SHARD_GIVE_UP,
+    SHARD_TAKE_BACK,
     SHARD_REMOVE,
     COMPACT_COPY,
     COMPACT_RECORD,

@@ -62,6 +62,8 @@ pub enum Kind {
     Tombstone = 10,
     /// A [`Compacted`].
     Compacted = 11,
+    /// A [`ShardMark`]: the shard is in the trash because another node has it now.
+    Moved = 12,
     /// A [`PackHeader`], at the beginning of a pack.
     PackHeader = 240,
     /// The table of a sealed pack's records.
@@ -85,6 +87,7 @@ impl Kind {
             9 => Self::Receipt,
             10 => Self::Tombstone,
             11 => Self::Compacted,
+            12 => Self::Moved,
             240 => Self::PackHeader,
             241 => Self::PackTable,
             242 => Self::PackEnd,
@@ -115,7 +118,7 @@ record! {
 }
 
 record! {
-    /// Body of trash, revive and removed records.
+    /// Body of trash, moved, revive and removed records.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct ShardMark {
         /// The segment.
@@ -432,7 +435,7 @@ impl Row {
                 let release: lease::Release = decode(hashed)?;
                 (self.key, self.epoch) = (release.segment.0, release.epoch);
             }
-            Kind::Trash | Kind::Revive | Kind::Removed => {
+            Kind::Trash | Kind::Moved | Kind::Revive | Kind::Removed => {
                 let mark: ShardMark = decode(hashed)?;
                 (self.key, self.shard, self.time) = (mark.segment.0, mark.shard, mark.time);
             }

@@ -13,6 +13,7 @@ mod demo;
 mod losses;
 mod namespaces;
 mod reaching;
+mod rebalance;
 mod recover;
 mod repair;
 mod resumed_gets;

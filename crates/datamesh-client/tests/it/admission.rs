@@ -262,6 +262,7 @@ fn a_shard_that_a_member_brings_back_needs_a_grant_that_held_once() {
             shard: 0,
             ticket: ticket.clone(),
             grant: grant.clone(),
+            alone: false,
         };
         let node = cluster.nodes[0].id;
         let member = std::sync::Arc::clone(cluster.nodes[1].engine.transport());

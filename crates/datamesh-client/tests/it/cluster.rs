@@ -103,6 +103,8 @@ pub(crate) struct Seat {
     pub(crate) certificate: NodeCertificate,
     pub(crate) disk: FaultyDisk,
     pub(crate) domain: String,
+    /// Bytes that it offers.
+    pub(crate) capacity: u64,
     pack_bytes: u64,
     number: u64,
 }
@@ -136,7 +138,8 @@ impl Seat {
         let certificate = issuing.certify(claim);
         let number = number as u64;
         let disk = FaultyDisk::new(world.seed() + number, DISK_BYTES);
-        Self { id, signer, certificate, disk, domain: domain.to_owned(), pack_bytes, number }
+        let (domain, capacity) = (domain.to_owned(), DISK_BYTES / 2);
+        Self { id, signer, certificate, disk, domain, capacity, pack_bytes, number }
     }
 
     /// Opens its store, or makes it where it was never opened.
@@ -156,7 +159,7 @@ impl Seat {
         store: Option<StoreId>,
     ) -> Result<Arc<Store>, StoreError> {
         let pack_bytes = self.pack_bytes;
-        let config = StoreConfig { capacity: DISK_BYTES / 2, reserve_min: 0, pack_bytes };
+        let config = StoreConfig { capacity: self.capacity, reserve_min: 0, pack_bytes };
         let owner = StoreOwner { node: self.id, store };
         Store::open(disk.mount(), config, &owner, &*world.entropy(self.id))
     }
@@ -196,7 +199,7 @@ impl Seat {
         Advert {
             certificate: self.certificate.clone(),
             addresses: vec![world.address(self.id)],
-            capacity: DISK_BYTES / 2,
+            capacity: self.capacity,
             free_class: 16,
             draining: false,
             release: "test".into(),

@@ -22,7 +22,7 @@ async fn deliver(
     let ticket = cluster.keys.grant().store_ticket(&mesh, descriptor.id(), length);
     let (descriptor, grant) = (descriptor.clone(), grant.clone());
     let head = if cluster.nodes.iter().any(|node| node.id == peer) {
-        Request::Restore { descriptor, shard: 0, ticket, grant }.to_head()
+        Request::Restore { descriptor, shard: 0, ticket, grant, alone: false }.to_head()
     } else {
         Request::Store { descriptor, shard: 0, ticket, grant }.to_head()
     };

@@ -15,6 +15,7 @@ mod known;
 mod liars;
 mod limits;
 mod losses;
+mod moved;
 mod packs;
 mod repack;
 mod repair;

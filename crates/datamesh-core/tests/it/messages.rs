@@ -4,7 +4,7 @@ use datamesh_core::audit::{Challenge, Proved};
 use datamesh_core::certificate::Issuer;
 use datamesh_core::lease::{LeaseAnswer, Listed};
 use datamesh_core::message::{
-    DigestEntry, KnownHead, NodeRequest, ReadSpan, Redeem, Refusal, Reply, Request,
+    DigestEntry, KnownHead, NodeRequest, ReadSpan, Redeem, Refusal, Reply, Request, WantedShards,
 };
 use datamesh_core::wire::Encode;
 use datamesh_core::{Hash, LogId, NodeId, Scheme, SegmentId, Signature};
@@ -70,6 +70,7 @@ fn requests() -> Vec<(&'static str, Request)> {
                 shard: 5,
                 ticket: store_ticket(),
                 grant: grant(issuer(), 0),
+                alone: true,
             },
         ),
         ("put-head", Request::PutHead(head())),
@@ -93,6 +94,10 @@ fn requests() -> Vec<(&'static str, Request)> {
             },
         ),
         ("report", Request::Report { segment: SEGMENT, shard: 5 }),
+        (
+            "take-back",
+            Request::TakeBack(vec![WantedShards { segment: SEGMENT, shards: 0b10_0001 }]),
+        ),
     ]
 }
 

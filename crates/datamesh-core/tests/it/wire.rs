@@ -6,7 +6,7 @@ use datamesh_core::audit::{CELL_PROOF_MAX, CHALLENGES_MAX, Challenge, Proved};
 use datamesh_core::certificate::{Delegation, Issuer, NodeClaim, OPERATOR_BYTES_MAX};
 use datamesh_core::message::{
     ADVERTS_MAX, DIGEST_MAX, DigestEntry, NodeRequest, PROOF_MAX, ReadSpan, Redeem, Refusal, Reply,
-    Request, SEGMENTS_MAX, WANTED_MAX,
+    Request, SEGMENTS_MAX, WANTED_MAX, WantedShards,
 };
 use datamesh_core::seam::HEAD_BYTES_MAX;
 use datamesh_core::wire::{Encode, Reader, WireError, decode};
@@ -76,6 +76,11 @@ fn any_request() -> impl Strategy<Value = Request> {
             .prop_map(|(nonce, challenges)| Request::Audit { nonce, challenges }),
         (any_bytes(), any::<u8>())
             .prop_map(|(segment, shard)| Request::Report { segment: SegmentId(segment), shard }),
+        list((any_bytes(), any::<u32>()), 0..20).prop_map(|wanted| {
+            let wanted = wanted.into_iter();
+            let wanted = wanted.map(|(id, shards)| WantedShards { segment: SegmentId(id), shards });
+            Request::TakeBack(wanted.collect())
+        }),
     ]
 }
 

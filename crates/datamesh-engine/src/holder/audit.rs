@@ -14,6 +14,7 @@ use datamesh_core::{NodeId, SegmentId, Service, Timestamp};
 use datamesh_store::{Store, StoreError};
 
 use super::{Answer, Holder, refuse, store_refusal};
+use crate::engine::Engine;
 
 /// Audits that are answered at once.
 const AUDITS_AT_ONCE: usize = 2;
@@ -32,17 +33,18 @@ pub(super) struct Looking {
     audits: Arc<AtomicUsize>,
     reports: Mutex<Second>,
     strangers_reports: Mutex<Second>,
+    pub(super) strangers_returns: Mutex<Second>,
 }
 
 /// Counts what was done in the current second.
 #[derive(Debug, Default)]
-struct Second {
+pub(super) struct Second {
     count: u64,
     second: Timestamp,
 }
 
 impl Second {
-    fn take(&mut self, now: Timestamp, most: u64) -> bool {
+    pub(super) fn take(&mut self, now: Timestamp, most: u64) -> bool {
         if now / 1000 != self.second {
             *self = Self { count: 0, second: now / 1000 };
         }
@@ -85,9 +87,10 @@ impl Holder {
         };
         let (store, signer, mesh) =
             (Arc::clone(&self.store), Arc::clone(&self.signer), self.engine.mesh());
+        let engine = Arc::clone(&self.engine);
         self.block(move || {
             let _turn = turn;
-            let (answers, cells) = prove_all(&store, &challenges)?;
+            let (answers, cells) = prove_all(&store, &engine, &challenges)?;
             let signature = sign_answers(&*signer, &mesh, &nonce, &challenges, &answers, &cells);
             Ok((Reply::Audited { answers, signature }, cells))
         })
@@ -114,13 +117,14 @@ impl Holder {
 
 fn prove_all(
     store: &Store,
+    engine: &Engine,
     challenges: &[Challenge],
 ) -> Result<(Vec<Proved>, Bytes), (Refusal, String)> {
     let mut answers = Vec::with_capacity(challenges.len());
     let mut cells = BytesMut::new();
     let mut read = 0;
     for challenge in challenges {
-        if read >= READ_MAX {
+        if read >= READ_MAX || engine.withholds(challenge.segment, challenge.shard) {
             answers.push(Proved::Busy);
             continue;
         }

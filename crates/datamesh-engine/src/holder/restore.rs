@@ -6,6 +6,9 @@
 //! a node high enough in the segment's ranking to be given a shard of it takes one, up to half as much
 //! again (`docs/decisions/0005-over-the-limit-repair.md`).
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use bytes::Bytes;
 use datamesh_core::message::{Refusal, Reply};
 use datamesh_core::{Descriptor, Grant, NodeId, SegmentId, StoreTicket};
@@ -19,13 +22,52 @@ use crate::view::Standing;
 /// third of their nodes.
 const REPAIR_EXCESS: u64 = 2;
 
+/// Segments of which shards are on their way, and how many of each.
+pub(super) type Arriving = Arc<Mutex<BTreeMap<SegmentId, usize>>>;
+
+/// A shard on its way, until this is dropped.
+pub(super) struct Arrival {
+    arriving: Arriving,
+    segment: SegmentId,
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        let mut arriving = self.arriving.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = arriving.get_mut(&self.segment) {
+            *count -= 1;
+            if *count == 0 {
+                arriving.remove(&self.segment);
+            }
+        }
+    }
+}
+
 impl Holder {
+    /// Takes note of a shard that a member brings. One that is to be alone is turned away where
+    /// another shard of its segment is, or comes at the same time: several holders may have chosen
+    /// this node at once.
+    pub(super) fn arrives(
+        &self,
+        segment: SegmentId,
+        shard: u8,
+        alone: bool,
+    ) -> Result<Arrival, (Refusal, String)> {
+        let mut arriving = self.arriving.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = self.store.held(segment) & !1_u32.checked_shl(u32::from(shard)).unwrap_or(0);
+        if alone && (others != 0 || arriving.contains_key(&segment)) {
+            return refuse(Refusal::Busy, "another shard of the segment is here");
+        }
+        *arriving.entry(segment).or_default() += 1;
+        Ok(Arrival { arriving: Arc::clone(&self.arriving), segment })
+    }
+
     /// Shows the permission for a segment to who knows the mesh.
     pub(super) async fn permit(&self, peer: &NodeId, segment: SegmentId) -> Answer {
         if !self.may_see_members(peer) {
             return refuse(Refusal::NotAdmitted, "say hello first");
         }
-        let store = std::sync::Arc::clone(&self.store);
+        let store = Arc::clone(&self.store);
         match self.block(move || permit_of(&store, segment)).await? {
             Some(permit) => {
                 let (ticket, grant) = (permit.ticket, permit.grant);

@@ -123,7 +123,7 @@ impl Judgement {
 }
 
 /// Gives as many shards as possible a failure domain of their own: shard → holder.
-fn spread<'a>(scheme: Scheme, here: &[&'a Holding]) -> BTreeMap<u8, &'a Holding> {
+pub(super) fn spread<'a>(scheme: Scheme, here: &[&'a Holding]) -> BTreeMap<u8, &'a Holding> {
     let mut owner: BTreeMap<&Domain, &'a Holding> = BTreeMap::new();
     for shard in 0..scheme.n() as u8 {
         settle(shard, here, &mut owner, &mut BTreeSet::new());
@@ -150,6 +150,40 @@ fn settle<'a>(
         }
     }
     false
+}
+
+/// Whether a copy of a shard is one too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spare {
+    /// The others have all shards, in as many failure domains as with it.
+    Yes,
+    /// The others have its shard, and not all shards: while that is so, it stays.
+    Later,
+    /// Nobody who stays has its shard, or a failure domain would be lost with it.
+    No,
+}
+
+/// Judges one node's copy of a shard, beside what others hold.
+pub fn spare(scheme: Scheme, others: &[Holding], own: &Holding) -> Spare {
+    let n = scheme.n() as u8;
+    let mut here: Vec<&Holding> = others
+        .iter()
+        .filter(|holding| holding.shard < n && holding.presence == Presence::Here)
+        .collect();
+    if !here.iter().any(|holding| holding.shard == own.shard && holding.node != own.node) {
+        return Spare::No;
+    }
+    here.sort_by_key(|holding| (holding.shard, holding.node));
+    let without = spread(scheme, &here).len();
+    let shards: BTreeSet<u8> = here.iter().map(|holding| holding.shard).collect();
+    here.push(own);
+    if spread(scheme, &here).len() > without {
+        Spare::No
+    } else if shards.len() < usize::from(n) {
+        Spare::Later
+    } else {
+        Spare::Yes
+    }
 }
 
 /// Judges one segment.

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use datamesh_codec::{CodecError, proof, rebuild};
-use datamesh_core::message::{ReadSpan, Refusal, Reply, Request};
+use datamesh_core::message::{ReadSpan, Refusal, Reply, Request, WantedShards};
 use datamesh_core::{Descriptor, Grant, NodeId, Receipt, SegmentId, StoreTicket, seam};
 
-use super::checker::Judgement;
-use super::survey::Claims;
+use super::checker::{Action, Judgement};
+use super::survey::{Claims, Surveyed};
 use crate::ask::{AskError, ask};
 use crate::engine::Engine;
 use crate::placement::{Candidate, Places};
@@ -85,6 +85,9 @@ pub enum MendError {
     /// It took too long.
     #[error("it took too long")]
     Patience,
+    /// This node's own store failed.
+    #[error("the store failed: {0}")]
+    Store(String),
     /// This process is shutting down.
     #[error("shutting down")]
     Shutdown,
@@ -173,7 +176,7 @@ impl Engine {
                     break;
                 };
                 let bytes = cells.len() as u64;
-                match self.place(descriptor, segment, shard, &cells, &permit, node).await {
+                match self.place(descriptor, segment, shard, &cells, &permit, node, false).await {
                     Ok(receipt) => {
                         done.sent_bytes += bytes;
                         let list = match wanted.contains(&shard) {
@@ -181,14 +184,7 @@ impl Engine {
                             false => &mut done.copied,
                         };
                         list.push((shard, node));
-                        let mut known = self.remembered_holders(segment).await;
-                        known.push((shard, node));
-                        known.sort_unstable();
-                        known.dedup();
-                        self.remember_holders(*segment, known);
-                        let noting = self.remember_receipts(vec![receipt]);
-                        step(&*self.executor, points::REPAIR_NOTE, noting).await;
-                        self.undoubt(segment, (shard, node));
+                        self.remember_placed(segment, receipt).await;
                         break;
                     }
                     Err(kind) => {
@@ -204,6 +200,71 @@ impl Engine {
             Some(shard) => Err(MendError::NotPlaced { shard, faults: done.faults }),
             None => Ok(done),
         }
+    }
+
+    /// Moves a shard to one node, and remembers that it has it. Says whether the node took it: one that
+    /// has another shard of the segment does not.
+    ///
+    /// # Errors
+    /// [`MendError::NotPlaced`]
+    pub(super) async fn place_alone(
+        &self,
+        descriptor: &Arc<Descriptor>,
+        segment: &SegmentId,
+        shard: u8,
+        cells: &Bytes,
+        permit: &Permit,
+        node: NodeId,
+    ) -> Result<bool, MendError> {
+        match self.place(descriptor, segment, shard, cells, permit, node, true).await {
+            Ok(receipt) => {
+                self.remember_placed(segment, receipt).await;
+                Ok(true)
+            }
+            // Somebody else moves another shard to it.
+            Err(FaultKind::Ask(AskError::Refused { refusal: Refusal::Busy, .. })) => Ok(false),
+            Err(kind) => {
+                let fault = Fault { node, shard, kind };
+                self.note_fault(&fault);
+                Err(MendError::NotPlaced { shard, faults: vec![fault] })
+            }
+        }
+    }
+
+    /// Remembers that a node took a shard and proved it.
+    async fn remember_placed(&self, segment: &SegmentId, receipt: Receipt) {
+        let (shard, node) = (receipt.shard, receipt.node);
+        let mut known = self.remembered_holders(segment).await;
+        known.push((shard, node));
+        known.sort_unstable();
+        known.dedup();
+        self.remember_holders(*segment, known);
+        let noting = self.remember_receipts(vec![receipt]);
+        step(&*self.executor, points::REPAIR_NOTE, noting).await;
+        self.undoubt(segment, (shard, node));
+    }
+
+    /// Asks for those shards that are missing, or have no failure domain of their own, to be taken
+    /// back where they lie in the trash because they were moved, and adds to the claims who has them
+    /// again. Says whether anybody has.
+    pub(super) async fn bring_back(
+        &self,
+        segment: SegmentId,
+        judgement: &Judgement,
+        surveyed: &mut Surveyed,
+    ) -> bool {
+        if !matches!(judgement.action, Action::Rebuild | Action::Copy | Action::Lost) {
+            return false;
+        }
+        let shards = judgement.missing.iter().chain(&judgement.copy);
+        let shards = shards.fold(0, |mask, shard| mask | 1_u32 << shard);
+        let back = self.take_back(&[WantedShards { segment, shards }]).await;
+        let before = surveyed.claims.len();
+        surveyed.claims.extend(back.get(&segment).into_iter().flatten());
+        surveyed.claims.sort_unstable();
+        surveyed.claims.dedup();
+        surveyed.claims.retain(|claim| !self.is_doubted(&segment, *claim));
+        surveyed.claims.len() > before
     }
 
     /// Reads k shards, rebuilds all others and compares every root; returns those that are wanted.
@@ -290,7 +351,9 @@ impl Engine {
         None
     }
 
-    /// Hands a shard to a node, checks the receipt, and reads back what it then has.
+    /// Hands a shard to a node, checks the receipt, and reads back what it then has. Where it is to be
+    /// `alone`, a node that has another shard of the segment does not take it.
+    #[expect(clippy::too_many_arguments, reason = "a shard, its permission and its place")]
     async fn place(
         &self,
         descriptor: &Arc<Descriptor>,
@@ -299,13 +362,14 @@ impl Engine {
         cells: &Bytes,
         permit: &Permit,
         node: NodeId,
+        alone: bool,
     ) -> Result<Receipt, FaultKind> {
         let (descriptor_sent, ticket, grant) =
             ((**descriptor).clone(), permit.ticket.clone(), permit.grant.clone());
         // Who is no member delivers as any writer does.
         let is_member = self.view().member(&self.transport.local()).is_some();
         let request = match is_member {
-            true => Request::Restore { descriptor: descriptor_sent, shard, ticket, grant },
+            true => Request::Restore { descriptor: descriptor_sent, shard, ticket, grant, alone },
             false => Request::Store { descriptor: descriptor_sent, shard, ticket, grant },
         };
         let asking = ask(&*self.transport, node, &request, cells.clone(), DEADLINE);

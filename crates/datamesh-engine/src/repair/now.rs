@@ -92,8 +92,16 @@ impl Engine {
             .map(|candidate| candidate.domain)
             .collect();
         let unseen = BTreeMap::new();
-        let facts = Facts { scheme, holdings: &holdings, unseen: &unseen, domains: &domains };
-        let judgement = judge(&facts, &Rules::NOW);
+        let mut facts = Facts { scheme, holdings: &holdings, unseen: &unseen, domains: &domains };
+        let mut judgement = judge(&facts, &Rules::NOW);
+        let back;
+        if judgement.margin <= threshold
+            && self.bring_back(segment, &judgement, &mut surveyed).await
+        {
+            back = self.holdings(&segment, scheme, &surveyed, &Absences::default(), None);
+            facts.holdings = &back;
+            judgement = judge(&facts, &Rules::NOW);
+        }
         checked.margin = judgement.margin;
         checked.missing.clone_from(&judgement.missing);
         let there = (0..scheme.n() as u8).filter(|shard| !judgement.missing.contains(shard));

@@ -8,6 +8,7 @@
 
 mod drain;
 mod look;
+mod moves;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use datamesh_store::Store;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep, timeout};
 
+use self::moves::{Moved, Moves};
 use super::absence::{Absences, millis};
 use super::checker::{Action, Priority};
 use super::mend::{MendError, Mended, Permit};
@@ -124,6 +126,7 @@ struct State {
     /// Since when segments are to be mended.
     due: BTreeMap<SegmentId, Instant>,
     queue: BTreeMap<(Priority, SegmentId), Case>,
+    moves: Moves,
     failed: BTreeMap<SegmentId, Failed>,
     shapes: BTreeMap<SegmentId, Shape>,
     active: BTreeMap<SegmentId, u64>,
@@ -143,8 +146,18 @@ pub struct Repairer {
     state: Mutex<State>,
 }
 
+/// What is done for a segment.
+#[derive(Debug, Clone, Copy)]
+enum Job {
+    Mend(SegmentId),
+    Move(SegmentId),
+}
+
 /// A segment that was worked on, and what came of it.
-type Worked = (SegmentId, Result<Option<Mended>, MendError>);
+enum Worked {
+    Mended(SegmentId, Result<Option<Mended>, MendError>),
+    Moved(SegmentId, Result<Moved, MendError>),
+}
 
 impl Repairer {
     /// A repairer of the segments of which `store` holds shards.
@@ -166,6 +179,7 @@ impl Repairer {
         status.active = state.active.len() as u64;
         let queued: u64 = state.queue.values().map(|case| case.bytes).sum();
         status.bytes_left = queued + state.active.values().sum::<u64>();
+        status.moves_left = (state.moves.waiting.len() + state.moves.active.len()) as u64;
         status.waiting += state.failed.values().filter(|failed| failed.waits).count() as u64;
         let failed = state.failed.iter();
         for (segment, failed) in failed.filter(|(_, f)| f.tries >= TRIES_MAX && !f.waits) {
@@ -196,7 +210,11 @@ impl Repairer {
 
     /// Works until it is dropped.
     pub async fn run(&self) {
-        self.state().active.clear();
+        {
+            let mut state = self.state();
+            state.active.clear();
+            state.moves.active.clear();
+        }
         self.recall().await;
         // What is remembered of members may be old: who is there is asked before who is missed.
         self.engine.look_around().await;
@@ -223,8 +241,9 @@ impl Repairer {
             // What is begun ends before the next look, so that neither waits for the other's
             // answers.
             while !due && jobs.len() < AT_ONCE {
-                let Some(segment) = self.take_case() else { break };
-                jobs.push(self.work(segment));
+                let mend = self.take_case().map(Job::Mend);
+                let Some(job) = mend.or_else(|| self.take_move().map(Job::Move)) else { break };
+                jobs.push(self.work(job));
             }
             let room = !due && jobs.len() < AT_ONCE;
             let nap = if room { tick.min(self.until_budget()) } else { tick };
@@ -317,17 +336,27 @@ impl Repairer {
 
     /// How long until the budget admits the next segment, if one waits.
     fn until_budget(&self) -> Duration {
-        let wanted = self.state().queue.first_key_value().map(|(_, case)| case.urgent);
+        let wanted = {
+            let state = self.state();
+            let case = state.queue.first_key_value().map(|(_, case)| case.urgent);
+            case.or_else(|| (!state.moves.waiting.is_empty()).then_some(false))
+        };
         match wanted {
             Some(false) => self.pace.wait().max(Duration::from_millis(1)),
             _ => Duration::MAX,
         }
     }
 
-    /// Mends one segment, if it still needs it: everybody is asked again, the silent ones too.
-    async fn work(&self, segment: SegmentId) -> Worked {
-        let mending = timeout(MEND_PATIENCE, self.mend(segment)).await;
-        (segment, mending.unwrap_or(Err(MendError::Patience)))
+    /// Mends one segment, or moves a shard of it, if it still needs it: everybody is asked again, the
+    /// silent ones too.
+    async fn work(&self, job: Job) -> Worked {
+        match job {
+            Job::Mend(segment) => {
+                let mending = timeout(MEND_PATIENCE, self.mend(segment)).await;
+                Worked::Mended(segment, mending.unwrap_or(Err(MendError::Patience)))
+            }
+            Job::Move(segment) => Worked::Moved(segment, self.hand_over(segment).await),
+        }
     }
 
     async fn mend(&self, segment: SegmentId) -> Result<Option<Mended>, MendError> {
@@ -336,10 +365,14 @@ impl Repairer {
         };
         let question = [(segment, descriptor.scheme)];
         let surveyed = self.engine.survey(&question, Reach::Everybody).await;
-        let Some(surveyed) = surveyed.into_iter().next() else { return Ok(None) };
+        let Some(mut surveyed) = surveyed.into_iter().next() else { return Ok(None) };
         self.note_absences();
-        let (judgement, _) =
-            self.assess(segment, descriptor.scheme, &surveyed, &self.terms(), None).await;
+        let terms = self.terms();
+        let (mut judgement, _) =
+            self.assess(segment, descriptor.scheme, &surveyed, &terms, None).await;
+        if self.engine.bring_back(segment, &judgement, &mut surveyed).await {
+            (judgement, _) = self.assess(segment, descriptor.scheme, &surveyed, &terms, None).await;
+        }
         if !matches!(judgement.action, Action::Rebuild | Action::Copy) {
             return Ok(None);
         }
@@ -369,7 +402,11 @@ impl Repairer {
     }
 
     /// Books what came of a segment.
-    fn finish(&self, (segment, result): Worked) {
+    fn finish(&self, worked: Worked) {
+        let (segment, result) = match worked {
+            Worked::Mended(segment, result) => (segment, result),
+            Worked::Moved(segment, result) => return self.finish_move(segment, result),
+        };
         let mut state = self.state();
         state.active.remove(&segment);
         // The histogram shows what is, so it is counted again once nothing is left to do.

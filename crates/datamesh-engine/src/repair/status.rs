@@ -50,6 +50,11 @@ pub struct RepairStatus {
     pub dead_letter: u64,
     /// Shards placed since the start.
     pub shards_placed: u64,
+    /// Segments of which this node is to move a shard to a node that is less full, as far as the last
+    /// look found them.
+    pub moves_left: u64,
+    /// Shards that other nodes got in place of this one since the start.
+    pub shards_moved: u64,
     /// Bytes fetched and sent since the start.
     pub bytes_moved: u64,
     /// Bytes fetched and sent a second over the last minute.

@@ -25,20 +25,20 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const ASKED_AT_ONCE: usize = 64;
 
 /// Shards and who says that it holds them, in order.
-pub(super) type Claims = Vec<(u8, NodeId)>;
+pub(crate) type Claims = Vec<(u8, NodeId)>;
 
 /// What a survey found of one segment.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Surveyed {
+pub(crate) struct Surveyed {
     /// What members say now.
-    pub(super) claims: Claims,
+    pub(crate) claims: Claims,
     /// What was remembered before.
-    pub(super) hints: Claims,
+    pub(crate) hints: Claims,
 }
 
 /// Whom a survey asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(crate) enum Reach {
     /// Members that are heard of, no more of them than needed.
     Lively,
     /// Every member, the silent ones too: something is about to be done.
@@ -52,7 +52,7 @@ fn whole(claims: &Claims, scheme: Scheme) -> bool {
 
 impl Engine {
     /// Asks who holds the shards of segments.
-    pub(super) async fn survey(
+    pub(crate) async fn survey(
         &self,
         segments: &[(SegmentId, Scheme)],
         reach: Reach,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use datamesh_codec::{CodecError, Layout, check_shard, proof, rebuild};
-use datamesh_core::message::{ReadSpan, Reply, Request};
+use datamesh_core::message::{ReadSpan, Reply, Request, WantedShards};
 use datamesh_core::{Descriptor, NodeId, SegmentId};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -136,7 +136,17 @@ impl Engine {
             }
             match reach.wider() {
                 Some(wider) => reach = wider,
-                None => return Err(fetch.failure()),
+                None => {
+                    // What is not with its holders may lie where it was moved from.
+                    let shards = fetch.lacking();
+                    let wanted = [WantedShards { segment: *segment, shards }];
+                    let back = self.take_back(&wanted).await.remove(segment);
+                    self.fetch_from(&mut fetch, back.unwrap_or_default(), urgent).await;
+                    if fetch.complete() {
+                        break;
+                    }
+                    return Err(fetch.failure());
+                }
             }
         }
         let Fetch { descriptor: Some(descriptor), shards, faults, .. } = fetch else {
@@ -511,6 +521,12 @@ impl Fetch {
 
     fn wanting(&self) -> usize {
         self.needed().saturating_sub(self.have())
+    }
+
+    /// The shards that are not there: bit i for shard i.
+    fn lacking(&self) -> u32 {
+        let lacking = self.shards.iter().enumerate().filter(|(_, cells)| cells.is_none());
+        lacking.fold(0, |mask, (shard, _)| mask | 1 << shard)
     }
 
     fn complete(&self) -> bool {

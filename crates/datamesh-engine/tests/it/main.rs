@@ -4,3 +4,4 @@
 mod audit;
 mod checker;
 mod placement;
+mod rebalance;

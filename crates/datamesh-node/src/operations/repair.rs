@@ -44,6 +44,8 @@ pub(super) fn repair_state(status: RepairStatus) -> RepairState {
             .map(|letter| SegmentProblem { segment: letter.segment, reason: letter.reason })
             .collect(),
         shards_placed: status.shards_placed,
+        moves_left: status.moves_left,
+        shards_moved: status.shards_moved,
         bytes_moved: status.bytes_moved,
         bytes_per_second: rate,
         seconds_left: (rate > 0.0).then(|| status.bytes_left as f64 / rate),

@@ -6,7 +6,9 @@
 //! at once more when it is done.
 //!
 //! Promised: a shard is removed only where its owner released it, or its lease ended long ago, and it
-//! lay in the trash for its time, by a clock that the peers share, and nobody renewed it.
+//! lay in the trash for its time, by a clock that the peers share, and nobody renewed it; or where it
+//! was moved to another node, lay in the trash for its time by that clock, and a member was seen to
+//! hold it just before.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,9 +17,10 @@ use std::sync::atomic::Ordering;
 use datamesh_core::{SegmentId, Timestamp};
 
 use super::Store;
+use super::read::bit;
 use crate::commit::{Part, Work};
 use crate::error::StoreError;
-use crate::index::{LeaseState, ShardState};
+use crate::index::{LeaseState, ShardState, Trashed};
 use crate::points;
 use crate::record::Kind;
 
@@ -26,6 +29,9 @@ const STEP_MAX: usize = 1024;
 
 /// How far ahead of the agreed time a mark may be: an hour, more than clocks that agree differ by.
 const AHEAD_MS: u64 = 3600 * 1000;
+/// How old it may be that another member was seen to hold a shard: it may have been moved on since,
+/// and lies in that member's trash for longer than this, so that it is there all the same.
+const SEEN_MS_MAX: u64 = 10 * 60 * 1000;
 
 /// One day in milliseconds.
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -51,6 +57,7 @@ impl Default for CollectionTerms {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AgreedClock {
     now: Timestamp,
+    own: Timestamp,
 }
 
 /// Why the time is not known well enough to remove anything.
@@ -84,13 +91,13 @@ impl AgreedClock {
         let mut times = peers.to_vec();
         times.sort_unstable();
         let Some(median) = times.get(times.len() / 2).copied() else {
-            return if alone { Ok(Self { now: own }) } else { Err(ClockError::NoPeer) };
+            return if alone { Ok(Self { now: own, own }) } else { Err(ClockError::NoPeer) };
         };
         let difference_ms = own.abs_diff(median);
         if difference_ms > bound_ms {
             return Err(ClockError::Differs { difference_ms });
         }
-        Ok(Self { now: own.min(median) })
+        Ok(Self { now: own.min(median), own })
     }
 
     /// The time.
@@ -111,13 +118,29 @@ pub enum Kept {
     },
     /// Its lease was neither ended by its owner nor ended long ago.
     Leased,
+    /// It was moved, and it was not seen just before that another member holds it.
+    Moved,
 }
 
-/// That a shard may be removed. Only [`Collection::judge`] makes one.
+/// That another member holds a shard: it said so, and proved a cell that was drawn then. Whoever
+/// makes one has done both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Which of its shards.
+    pub shard: u8,
+    /// When, by this node's clock.
+    pub seen: Timestamp,
+}
+
+/// That a shard may be removed. Only [`Collection::judge`] and [`Collection::judge_moved`] make one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Removal {
     segment: SegmentId,
     shard: u8,
+    /// Why one that was moved may go.
+    elsewhere: Option<Elsewhere>,
 }
 
 /// What one step of the collection did.
@@ -174,7 +197,8 @@ impl Collection {
     }
 
     /// Puts what is released, or whose lease ended long ago, into the trash where it is not there
-    /// yet: shards that were on their way when the release came, or were stored before a lease ended.
+    /// for that yet: shards that were on their way when the release came, were stored before a lease
+    /// ended, or were moved.
     ///
     /// # Errors
     /// The errors of writing.
@@ -192,7 +216,7 @@ impl Collection {
                 let due = leases.iter().filter(|(_, lease)| self.is_over(lease, clock));
                 for (segment, _) in due {
                     for (shard, _, _) in index.segment(*segment) {
-                        if index.trashed(*segment, shard).is_none() {
+                        if !index.ended(*segment, shard) {
                             let mark = self.store.mark(Kind::Trash, *segment, shard, clock.now);
                             parts.push(((*segment, shard), mark));
                         }
@@ -208,6 +232,13 @@ impl Collection {
         }
     }
 
+    /// Why a shard that lay in the trash for its time is there.
+    fn ripe(&self, segment: SegmentId, shard: u8, clock: &AgreedClock) -> Result<Trashed, Kept> {
+        let trashed = self.store.index().trashed(segment, shard).ok_or(Kept::NotInTrash)?;
+        let until = trashed.since.saturating_add(self.terms.trash_ms);
+        if clock.now < until { Err(Kept::TooEarly { until }) } else { Ok(trashed) }
+    }
+
     /// Whether a shard may be removed now.
     ///
     /// # Errors
@@ -218,14 +249,44 @@ impl Collection {
         shard: u8,
         clock: &AgreedClock,
     ) -> Result<Removal, Kept> {
-        let index = self.store.index();
-        let since = index.trashed(segment, shard).ok_or(Kept::NotInTrash)?;
-        let until = since.saturating_add(self.terms.trash_ms);
-        if clock.now < until {
-            return Err(Kept::TooEarly { until });
+        if self.ripe(segment, shard, clock)?.moved {
+            return Err(Kept::Moved);
         }
+        let index = self.store.index();
         let is_over = index.lease_of(segment).is_some_and(|lease| self.is_over(&lease, clock));
-        if is_over { Ok(Removal { segment, shard }) } else { Err(Kept::Leased) }
+        if is_over { Ok(Removal { segment, shard, elsewhere: None }) } else { Err(Kept::Leased) }
+    }
+
+    /// Whether a shard that was moved may be removed now. The clock was compared after the other
+    /// member was seen to hold it.
+    ///
+    /// # Errors
+    /// [`Kept`] says why it may not.
+    pub fn judge_moved(&self, elsewhere: Elsewhere, clock: &AgreedClock) -> Result<Removal, Kept> {
+        let Elsewhere { segment, shard, seen } = elsewhere;
+        if !self.ripe(segment, shard, clock)?.moved {
+            return self.judge(segment, shard, clock);
+        }
+        if clock.own.abs_diff(seen) > SEEN_MS_MAX.min(self.terms.trash_ms) {
+            return Err(Kept::Moved);
+        }
+        Ok(Removal { segment, shard, elsewhere: Some(elsewhere) })
+    }
+
+    /// Shards behind `after` that were moved and lay in the trash for their time, in order, at most
+    /// `count`: they go where another member is seen to hold them, and are taken back where not.
+    pub fn moved_after(
+        &self,
+        after: Option<(SegmentId, u8)>,
+        count: usize,
+        clock: &AgreedClock,
+    ) -> Vec<(SegmentId, u8)> {
+        let index = self.store.index();
+        let ripe = |trashed: Trashed| {
+            trashed.moved && trashed.since.saturating_add(self.terms.trash_ms) <= clock.now
+        };
+        let shards = index.after(after).map(|(key, _, _)| key);
+        shards.filter(|key| index.trashed(key.0, key.1).is_some_and(ripe)).take(count).collect()
     }
 
     /// Removes shards: they are gone when this returns, and their room comes back with the next
@@ -243,10 +304,14 @@ impl Collection {
             let _turn = self.store.lease_turn();
             let mut parts = Vec::new();
             for removal in batch {
-                if self.judge(removal.segment, removal.shard, clock).is_err() {
+                let (segment, shard) = (removal.segment, removal.shard);
+                let again = match removal.elsewhere {
+                    None => self.judge(segment, shard, clock),
+                    Some(elsewhere) => self.judge_moved(elsewhere, clock),
+                };
+                if again.is_err() {
                     continue;
                 }
-                let (segment, shard) = (removal.segment, removal.shard);
                 let mark = self.store.mark(Kind::Removed, segment, shard, clock.now);
                 parts.push(((segment, shard), mark));
             }
@@ -278,11 +343,15 @@ impl Collection {
             // A renewal must not come between the looking and the writing.
             let _turn = self.store.lease_turn();
             let mut parts = Vec::new();
-            for (segment, shard) in page {
-                let since = self.store.trashed_since(segment, shard);
-                if since.is_some_and(|since| since > clock.now.saturating_add(AHEAD_MS)) {
-                    let mark = self.store.mark(Kind::Trash, segment, shard, clock.now);
-                    parts.push(((segment, shard), mark));
+            {
+                let index = self.store.index();
+                for (segment, shard) in page {
+                    let Some(trashed) = index.trashed(segment, shard) else { continue };
+                    if trashed.since > clock.now.saturating_add(AHEAD_MS) {
+                        let kind = if trashed.moved { Kind::Moved } else { Kind::Trash };
+                        let mark = self.store.mark(kind, segment, shard, clock.now);
+                        parts.push(((segment, shard), mark));
+                    }
                 }
             }
             let parts = self.store.undisturbed(parts);
@@ -299,7 +368,7 @@ impl Collection {
         lease.released || lease.expiry != 0 && long_ago <= clock.now
     }
 
-    /// Looks at everything in the trash and removes what may go.
+    /// Looks at everything in the trash and removes what may go, but for what was moved.
     ///
     /// # Errors
     /// The errors of writing.
@@ -345,7 +414,66 @@ impl Store {
 
     /// Since when a shard is in the trash, where it is.
     pub fn trashed_since(&self, segment: SegmentId, shard: u8) -> Option<Timestamp> {
-        self.index().trashed(segment, shard)
+        self.index().trashed(segment, shard).map(|trashed| trashed.since)
+    }
+
+    /// Puts a held shard into the trash because another node has it now. Says whether it was held. It
+    /// is served as long as it lies there, and [`take_back`](Self::take_back) makes it held again.
+    ///
+    /// # Errors
+    /// The errors of writing.
+    pub fn give_up(
+        &self,
+        segment: SegmentId,
+        shard: u8,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        if let Some(reason) = &self.uncertain {
+            return Err(StoreError::ReadOnly { reason: reason.clone() });
+        }
+        let _turn = self.lease_turn();
+        if self.shard_state(segment, shard) != Some(ShardState::Held) {
+            return Ok(false);
+        }
+        let mark = self.mark(Kind::Moved, segment, shard, now);
+        let parts = self.undisturbed(vec![((segment, shard), mark)]);
+        let parts: Vec<Part> = parts.into_iter().map(|(_, part)| part).collect();
+        let given_up = !parts.is_empty();
+        if given_up {
+            self.write(Work::of(points::SHARD_GIVE_UP, parts))?;
+        }
+        Ok(given_up)
+    }
+
+    /// Takes shards of a segment that were moved out of the trash, where they read back whole.
+    /// `shards` has bit i set for shard i. Returns those that are held now.
+    ///
+    /// # Errors
+    /// The errors of writing.
+    pub fn take_back(
+        &self,
+        segment: SegmentId,
+        shards: u32,
+        now: Timestamp,
+    ) -> Result<u32, StoreError> {
+        if let Some(reason) = &self.uncertain {
+            return Err(StoreError::ReadOnly { reason: reason.clone() });
+        }
+        let moved = |shard: &u8| self.shard_state(segment, *shard) == Some(ShardState::Moved);
+        let wanted = (0..32u8).filter(|shard| shards & bit(*shard) != 0);
+        let whole: Vec<u8> = wanted
+            .filter(|shard| moved(shard) && self.read_shard(segment, *shard).is_ok())
+            .collect();
+        let _turn = self.lease_turn();
+        let parts: Vec<Part> = whole
+            .iter()
+            .filter(|shard| moved(shard))
+            .map(|shard| self.mark(Kind::Revive, segment, *shard, now))
+            .collect();
+        if !parts.is_empty() {
+            self.write(Work::of(points::SHARD_TAKE_BACK, parts))?;
+        }
+        Ok(self.held(segment) & shards)
     }
 
     /// Counts that somebody asked for a shard that is in the trash, and says so: what is wanted

@@ -41,9 +41,11 @@ const DEAD_BYTES_MIN: u64 = 1 << 20;
 /// pack's head and table. Each must gain more than that, or small packs would be rewritten for ever.
 const COSTS_BYTES: u64 = 32 << 10;
 
-/// Whether a pack with so much live in it is worth rewriting.
-fn is_worthwhile(live: u64, length: u64) -> bool {
-    2 * live + COSTS_BYTES <= length
+/// Whether a pack with so much live in it is worth rewriting: where half of it is dead; in a store that
+/// is `tight`, a quarter.
+fn is_worthwhile(live: u64, length: u64, tight: bool) -> bool {
+    let most = if tight { length / 4 * 3 } else { length / 2 };
+    live + COSTS_BYTES / 2 <= most
 }
 
 /// What a compaction gave back.
@@ -61,8 +63,8 @@ pub struct PackReturned {
 type Oldest = BTreeMap<(SegmentId, u8), u64>;
 
 impl Collection {
-    /// Gives back the room of one pack of which less than half is live, if there is one. Takes as much
-    /// room for the copies first, beyond the capacity and from the reserve if need be.
+    /// Gives back the room of one pack of which less than half is live, or less than three quarters
+    /// where the store is more than half full, if there is one. Takes as much room for the copies first, beyond the capacity and from the reserve if need be.
     ///
     /// # Errors
     /// The errors of writing and of the disk; the pack is there then, or gone, and nothing is lost.
@@ -77,7 +79,11 @@ impl Collection {
         }
         let live = store.index().bytes_by_pack();
         store.seal_wasteful(&live);
-        let open = store.writer().open.as_ref().map(|open| open.number);
+        let (open, tight) = {
+            let writer = store.writer();
+            let open = writer.open.as_ref().map(|open| open.number);
+            (open, writer.used() > writer.config.capacity / 2)
+        };
         let mut candidates = Vec::new();
         for name in store.disk.list()? {
             let Some(pack) = number_of(&name) else { continue };
@@ -90,13 +96,13 @@ impl Collection {
                 Err(error) => return Err(error.into()),
             };
             let live = live.get(&pack).copied().unwrap_or(0);
-            if is_worthwhile(live, length) {
+            if is_worthwhile(live, length, tight) {
                 candidates.push((length - live, pack, length));
             }
         }
         candidates.sort_unstable_by(|a, b| b.cmp(a));
         for (_, pack, length) in candidates {
-            if let Some(copied) = self.empty(pack, length, clock)? {
+            if let Some(copied) = self.empty(pack, length, tight, clock)? {
                 self.give_back(pack, length)?;
                 return Ok(Some(PackReturned { pack, bytes: length, copied }));
             }
@@ -110,6 +116,7 @@ impl Collection {
         &mut self,
         pack: u32,
         length: u64,
+        tight: bool,
         clock: &AgreedClock,
     ) -> Result<Option<u64>, StoreError> {
         let store = Arc::clone(&self.store);
@@ -118,7 +125,7 @@ impl Collection {
         let rows = store.rows_of(pack, &*file)?;
         let live = self.live(pack, rows, clock)?;
         let bytes: u64 = live.iter().map(|row| row.record_bytes()).sum();
-        if !is_worthwhile(bytes, length) {
+        if !is_worthwhile(bytes, length, tight) {
             return Ok(None);
         }
         let (mut parts, mut waiting) = (Vec::new(), 0);
@@ -217,7 +224,7 @@ impl Collection {
 }
 
 fn is_mark(row: &Row) -> bool {
-    matches!(row.known(), Some(Kind::Trash | Kind::Revive | Kind::Removed))
+    matches!(row.known(), Some(Kind::Trash | Kind::Moved | Kind::Revive | Kind::Removed))
 }
 
 /// The oldest record of each shard among these.

@@ -2,7 +2,8 @@
 //!
 //! A release puts a segment's shards into the trash and stays here as a tombstone; a renewal of equal
 //! or higher epoch takes them out again. Both are one group of records: a crash leaves the lease and
-//! its shards as they were before, or as they are after.
+//! its shards as they were before, or as they are after. A shard that was moved to another node stays
+//! in the trash when its lease is renewed: what the owner keeps is there.
 
 use datamesh_core::lease::{Release, Renewal};
 use datamesh_core::wire::{Decode, Encode, decode};
@@ -142,10 +143,10 @@ impl Store {
         parts.push(Part::of(Kind::Lease, self.next_sequence(), lease.to_bytes()));
         let mut shards = 0;
         for (shard, copy, state) in index.segment(segment) {
-            if index.trashed(segment, shard).is_some() {
+            if index.ended(segment, shard) {
                 parts.push(self.mark(Kind::Revive, segment, shard, now));
             }
-            if state != ShardState::Damaged && !copy.damaged {
+            if !matches!(state, ShardState::Damaged | ShardState::Moved) && !copy.damaged {
                 shards |= bit(shard);
             }
         }
@@ -179,7 +180,7 @@ impl Store {
         let mut shards = 0;
         for (shard, _, _) in index.segment(segment) {
             shards |= bit(shard);
-            if index.trashed(segment, shard).is_none() {
+            if !index.ended(segment, shard) {
                 parts.push(self.mark(Kind::Trash, segment, shard, now));
             }
         }

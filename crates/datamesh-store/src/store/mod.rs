@@ -38,7 +38,9 @@ use crate::pack::name_of;
 use crate::record::{Draft, RecordKey};
 use crate::writer::{PackWriter, Written};
 
-pub use collect::{AgreedClock, ClockError, Collected, Collection, CollectionTerms, Kept, Removal};
+pub use collect::{
+    AgreedClock, ClockError, Collected, Collection, CollectionTerms, Elsewhere, Kept, Removal,
+};
 pub use compact::PackReturned;
 pub use damage::{DamagedShard, FoundDamaged};
 pub use heads::{HEADS_MAX, HeadWrite};

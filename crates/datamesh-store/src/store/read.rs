@@ -31,25 +31,36 @@ impl Store {
             Some((_, ShardState::Damaged)) => {
                 Err(StoreError::Damaged { segment, shard, damage: Damage::Known })
             }
-            Some((_, ShardState::Trash)) | None => Err(StoreError::NotFound { segment, shard }),
+            Some((_, ShardState::Trash | ShardState::Moved)) | None => {
+                Err(StoreError::NotFound { segment, shard })
+            }
         }
     }
 
-    /// Runs `read` on the copy of a shard that is held, and on the next one where a compaction moved
-    /// it meanwhile.
+    /// The copy of a shard that is held, or that was moved and is still here: whoever asks for it by
+    /// what it remembers gets it.
+    fn served(&self, segment: SegmentId, shard: u8) -> Result<Copy, StoreError> {
+        match self.index().shard(segment, shard) {
+            Some((copy, ShardState::Moved)) => Ok(copy),
+            _ => self.locate(segment, shard),
+        }
+    }
+
+    /// Runs `read` on the copy of a shard that is served, and on the next one where a compaction
+    /// copied it meanwhile.
     fn at_copy<T>(
         &self,
         segment: SegmentId,
         shard: u8,
         read: impl Fn(&Copy) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut copy = self.locate(segment, shard).inspect_err(|_| {
+        let mut copy = self.served(segment, shard).inspect_err(|_| {
             self.asked_for_trash(segment, shard);
         })?;
         loop {
             match read(&copy) {
-                Err(error) => match self.locate(segment, shard) {
-                    Ok(moved) if moved.record.place != copy.record.place => copy = moved,
+                Err(error) => match self.served(segment, shard) {
+                    Ok(other) if other.record.place != copy.record.place => copy = other,
                     _ => return Err(error),
                 },
                 done => return done,

@@ -33,10 +33,14 @@ pub struct Usage {
     pub shard_bytes: u64,
     /// Shards known to be damaged.
     pub damaged: u64,
-    /// Shards in the trash.
+    /// Shards in the trash whose lease ended.
     pub trash: u64,
     /// Bytes of their cells.
     pub trash_bytes: u64,
+    /// Shards in the trash that another node has now.
+    pub moved: u64,
+    /// Bytes of their cells.
+    pub moved_bytes: u64,
     /// Times since the opening that a shard in the trash was asked for.
     pub trash_asked: u64,
     /// Packs.
@@ -63,6 +67,7 @@ impl Store {
         let index = self.index();
         let (mut shards, mut shard_bytes, mut damaged) = (0, 0, 0);
         let (mut trash, mut trash_bytes) = (0, 0);
+        let (mut moved, mut moved_bytes) = (0, 0);
         for (_, copy, state) in index.after(None) {
             match state {
                 ShardState::Held => {
@@ -73,6 +78,10 @@ impl Store {
                 ShardState::Trash => {
                     trash += 1;
                     trash_bytes += u64::from(copy.cells());
+                }
+                ShardState::Moved => {
+                    moved += 1;
+                    moved_bytes += u64::from(copy.cells());
                 }
             }
         }
@@ -87,6 +96,8 @@ impl Store {
             damaged,
             trash,
             trash_bytes,
+            moved,
+            moved_bytes,
             trash_asked: self.trash_asked.load(Ordering::Relaxed),
             packs: packs as u64,
             unreadable_packs: self.unreadable.clone(),
@@ -129,7 +140,8 @@ impl Store {
         {
             let index = self.index();
             let shards = index.after(after.map(|segment| (segment, u8::MAX)));
-            let kept = shards.filter(|(_, _, state)| *state != ShardState::Trash);
+            let kept = shards
+                .filter(|(_, _, state)| !matches!(state, ShardState::Trash | ShardState::Moved));
             for ((segment, shard), copy, _) in kept {
                 let full = page.len() >= count;
                 let last = page.last_mut().filter(|(last, ..)| last.segment == segment);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use datamesh_core::lease::{Release, Renewal};
 use datamesh_core::{PublicKey, Scheme, SegmentId, Signature};
 use datamesh_store::{
-    AgreedClock, ClockError, Collection, CollectionTerms, Kept, LeaseChange, LeaseOutcome,
-    ShardState, Store, StoreError, points,
+    AgreedClock, ClockError, Collection, CollectionTerms, Elsewhere, Kept, LeaseChange,
+    LeaseOutcome, ShardState, Store, StoreError, points,
 };
 use datamesh_testkit::{Crash, FaultyDisk};
 use proptest::prelude::*;
@@ -32,6 +32,11 @@ fn change(store: &Store, change: LeaseChange, now: u64) -> LeaseOutcome {
 
 fn at(now: u64) -> AgreedClock {
     AgreedClock::compare(now, &[now], 0, false).unwrap()
+}
+
+/// Another node was seen to have a shard.
+fn seen(segment: SegmentId, shard: u8, seen: u64) -> Elsewhere {
+    Elsewhere { segment, shard, seen }
 }
 
 fn collection(store: &Arc<Store>) -> Collection {
@@ -126,6 +131,105 @@ fn an_expired_lease_has_its_grace_and_then_the_trash() {
 }
 
 #[test]
+fn a_moved_shard_goes_only_where_another_node_was_just_seen_to_have_it() {
+    let disk = FaultyDisk::new(1, 64 * MIB);
+    let store = open(disk.mount(), MIB).unwrap();
+    let segment = Segment::small(1);
+    let id = segment.id();
+    put(&store, &segment, 0).unwrap();
+    put(&store, &segment, 3).unwrap();
+    assert!(!store.give_up(id, 5, DAY).unwrap(), "nothing is here that could be given up");
+    assert!(store.give_up(id, 3, DAY).unwrap());
+    assert!(!store.give_up(id, 3, 2 * DAY).unwrap(), "it is given up once");
+    // Not held, and served to whoever remembers it, without an alarm.
+    assert_eq!((store.held(id), store.shard_state(id, 3)), (0b1, Some(ShardState::Moved)));
+    assert_eq!(store.read_shard(id, 3).unwrap().cells, segment.shards[3]);
+    let usage = store.usage().unwrap();
+    let counted = (usage.shards, usage.moved, usage.moved_bytes, usage.trash, usage.trash_asked);
+    assert_eq!(counted, (1, 1, 2048, 0, 0));
+
+    let mut power = collection(&store);
+    let now = 8 * DAY;
+    assert_eq!(power.moved_after(None, 9, &at(now - 1)), []);
+    assert_eq!(power.moved_after(None, 9, &at(now)), [(id, 3)]);
+    assert_eq!(
+        power.judge_moved(seen(id, 3, now), &at(now - 1)),
+        Err(Kept::TooEarly { until: now })
+    );
+    // Time alone is no reason, and neither is what was seen long ago or will be.
+    assert_eq!(power.judge(id, 3, &at(900 * DAY)), Err(Kept::Moved));
+    assert_eq!(power.collect(&at(900 * DAY)).unwrap(), Default::default());
+    assert_eq!(power.judge_moved(seen(id, 3, DAY), &at(now)), Err(Kept::Moved));
+    assert_eq!(power.judge_moved(seen(id, 3, now + DAY), &at(now)), Err(Kept::Moved));
+    assert_eq!(power.judge_moved(seen(id, 0, now), &at(now)), Err(Kept::NotInTrash));
+    // One that is taken back between judging and removing stays.
+    let removal = power.judge_moved(seen(id, 3, now), &at(now)).unwrap();
+    assert_eq!(store.take_back(id, 0b1001, now).unwrap(), 0b1001);
+    assert_eq!(power.remove(&[removal], &at(now)).unwrap().removed, 0);
+    drop((power, store));
+    let store = open(disk.mount(), MIB).unwrap();
+    assert_whole(&store, &segment, 3);
+
+    // And the whole way.
+    assert!(store.give_up(id, 3, now).unwrap());
+    let mut power = collection(&store);
+    let later = now + 7 * DAY;
+    let removal = power.judge_moved(seen(id, 3, later), &at(later)).unwrap();
+    assert_eq!(power.remove(&[removal], &at(later)).unwrap().removed, 1);
+    assert_eq!((store.held(id), store.shard_state(id, 3)), (0b1, None));
+    assert_eq!(store.take_back(id, 0b1000, later).unwrap(), 0);
+    drop((power, store));
+    let store = open(disk.mount(), MIB).unwrap();
+    assert_eq!((store.held(id), store.shard_state(id, 3)), (0b1, None));
+    // Nobody released it: it may come again.
+    put(&store, &segment, 3).unwrap();
+    assert_whole(&store, &segment, 3);
+}
+
+#[test]
+fn leases_count_for_a_moved_shard_as_for_one_that_is_not_here() {
+    let disk = FaultyDisk::new(1, 64 * MIB);
+    let store = open(disk.mount(), MIB).unwrap();
+    let segment = Segment::small(1);
+    let id = segment.id();
+    put(&store, &segment, 2).unwrap();
+    assert!(store.give_up(id, 2, DAY).unwrap());
+    // A renewal does not bring it back: what the owner keeps is elsewhere.
+    assert_eq!(change(&store, renewal(id, 1, 0), 2 * DAY), LeaseOutcome::Taken { shards: 0 });
+    assert_eq!(store.shard_state(id, 2), Some(ShardState::Moved));
+    // A release begins its time in the trash anew, and then nobody need be asked.
+    assert_eq!(change(&store, release(id, 2), 3 * DAY), LeaseOutcome::Taken { shards: 0b100 });
+    assert_eq!(store.shard_state(id, 2), Some(ShardState::Trash));
+    assert_eq!(store.take_back(id, 0b100, 3 * DAY).unwrap(), 0, "its owner gave it up");
+    let mut power = collection(&store);
+    assert_eq!(power.collect(&at(10 * DAY - 1)).unwrap().removed, 0);
+    // What is renewed after that is held, wherever it was before.
+    assert_eq!(change(&store, renewal(id, 2, 0), 4 * DAY), LeaseOutcome::Taken { shards: 0b100 });
+    assert_whole(&store, &segment, 2);
+    assert!(store.give_up(id, 2, 5 * DAY).unwrap());
+    // The end of the lease makes it what every other shard of the segment is then.
+    change(&store, renewal(id, 3, 20 * DAY), 5 * DAY);
+    assert_eq!(power.collect(&at(50 * DAY)).unwrap().trashed, 1);
+    assert_eq!(store.shard_state(id, 2), Some(ShardState::Trash));
+    assert_eq!(power.collect(&at(57 * DAY)).unwrap().removed, 1);
+}
+
+#[test]
+fn a_moved_shard_that_rots_is_not_taken_back() {
+    let disk = FaultyDisk::new(1, 64 * MIB);
+    let store = open(disk.mount(), MIB).unwrap();
+    let segment = Segment::small(1);
+    put(&store, &segment, 2).unwrap();
+    assert!(store.give_up(segment.id(), 2, DAY).unwrap());
+    let pack = disk.contents(&datamesh_store::name_of(1)).unwrap();
+    let cells = &segment.shards[2][..64];
+    let at_byte = pack.windows(64).position(|window| window == cells).unwrap();
+    disk.flip(&datamesh_store::name_of(1), 8 * (at_byte as u64 + 900));
+    assert_eq!(store.take_back(segment.id(), 0b100, DAY).unwrap(), 0);
+    assert_eq!(store.shard_state(segment.id(), 2), Some(ShardState::Damaged));
+}
+
+#[test]
 fn a_clock_that_differs_from_its_peers_removes_nothing() {
     let compare = |peers: &[u64]| AgreedClock::compare(100 * DAY, peers, DAY, false);
     assert_eq!(compare(&[]), Err(ClockError::NoPeer));
@@ -213,8 +317,11 @@ enum Step {
     Put(u64),
     Release(u64),
     Renew(u64),
+    GiveUp(u64),
+    TakeBack(u64),
     Wait(u64),
     Collect,
+    CollectMoved,
     Compact,
     Reopen,
     Crash,
@@ -228,6 +335,9 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..SEGMENTS).prop_map(Step::Put),
         5 => (0..SEGMENTS).prop_map(Step::Release),
         3 => (0..SEGMENTS).prop_map(Step::Renew),
+        4 => (0..SEGMENTS).prop_map(Step::GiveUp),
+        1 => (0..SEGMENTS).prop_map(Step::TakeBack),
+        3 => Just(Step::CollectMoved),
         4 => (1..200u64).prop_map(Step::Wait),
         4 => Just(Step::Collect),
         4 => Just(Step::Compact),
@@ -245,6 +355,7 @@ enum State {
     Absent,
     Live,
     Trash,
+    Moved,
     Gone,
 }
 
@@ -292,6 +403,7 @@ impl Model {
         let state = match store.shard_state(id, Self::shard(n)) {
             Some(ShardState::Held) => State::Live,
             Some(ShardState::Trash) => State::Trash,
+            Some(ShardState::Moved) => State::Moved,
             // Torn and never acknowledged.
             Some(ShardState::Damaged) => State::Absent,
             None if lease.is_some_and(|lease| lease.released) => State::Gone,
@@ -322,7 +434,9 @@ impl Model {
             let (store, segment) = (self.store.as_ref().unwrap(), &self.segments[n as usize]);
             match actual.0 {
                 State::Live => assert_whole(store, segment, Self::shard(n)),
-                State::Trash => {
+                State::Trash | State::Moved => {
+                    let read = store.read_shard(segment.id(), Self::shard(n));
+                    assert_eq!(read.is_ok(), actual.0 == State::Moved, "{read:?}");
                     let since = store.trashed_since(segment.id(), Self::shard(n)).unwrap();
                     self.since.insert(n, since);
                 }
@@ -346,7 +460,8 @@ impl Model {
         match result {
             Ok(()) => {
                 for (n, state) in wanted {
-                    if state.0 == State::Trash && self.states[&n].0 != State::Trash {
+                    let new = self.states[&n].0 != state.0;
+                    if new && matches!(state.0, State::Trash | State::Moved) {
                         self.since.insert(n, self.now);
                     }
                     self.states.insert(n, state);
@@ -371,7 +486,8 @@ impl Model {
                         assert!(matches!(state, State::Trash | State::Gone), "{state:?}");
                     }
                     result => {
-                        assert!(result.is_err() || matches!(state, State::Absent | State::Live));
+                        let free = matches!(state, State::Absent | State::Live | State::Moved);
+                        assert!(result.is_err() || free, "{state:?}");
                         drop(store);
                         self.done(result.map(drop), [(n, (State::Live, epoch))].into());
                     }
@@ -405,6 +521,7 @@ impl Model {
                 let result = store.change_leases(&[renewal(id, epoch, 0)], self.now);
                 drop(store);
                 let wanted = match state {
+                    State::Moved => State::Moved,
                     State::Live | State::Trash => State::Live,
                     State::Absent | State::Gone => State::Absent,
                 };
@@ -414,6 +531,48 @@ impl Model {
                     }
                     result => self.done(result.map(drop), [(n, (wanted, epoch))].into()),
                 }
+            }
+            Step::GiveUp(n) => {
+                let (state, epoch) = self.states[&n];
+                let id = self.segments[n as usize].id();
+                let result = store.give_up(id, Self::shard(n), self.now);
+                drop(store);
+                if let Ok(given_up) = result {
+                    assert_eq!(given_up, state == State::Live);
+                }
+                let wanted = (state == State::Live).then_some((n, (State::Moved, epoch)));
+                self.done(result.map(drop), wanted.into_iter().collect());
+            }
+            Step::TakeBack(n) => {
+                let (state, epoch) = self.states[&n];
+                let id = self.segments[n as usize].id();
+                let result = store.take_back(id, u32::MAX, self.now);
+                drop(store);
+                let wanted = (state == State::Moved).then_some((n, (State::Live, epoch)));
+                self.done(result.map(drop), wanted.into_iter().collect());
+            }
+            Step::CollectMoved => {
+                let power = self.collection.as_mut().unwrap();
+                let ripe = power.moved_after(None, 100, &clock);
+                let number = |id| self.segments.iter().position(|segment| segment.id() == id);
+                let due: BTreeMap<_, _> = ripe
+                    .iter()
+                    .map(|(id, _)| number(*id).unwrap() as u64)
+                    .map(|n| (n, (State::Absent, self.states[&n].1)))
+                    .collect();
+                for n in due.keys() {
+                    assert_eq!(self.states[n].0, State::Moved);
+                    assert!(self.since[n] + 7 * DAY <= self.now);
+                }
+                let judged: Vec<_> = ripe
+                    .iter()
+                    .map(|(id, shard)| {
+                        power.judge_moved(seen(*id, *shard, self.now), &clock).unwrap()
+                    })
+                    .collect();
+                let result = power.remove(&judged, &clock);
+                drop(store);
+                self.done(result.map(drop), due);
             }
             Step::Wait(hours) => self.now += hours * 3_600_000,
             Step::Collect => {
@@ -476,10 +635,12 @@ proptest! {
         // In the end everything that was released is gone, and so is its room.
         model.now += 8 * DAY;
         model.run(&Step::Collect);
+        model.run(&Step::CollectMoved);
         let clock = at(model.now);
         while model.collection.as_mut().unwrap().compact(&clock).unwrap().is_some() {}
         model.compare();
-        prop_assert!(model.states.values().all(|(state, _)| *state != State::Trash));
+        let trash = [State::Trash, State::Moved];
+        prop_assert!(model.states.values().all(|(state, _)| !trash.contains(state)));
         model.open();
         let usage = model.store.as_ref().unwrap().usage().unwrap();
         // Live bytes, as much again, and per pack its head, table, fill, and what is dead in the open one.
@@ -494,6 +655,8 @@ enum Small {
     Put,
     Release(u64),
     Renew(u64),
+    GiveUp,
+    TakeBack,
     Collect,
     Compact,
     Reopen,
@@ -509,17 +672,24 @@ struct Rules {
 
 impl Rules {
     fn step(&mut self, step: Small) {
-        let here = matches!(self.state, State::Live | State::Trash);
+        let here = matches!(self.state, State::Live | State::Trash | State::Moved);
         match step {
             Small::Put if !self.released => self.state = State::Live,
             Small::Release(epoch) if here && epoch > self.epoch => {
                 *self = Self { state: State::Trash, epoch, released: true };
             }
             Small::Renew(epoch) if epoch >= self.epoch && (here || self.released) => {
-                let state = if here { State::Live } else { State::Absent };
+                let state = match self.state {
+                    State::Moved => State::Moved,
+                    _ if here => State::Live,
+                    _ => State::Absent,
+                };
                 *self = Self { state, epoch, released: false };
             }
+            Small::GiveUp if self.state == State::Live => self.state = State::Moved,
+            Small::TakeBack if self.state == State::Moved => self.state = State::Live,
             Small::Collect if self.state == State::Trash => self.state = State::Gone,
+            Small::Collect if self.state == State::Moved => self.state = State::Absent,
             _ => {}
         }
     }
@@ -528,12 +698,14 @@ impl Rules {
 /// All sequences of five steps, each from nothing.
 #[test]
 fn every_short_life_of_a_shard_is_as_the_rules_say() {
-    const STEPS: [Small; 8] = [
+    const STEPS: [Small; 10] = [
         Small::Put,
         Small::Release(1),
         Small::Release(2),
         Small::Renew(1),
         Small::Renew(2),
+        Small::GiveUp,
+        Small::TakeBack,
         Small::Collect,
         Small::Compact,
         Small::Reopen,
@@ -557,9 +729,14 @@ fn every_short_life_of_a_shard_is_as_the_rules_say() {
                 }
                 Small::Release(epoch) => drop(change(&store, release(id, epoch), now)),
                 Small::Renew(epoch) => drop(change(&store, renewal(id, epoch, 0), now)),
+                Small::GiveUp => drop(store.give_up(id, 0, now).unwrap()),
+                Small::TakeBack => drop(store.take_back(id, 1, now).unwrap()),
                 Small::Collect => {
                     now += 8 * DAY;
-                    power.as_mut().unwrap().collect(&at(now)).unwrap();
+                    let power = power.as_mut().unwrap();
+                    power.collect(&at(now)).unwrap();
+                    let judged = power.judge_moved(seen(id, 0, now), &at(now));
+                    power.remove(&judged.into_iter().collect::<Vec<_>>(), &at(now)).unwrap();
                 }
                 Small::Compact => {
                     while power.as_mut().unwrap().compact(&at(now)).unwrap().is_some() {}
@@ -575,6 +752,7 @@ fn every_short_life_of_a_shard_is_as_the_rules_say() {
             let state = match store.shard_state(id, 0) {
                 Some(ShardState::Held) => State::Live,
                 Some(ShardState::Trash) => State::Trash,
+                Some(ShardState::Moved) => State::Moved,
                 Some(ShardState::Damaged) => panic!("nothing is damaged"),
                 None if rules.released => State::Gone,
                 None => State::Absent,
@@ -592,5 +770,5 @@ fn every_short_life_of_a_shard_is_as_the_rules_say() {
         }
         lives += 1;
     }
-    assert_eq!(lives, 32_768);
+    assert_eq!(lives, 100_000);
 }

@@ -36,6 +36,8 @@ enum Op {
     Renew { segment: usize, epoch: u64, expiry: u64 },
     Release { segment: usize, epoch: u64, now: u64 },
     Head(u8, u64),
+    GiveUp(usize, u8),
+    TakeBack(usize, u8),
     Collect { now: u64 },
     Compact { now: u64 },
 }
@@ -58,6 +60,7 @@ fn script() -> Vec<Op> {
     ]);
     ops.extend((4..12).map(|n| Put(n, n as u8 % 6)));
     ops.extend((4..9).map(|n| Release { segment: n, epoch: 1, now: 2 * DAY + 1000 * n as u64 }));
+    ops.extend([Op::GiveUp(11, 5), Op::TakeBack(11, 5), Op::GiveUp(11, 5)]);
     // The clock is ahead for a while.
     ops.push(Release { segment: 10, epoch: 1, now: 20 * DAY });
     // What was ended goes, one at a time; what expired comes into the trash.
@@ -152,6 +155,8 @@ impl Run {
                 let head = Head { account: [account; 32], log: [1; 16], revision, head };
                 store.put_head(&head).map(drop)
             }
+            Op::GiveUp(segment, shard) => store.give_up(id(segment), shard, DAY).map(drop),
+            Op::TakeBack(segment, shard) => store.take_back(id(segment), 1 << shard, DAY).map(drop),
             Op::Collect { now } => self.collection.as_mut().unwrap().collect(&at(now)).map(drop),
             Op::Compact { now } => {
                 let collection = self.collection.as_mut().unwrap();

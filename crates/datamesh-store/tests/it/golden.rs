@@ -171,6 +171,25 @@ fn a_tombstone_outlives_its_shards() {
 }
 
 #[test]
+fn a_moved_shard_is_served_and_not_held() {
+    let segment = Segment::small(1);
+    let mut layer = Layer::new();
+    layer.add(Kind::Grant as u8, &grant(1, 1 << 30).to_bytes(), &[]);
+    layer.shard(&segment, 0).shard(&segment, 1).shard(&segment, 2).shard(&segment, 3);
+    layer.mark(Kind::Moved, &segment, 1);
+    layer.mark(Kind::Moved, &segment, 2).mark(Kind::Revive, &segment, 2);
+    layer.mark(Kind::Moved, &segment, 3).mark(Kind::Trash, &segment, 3);
+    layer.group();
+
+    let (_disk, store) = over(&golden("moved.dmp", &layer.bytes));
+    assert_eq!(store.held(segment.id()), 0b101);
+    assert_eq!(store.shard_state(segment.id(), 1), Some(ShardState::Moved));
+    assert_eq!(store.trashed_since(segment.id(), 1), Some(2_000));
+    assert_eq!(store.read_shard(segment.id(), 1).unwrap().cells, segment.shards[1]);
+    assert_eq!(store.shard_state(segment.id(), 3), Some(ShardState::Trash));
+}
+
+#[test]
 fn the_fold_does_not_depend_on_where_a_record_is() {
     let segment = Segment::small(1);
     // The trash of sequence 9, with its tombstone of 8, stands before the shard of sequence 5 and its

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use datamesh_core::lease::{Release, Renewal};
 use datamesh_core::{PublicKey, Signature};
 use datamesh_store::{
-    AgreedClock, Collection, CollectionTerms, LeaseChange, LeaseOutcome, ShardState, Store,
+    AgreedClock, Collection, CollectionTerms, Elsewhere, LeaseChange, LeaseOutcome, ShardState,
+    Store,
 };
 use datamesh_testkit::FaultyDisk;
 use datamesh_testkit::numbers::{asked, each};
@@ -254,6 +255,12 @@ impl Life {
         }
         let mut settled = BTreeSet::new();
         let mut missing = Vec::new();
+        // What was moved is asked for first.
+        for shard in (0..N).filter(|shard| self.having(&there, *shard).is_empty()) {
+            for node in &there {
+                self.take_back(*node, shard);
+            }
+        }
         for shard in 0..N {
             let has =
                 |node: &&usize| self.held(**node) & 1 << shard != 0 && !settled.contains(*node);
@@ -279,6 +286,88 @@ impl Life {
         }
     }
 
+    /// Nodes of these that hold a shard.
+    fn having(&self, nodes: &[usize], shard: u8) -> Vec<usize> {
+        nodes.iter().copied().filter(|node| self.held(*node) & 1 << shard != 0).collect()
+    }
+
+    fn take_back(&self, node: usize, shard: u8) {
+        let store = &self.nodes[node].store;
+        store.take_back(self.segment.id(), 1 << shard, self.now).unwrap();
+    }
+
+    /// A node gives one of its shards to another one, or finds that another has it already. All are
+    /// asked first, and the new holder proves it.
+    fn hand_over(&mut self, node: usize) {
+        let there = self.reachable();
+        if !there.contains(&node) || self.distinct(there.iter().copied()) < usize::from(N) {
+            return;
+        }
+        let held = self.held(node);
+        let Some(shard) = (0..N).find(|shard| held & 1 << shard != 0) else { return };
+        let others: Vec<usize> = there.into_iter().filter(|other| *other != node).collect();
+        let free: Vec<usize> = others.iter().copied().filter(|n| self.held(*n) == 0).collect();
+        if self.having(&others, shard).is_empty() {
+            let Some(to) = self.draw(&free) else { return };
+            if put(&self.nodes[to].store, &self.segment, shard).is_err() {
+                return;
+            }
+        }
+        // The others must have all of it, each shard on a node of its own.
+        if self.spread(&others) == usize::from(N) {
+            self.nodes[node].store.give_up(self.segment.id(), shard, self.now).unwrap();
+        }
+    }
+
+    /// Shards that can be chosen on nodes of their own.
+    fn spread(&self, nodes: &[usize]) -> usize {
+        fn place(
+            life: &Life,
+            nodes: &[usize],
+            shard: u8,
+            of: &mut [Option<u8>],
+            seen: &mut u32,
+        ) -> bool {
+            for node in life.having(nodes, shard) {
+                if *seen & 1 << node != 0 {
+                    continue;
+                }
+                *seen |= 1 << node;
+                let other = of[node];
+                if other.is_none_or(|other| place(life, nodes, other, of, seen)) {
+                    of[node] = Some(shard);
+                    return true;
+                }
+            }
+            false
+        }
+        let mut of = [None; NODES];
+        (0..N).filter(|shard| place(self, nodes, *shard, &mut of, &mut 0)).count()
+    }
+
+    /// What was moved from a node long ago goes where another is seen to have it, and comes back
+    /// where nobody is.
+    fn collect_moved(&mut self, node: usize, clock: &AgreedClock) {
+        let power = self.nodes[node].collection.as_ref().unwrap();
+        let ripe = power.moved_after(None, 100, clock);
+        if ripe.is_empty() {
+            return;
+        }
+        self.reconcile(node);
+        let others: Vec<usize> =
+            self.reachable().into_iter().filter(|other| *other != node).collect();
+        for (segment, shard) in ripe {
+            if self.having(&others, shard).is_empty() {
+                self.take_back(node, shard);
+            } else if self.distinct(others.iter().copied()) == usize::from(N) {
+                let elsewhere = Elsewhere { segment, shard, seen: self.now };
+                let power = self.nodes[node].collection.as_mut().unwrap();
+                let judged = power.judge_moved(elsewhere, clock);
+                power.remove(&judged.into_iter().collect::<Vec<_>>(), clock).unwrap();
+            }
+        }
+    }
+
     fn collect(&mut self, node: usize) {
         if self.nodes[node].back > self.now {
             return;
@@ -287,8 +376,9 @@ impl Life {
             self.reconcile(node);
         }
         let clock = AgreedClock::compare(self.now, &[self.now], 0, false).unwrap();
+        self.nodes[node].collection.as_mut().unwrap().collect(&clock).unwrap();
+        self.collect_moved(node, &clock);
         let collection = self.nodes[node].collection.as_mut().unwrap();
-        collection.collect(&clock).unwrap();
         while collection.compact(&clock).unwrap().is_some() {}
     }
 
@@ -301,7 +391,8 @@ impl Life {
         let there = self.reachable();
         let node = self.dice.below(NODES as u64) as usize;
         match self.dice.below(100) {
-            0..45 => self.deliver(),
+            0..40 => self.deliver(),
+            40..45 => self.hand_over(node),
             45..52 if self.live > 0 && self.ever < 20 => {
                 let renewal = self.renewal(self.ever);
                 self.send(renewal, Some(Reference::Wished));
@@ -359,7 +450,7 @@ impl Life {
             let id = self.segment.id();
             let kept = |shard: &u8| {
                 let state = |node: &Node| node.store.shard_state(id, *shard);
-                let kept = [Some(ShardState::Held), Some(ShardState::Trash)];
+                let kept = [ShardState::Held, ShardState::Trash, ShardState::Moved].map(Some);
                 self.nodes.iter().any(|node| kept.contains(&state(node)))
             };
             let left = (0..N).filter(kept).count();
@@ -391,7 +482,7 @@ impl Life {
             }
         } else {
             let states = self.nodes.iter().map(|node| node.store.usage().unwrap());
-            let garbage: u64 = states.map(|usage| usage.shards + usage.trash).sum();
+            let garbage: u64 = states.map(|usage| usage.shards + usage.trash + usage.moved).sum();
             assert_eq!((left, garbage), (0, 0), "what was given up is still there");
         }
     }

@@ -113,6 +113,11 @@ pub(crate) fn worker(table: &mut Table, state: &RepairState) {
     table.pair("left to move", left);
     let placed = plural(state.shards_placed, "shard");
     table.pair("placed since the start", format!("{placed}, {} moved", size(state.bytes_moved)));
+    if state.moves_left + state.shards_moved > 0 {
+        let moved = plural(state.shards_moved, "shard");
+        let left = format!("{moved} since the start, {} to go", state.moves_left);
+        table.pair("moved to nodes less full", left);
+    }
     if state.storm {
         table.pair("storm", "many nodes fell silent: only segments without margin are mended");
     }

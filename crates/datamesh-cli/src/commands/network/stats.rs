@@ -86,6 +86,7 @@ fn store(table: &mut Table, stats: &StoreStats) {
     table.pair("shards held", format!("{} with {}", stats.shards, size(stats.shard_bytes)));
     table.pair("damaged shards", stats.damaged);
     table.pair("in the trash", format!("{} with {}", stats.trash, size(stats.trash_bytes)));
+    table.pair("moved to others", format!("{} with {}", stats.moved, size(stats.moved_bytes)));
     let removed = format!("{} removed, {} given back", stats.removed, size(stats.returned_bytes));
     table.pair("collected", removed);
 }

@@ -266,7 +266,9 @@ impl PutRun<'_> {
     pub(super) fn let_go(&mut self) -> Vec<Arc<Sending>> {
         let here = std::mem::take(&mut self.known.here);
         let held = here.into_values().filter_map(|here| match here {
-            Here::Stored { slice, sending, .. } if self.known.committed.contains(&slice.segment) => {
+            Here::Stored { slice, sending, .. }
+                if self.known.committed.contains(&slice.segment) =>
+            {
                 sending
             }
             _ => None,

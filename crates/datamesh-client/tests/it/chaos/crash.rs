@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use super::mesh::Mesh;
 use super::owner::Device;
 use super::{HOUR, heals};
+use crate::cluster::DISK_BYTES;
 use crate::crash::{each_on_all_cores, is_of_nodes};
 use crate::streams::{Collected, Files};
 
@@ -96,7 +97,7 @@ async fn life(mesh: &Mesh) {
 /// One life of the mesh. Says whether the step was cut off, and which steps there were.
 fn lived(cut: Option<(&'static str, Crash)>, seed: u64) -> (bool, BTreeMap<&'static str, u64>) {
     sim::run(seed, |world: World| async move {
-        let mut mesh = Mesh::new(&world, 5);
+        let mut mesh = Mesh::new(&world, 5, DISK_BYTES / 2);
         mesh.devices = vec![NodeId([NUMBER; 32])];
         let mesh = mesh;
         sleep(Duration::from_secs(300)).await;

@@ -51,6 +51,7 @@ pub(super) struct Life {
     pub(super) engine: Arc<Engine>,
     pub(super) store: Arc<Store>,
     pub(super) collector: Arc<Collector>,
+    pub(super) repairer: Arc<Repairer>,
 }
 
 /// A copy of what a node has.
@@ -147,8 +148,9 @@ impl Member {
                 sleep(scrubber.step().await.unwrap_or(Duration::from_secs(60))).await;
             }
         }));
-        let repairer = Repairer::new(Arc::clone(&engine), Arc::clone(&store), REPAIR);
-        executor.spawn(Box::pin(async move { repairer.run().await }));
+        let repairer = Arc::new(Repairer::new(Arc::clone(&engine), Arc::clone(&store), REPAIR));
+        let repairs = Arc::clone(&repairer);
+        executor.spawn(Box::pin(async move { repairs.run().await }));
         let collection = store.collection(CollectionTerms::default()).unwrap();
         let config = CollectorConfig { clock_bound_ms: 600_000, reconcile_ms: 24 * 3_600_000 };
         let collector = Arc::new(Collector::new(Arc::clone(&engine), collection, config));
@@ -161,7 +163,7 @@ impl Member {
                 sleep(COLLECTION).await;
             }
         }));
-        self.life = Some(Life { engine, store, collector });
+        self.life = Some(Life { engine, store, collector, repairer });
         Ok(())
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Mesh {
     members: RefCell<Vec<Member>>,
     /// Hears of every node that ever was, by a clock that is right.
     observer: Arc<Engine>,
+    /// Bytes that each node offers.
+    capacity: u64,
     /// Devices whose clocks go with everybody's.
     pub(super) devices: Vec<NodeId>,
     folder: TempDir,
@@ -77,7 +79,7 @@ impl Census {
 
 impl Mesh {
     /// Founds a mesh of so many nodes that know each other.
-    pub(super) fn new(world: &World, nodes: usize) -> Self {
+    pub(super) fn new(world: &World, nodes: usize, capacity: u64) -> Self {
         let founding = found(&*world.entropy(NodeId([0xC1; 32])));
         let observer = device_engine(world, NodeId([0x0B; 32]), &founding.genesis);
         let mesh = Self {
@@ -86,6 +88,7 @@ impl Mesh {
             grant: Arc::new(founding.grant.clone()),
             founding,
             members: RefCell::default(),
+            capacity,
             devices: Vec::new(),
             folder: folder(),
         };
@@ -121,7 +124,8 @@ impl Mesh {
     pub(super) fn admit(&self) -> NodeId {
         let number = self.members().len();
         let domain = format!("host-{number}");
-        let seat = Seat::new(&self.world, &self.founding.issuing, number, &domain, PACK_BYTES);
+        let mut seat = Seat::new(&self.world, &self.founding.issuing, number, &domain, PACK_BYTES);
+        seat.capacity = self.capacity;
         let member = Member::new(seat, self.folder.path());
         let id = member.id();
         self.members_mut().push(member);

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use datamesh_core::message::WantedShards;
 use datamesh_core::{Descriptor, Domain, Hash, NodeId, Scheme, SegmentId, seam};
 use datamesh_store::ShardState;
 use tokio::time::Instant;
 
 use super::{Case, Failed, LISTED_MAX, PAGE, Repairer, Shape, TRIES_MAX};
+use crate::placement::Candidate;
 use crate::repair::absence::millis;
 use crate::repair::checker::{Action, Facts, Holding, Judgement, Presence, Priority, Rules, judge};
+use crate::repair::rebalance::Fill;
 use crate::repair::status::{DrainProgress, RepairStatus};
 use crate::repair::survey::{Reach, Surveyed};
 use crate::work::block;
@@ -41,7 +44,10 @@ pub(super) struct Tally {
     unseen: BTreeMap<(SegmentId, u8), Instant>,
     due: BTreeMap<SegmentId, Instant>,
     queue: BTreeMap<(Priority, SegmentId), Case>,
+    moves: BTreeMap<SegmentId, u64>,
     lost: BTreeMap<SegmentId, String>,
+    /// The schemes of these.
+    schemes: Vec<(SegmentId, Scheme)>,
     /// Milliseconds until the next look is due.
     next: Option<u64>,
 }
@@ -56,6 +62,9 @@ impl Tally {
 pub(super) struct Terms {
     rules: Rules,
     domains: BTreeSet<Domain>,
+    pub(super) candidates: Vec<Candidate>,
+    /// Nothing where this node gives no shard to anybody now.
+    pub(super) fills: Option<BTreeMap<NodeId, Fill>>,
     epoch: u64,
 }
 
@@ -64,9 +73,9 @@ impl Repairer {
         let members = self.engine.member_count();
         let candidates = self.engine.view().candidates(self.engine.now());
         let domains = candidates
-            .into_iter()
+            .iter()
             .filter(|candidate| candidate.eligible)
-            .map(|candidate| candidate.domain)
+            .map(|candidate| candidate.domain.clone())
             .collect();
         let window = millis(self.config.grace.min(STORM_WINDOW));
         let storm = self.state().absences.fresh(window) * 5 > members;
@@ -76,7 +85,9 @@ impl Repairer {
             settle_ms: millis(self.config.settle()),
             storm,
         };
-        Terms { rules, domains, epoch: self.engine.now() / EPOCH_MS }
+        // In a storm, and by a node that leaves, nothing is moved.
+        let fills = if storm || self.is_leaving() { None } else { self.fills() };
+        Terms { rules, domains, candidates, fills, epoch: self.engine.now() / EPOCH_MS }
     }
 
     /// Looks at every segment of which a shard is here. Returns when to look again.
@@ -111,9 +122,13 @@ impl Repairer {
         {
             drain.finished = self.others_prove_all().await;
         }
+        if self.bring_lost_back(&tally.schemes).await {
+            tally.again(0);
+        }
         let wait = {
             let mut state = self.state();
             let (placed, moved) = (state.status.shards_placed, state.status.bytes_moved);
+            let handed_over = state.status.shards_moved;
             state.failed.retain(|segment, _| {
                 tally.due.contains_key(segment) || tally.lost.contains_key(segment)
             });
@@ -125,8 +140,10 @@ impl Repairer {
             state.unseen = tally.unseen;
             state.due = tally.due;
             state.queue = tally.queue;
+            state.moves.take(tally.moves, Instant::now());
             state.status = RepairStatus {
                 shards_placed: placed,
+                shards_moved: handed_over,
                 bytes_moved: moved,
                 looked: Some(self.engine.now()),
                 ..tally.status
@@ -137,6 +154,22 @@ impl Repairer {
         // Not all nodes at the same time.
         let jitter = u32::from_le_bytes(seam::random(&*self.engine.entropy)) % 100;
         wait.min(self.config.interval) + self.config.look_gap() * jitter / 100
+    }
+
+    /// Asks for shards of segments of which too few are there to be taken back from where they were
+    /// moved. Says whether any were.
+    async fn bring_lost_back(&self, lost: &[(SegmentId, Scheme)]) -> bool {
+        // A look asks only who was heard of lately.
+        let surveyed = self.engine.survey(lost, Reach::Everybody).await;
+        let mut wanted = Vec::new();
+        for ((segment, scheme), found) in lost.iter().zip(surveyed) {
+            let there = found.claims.iter().fold(0_u32, |mask, (shard, _)| mask | 1 << shard);
+            if (there.count_ones() as usize) < scheme.k() {
+                wanted.push(WantedShards { segment: *segment, shards: !there });
+            }
+        }
+        let back = self.engine.take_back(&wanted).await;
+        back.values().any(|claims| !claims.is_empty())
     }
 
     /// Looks at segments that came lately, once their put must have ended: what it owes shows then.
@@ -302,7 +335,15 @@ impl Repairer {
             }
         }
         match judgement.action {
-            Action::Rest | Action::Wait => return,
+            Action::Rest => {
+                let chosen = self.own_move(segment, shape.scheme, holdings, judgement, terms);
+                if let Some(chosen) = chosen {
+                    let bytes = if chosen.held { 0 } else { u64::from(shape.shard_length) };
+                    self.note_move(segment, bytes, &mut tally.moves);
+                }
+                return;
+            }
+            Action::Wait => return,
             Action::Later(ms) => {
                 tally.status.later += 1;
                 tally.again(ms);
@@ -317,6 +358,7 @@ impl Repairer {
                 );
                 if tally.lost.len() < LISTED_MAX {
                     tally.lost.insert(segment, reason);
+                    tally.schemes.push((segment, shape.scheme));
                 } else {
                     tally.status.dead_letter += 1;
                 }
