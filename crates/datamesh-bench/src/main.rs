@@ -6,6 +6,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::print_stderr,
@@ -15,11 +16,13 @@
 mod accounting;
 mod content;
 mod durability;
+mod fuzz;
 mod limits;
 mod parts;
 mod report;
 mod seeds;
 mod torture;
+mod totals;
 mod whole;
 
 use std::path::PathBuf;

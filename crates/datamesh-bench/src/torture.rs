@@ -1,5 +1,5 @@
-//! Long runs, most with real processes. Each says what it did; a difference or an unbounded process
-//! ends it with a panic that names the seed.
+//! Long runs. Those with real processes say what they did; a difference or an unbounded process ends
+//! them with a panic that names the seed. Those that follow numbers and the fuzzer keep their totals.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,8 @@ use datamesh_testkit::processes::Mesh;
 use crate::accounting::MemoryWatch;
 use crate::content;
 use crate::report::{Report, Row};
-use crate::seeds;
+use crate::totals::Totals;
+use crate::{fuzz, seeds};
 
 /// What no process may exceed, in MiB of anonymous memory.
 const MEMORY_MAX_MIB: f64 = 256.0;
@@ -22,9 +23,17 @@ const MEMORY_MAX_MIB: f64 = 256.0;
 /// Which runs, and how large.
 #[derive(Args)]
 pub(crate) struct Plan {
-    /// Only these runs.
+    /// Only these runs: large, wide, pairs and kills with real processes; and what goes on where it
+    /// ended, with its totals in docs/reliability.md: seeds, interleavings, corruptions, liars, quads,
+    /// recovery, namespaces, fuzz.
     #[arg(long, value_delimiter = ',', default_value = "large,wide,pairs,kills")]
     only: Vec<String>,
+    /// Minutes for each of the runs that go on where they ended: they end after what is under way.
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// How many are wished in all of those that are chosen, in place of what each has.
+    #[arg(long)]
+    wished: Option<u64>,
     /// MiB of the large file in 4+2 on 7 nodes.
     #[arg(long, default_value_t = 8192)]
     large: u64,
@@ -37,18 +46,15 @@ pub(crate) struct Plan {
     /// Seconds for which nodes are killed under load.
     #[arg(long, default_value_t = 300)]
     seconds: u64,
-    /// Whole meshes in which everything goes wrong, in all runs together.
-    #[arg(long, default_value_t = 10_000)]
-    seeds: u64,
-    /// Interleavings of owners, collectors and repairers, in all runs together.
-    #[arg(long, default_value_t = 1_000_000)]
-    interleavings: u64,
     /// Where everything random begins.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 pub(crate) fn run(program: &Path, folder: &Path, plan: &Plan, report: &mut Report) {
+    let root = std::env::current_dir().unwrap();
+    let totals = Totals::of(&root);
+    let mut failed = Vec::new();
     for run in &plan.only {
         match run.as_str() {
             "large" => memory(program, folder, (7, plan.large, &[]), plan.seed, report),
@@ -58,15 +64,22 @@ pub(crate) fn run(program: &Path, folder: &Path, plan: &Plan, report: &mut Repor
             }
             "pairs" => pairs(program, folder, plan, report),
             "kills" => kills(program, folder, plan, report),
-            "seeds" => seeds::run(&seeds::SEEDS, folder, plan.seeds, report),
-            "interleavings" => {
-                seeds::run(&seeds::INTERLEAVINGS, folder, plan.interleavings, report);
+            "fuzz" => {
+                let wished = plan.wished.unwrap_or(fuzz::WISHED);
+                failed.extend(fuzz::run(&root, &totals, wished, plan.minutes, report));
             }
             other => {
-                panic!("there is no run {other:?}: large, wide, pairs, kills, seeds, interleavings")
+                let known = seeds::ALL.iter().find(|seeded| seeded.name == other);
+                let seeded = known.unwrap_or_else(|| panic!("there is no run {other:?}"));
+                let wished = plan.wished.unwrap_or(seeded.wished);
+                let minutes = |minutes| Instant::now() + Duration::from_secs(60 * minutes);
+                let end = plan.minutes.map(minutes);
+                let numbers = seeds::run(seeded, &totals, wished, end, report);
+                failed.extend(numbers.into_iter().map(|number| format!("{other}: {number}")));
             }
         }
     }
+    assert!(failed.is_empty(), "failed: {failed:?}");
 }
 
 /// A large file in and out, with a watch on every process.

@@ -5,6 +5,8 @@
 //! record is read, it must have one encoding, so it is written again and compared.
 #![expect(clippy::panic, reason = "a find is told by panicking")]
 
+mod database;
+mod files;
 mod pack;
 mod records;
 mod sealed;
@@ -25,6 +27,13 @@ pub const PARSERS: &[Parser] = &[
     ("proof", sealed::proof),
     ("pack", pack::pack),
     ("texts", texts::texts),
+    ("database", database::database),
+    ("exchange", files::exchange),
+    ("peer_book", files::peer_book),
+    ("local", files::local),
+    ("config", files::config),
+    ("home", files::home),
+    ("identity", pack::identity),
 ];
 
 /// Calls the parser of that name.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datamesh_core::{NodeId, SegmentId};
-use datamesh_store::{Owner, Store, StoreConfig, name_of};
+use datamesh_store::{IDENTITY_FILE, Owner, Store, StoreConfig, name_of};
 use datamesh_testkit::{FaultyDisk, SeededEntropy};
 
 /// Room of the disk.
@@ -37,4 +37,14 @@ pub(crate) fn pack(bytes: &[u8]) {
             None => return,
         }
     }
+}
+
+/// A store whose identity has these bytes.
+pub(crate) fn identity(bytes: &[u8]) {
+    let disk = FaultyDisk::new(1, DISK_BYTES);
+    disk.place(IDENTITY_FILE, bytes);
+    let config = StoreConfig { capacity: DISK_BYTES / 2, reserve_min: 0, pack_bytes: 8 << 20 };
+    let owner = Owner { node: NodeId([1; 32]), store: None };
+    let opened = Store::open(disk.mount(), config, &owner, &SeededEntropy::new(1));
+    assert!(opened.is_err(), "an identity that nobody wrote");
 }

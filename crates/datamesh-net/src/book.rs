@@ -34,6 +34,14 @@ use tokio::time::Instant;
 use crate::Limits;
 use crate::address;
 
+/// Whether bytes are no book, or one that is written and read again as the same; for the
+/// [fuzzer](crate::parsers).
+pub(crate) fn reads_again(bytes: &[u8]) -> bool {
+    let Ok(book) = file::decode(bytes) else { return true };
+    let written = file::encode(&book);
+    file::decode(&written).is_ok_and(|again| file::encode(&again) == written)
+}
+
 /// What to do about a peer that is not connected.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum DialPlan {

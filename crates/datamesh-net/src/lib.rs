@@ -39,6 +39,8 @@ mod identity;
 mod io;
 mod muxer;
 mod network;
+#[doc(hidden)]
+pub mod parsers;
 mod peers;
 mod reach;
 mod security;

@@ -47,6 +47,23 @@ struct Entry {
     region: Option<String>,
 }
 
+/// The peers in a file's bytes.
+fn entries_in(bytes: &[u8]) -> Result<Vec<Entry>, String> {
+    let entries: Vec<Entry> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if entries.len() > PEERS_MAX {
+        return Err(format!("it has more than {PEERS_MAX} peers"));
+    }
+    for entry in &entries {
+        check_dial(&entry.address).map_err(|error| error.to_string())?;
+    }
+    Ok(entries)
+}
+
+/// Whether bytes are such a file, for the [fuzzer](crate::parsers).
+pub(crate) fn is_list(bytes: &[u8]) -> bool {
+    entries_in(bytes).is_ok()
+}
+
 /// What was seen of a peer.
 #[derive(Debug, Clone, Default)]
 struct Health {
@@ -84,14 +101,7 @@ impl Bootstrap {
             usage(format!("{} cannot be used: {why}", self.home.file(FILE).display()))
                 .hint("mend it, or delete it and add its peers anew: datamesh bootstrap add")
         };
-        let mut entries: Vec<Entry> =
-            serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
-        if entries.len() > PEERS_MAX {
-            return Err(wrong(format!("it has more than {PEERS_MAX} peers")));
-        }
-        for entry in &entries {
-            check_dial(&entry.address).map_err(|error| wrong(error.to_string()))?;
-        }
+        let mut entries = entries_in(&bytes).map_err(wrong)?;
         entries.sort_by(|a, b| (a.priority, &a.address).cmp(&(b.priority, &b.address)));
         Ok(entries)
     }

@@ -4,6 +4,7 @@
 //! defaults. A key that does not exist is an error that names the nearest one that does.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use datamesh_api::{ErrorKind, OperationError};
@@ -478,7 +479,14 @@ fn environment_name(key: &str) -> String {
 /// The file's settings by name.
 fn read_file(home: &Home) -> Result<BTreeMap<&'static str, String>, OperationError> {
     let Some(bytes) = home.read(FILE)? else { return Ok(BTreeMap::new()) };
-    let place = home.file(FILE);
+    settings_in(bytes, &home.file(FILE))
+}
+
+/// The settings in a file's bytes, by name.
+fn settings_in(
+    bytes: Vec<u8>,
+    place: &Path,
+) -> Result<BTreeMap<&'static str, String>, OperationError> {
     let text = String::from_utf8(bytes)
         .map_err(|_| usage(format!("{} is not UTF-8 text", place.display())))?;
     let table: toml::Table = text
@@ -496,6 +504,13 @@ fn read_file(home: &Home) -> Result<BTreeMap<&'static str, String>, OperationErr
         settings.insert(key.name, value);
     }
     Ok(settings)
+}
+
+/// Reads a file's bytes and checks each value, for the [fuzzer](crate::parsers).
+pub(crate) fn check_bytes(bytes: &[u8]) -> bool {
+    settings_in(bytes.to_vec(), Path::new(FILE)).is_ok_and(|settings| {
+        KEYS.iter().all(|key| settings.get(key.name).is_none_or(|value| (key.check)(value).is_ok()))
+    })
 }
 
 fn flatten(

@@ -81,6 +81,11 @@ impl Decode for KeyFile {
     }
 }
 
+/// Whether bytes are a key file with one encoding, for the [fuzzer](crate::parsers).
+pub(crate) fn is_one_key_file(bytes: &[u8]) -> bool {
+    wire::decode::<KeyFile>(bytes).is_ok_and(|file| file.to_bytes() == bytes)
+}
+
 fn usage(message: impl ToString) -> OperationError {
     OperationError::new(ErrorKind::Usage, message)
 }

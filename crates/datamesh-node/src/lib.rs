@@ -23,6 +23,8 @@ mod keys;
 mod local;
 mod mesh;
 mod operations;
+#[doc(hidden)]
+pub mod parsers;
 mod presets;
 mod recover;
 mod service;

@@ -1,6 +1,9 @@
 //! An account that is restored from its words, and a catalog that was lost.
 
+use std::time::{Duration, Instant};
+
 use datamesh_testkit::fixtures::{TreeShape, noise, tree_digest, tree_of};
+use datamesh_testkit::numbers::asked;
 use datamesh_testkit::processes::Mesh;
 
 use crate::PROGRAM;
@@ -229,4 +232,81 @@ fn recovering_with_wrong_words_or_to_the_wrong_place_says_so() {
     mesh.run("b", &["join", &ticket]).ok();
     mesh.run("b", &["recover", "--words-file", &words]).ok();
     assert_eq!(mesh.bytes("b", &["get", "--", "file", "-"]), b"small");
+}
+
+/// Files of the next test in the short form; `DATAMESH_FILES` asks for more, and `DATAMESH_FIRST_FILE`
+/// for others.
+const FILES: u64 = 300;
+
+/// Addresses that the owner has written down.
+const WRITTEN_DOWN: usize = 6;
+
+/// Waits until every segment has all its shards again.
+fn heals(mesh: &Mesh) {
+    let end = Instant::now() + Duration::from_secs(120);
+    loop {
+        let found = mesh.run("client", &["distribution", "--json"]).ok().json();
+        if found["margins"]["2"] == found["segments"] {
+            return;
+        }
+        assert!(Instant::now() < end, "not whole: {found}");
+    }
+}
+
+#[test]
+fn many_files_come_back_from_the_words_with_three_of_six_dead() {
+    let asked = asked("DATAMESH_FIRST_FILE", "DATAMESH_FILES", FILES);
+    let count = asked.end - asked.start;
+    let mut mesh = Mesh::empty(PROGRAM);
+    mesh.set("membership.offline_after", "2s");
+    mesh.set("repair.grace", "3s");
+    mesh.found(12);
+    mesh.client("client");
+    let tree = mesh.path("tree");
+    std::fs::create_dir(&tree).unwrap();
+    let shape = TreeShape { bytes: 2000 * count, small_files: count as usize };
+    tree_of(1 + asked.start, &tree, shape).unwrap();
+    let digest = tree_digest(&tree).unwrap();
+    mesh.run("client", &["put", "-r", "--", &mesh.text(&tree), "tree"]).ok();
+    let before = listed(&mesh, "client");
+    let files = before.as_array().unwrap().iter().filter(|entry| entry["kind"] == "file").count();
+    assert!(files as u64 >= count, "{files} files");
+    let written: Vec<String> =
+        (1..=WRITTEN_DOWN).map(|node| address(&mesh, &format!("n{node}"))).collect();
+
+    // Three of them die, one after the other. A quorum of those who keep the account's heads must be
+    // among the living, or nobody could know what is newest: others die where there is none.
+    let mut dead: Vec<usize> = Vec::new();
+    for first in 1..=WRITTEN_DOWN - 2 {
+        for node in first..first + 3 {
+            mesh.kill(node);
+            dead.push(node);
+            heals(&mesh);
+        }
+        let probe = mesh.pipe("client", &["put", "--json", "--", "-", "probe"], b"probe");
+        if probe.json()["pending"] == 0 {
+            break;
+        }
+        for node in dead.drain(..) {
+            mesh.start(node, &["--domain", &format!("zone-{node}/host-{node}")]);
+        }
+    }
+    assert_eq!(dead.len(), 3, "no three of six may die");
+    mesh.run("client", &["remove", "probe"]).ok();
+    std::fs::rename(mesh.path("client"), mesh.path("gone")).unwrap();
+
+    let words = mesh.text(&mesh.path("client.words"));
+    let recover = |peer: &str| {
+        mesh.run("back", &["recover", "--json", "--words-file", &words, "--peer", peer])
+    };
+    for node in &dead {
+        recover(&written[node - 1]).code(5);
+    }
+    let living = (1..=WRITTEN_DOWN).find(|node| !dead.contains(node)).unwrap();
+    let recovered = recover(&written[living - 1]).ok().json();
+    assert_eq!(recovered["files"].as_u64().unwrap(), files as u64);
+    assert_eq!(listed(&mesh, "back"), before);
+    let back = mesh.path("tree back");
+    mesh.run("back", &["get", "-r", "--", "tree", &mesh.text(&back)]).ok();
+    assert_eq!(tree_digest(&back).unwrap(), digest);
 }

@@ -1,13 +1,15 @@
 //! Holders that lie: reads succeed from others, say who failed, and no false byte comes out.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use datamesh_client::{Client, GetItem, GetReport, Wanted};
-use datamesh_core::NodeId;
 use datamesh_core::message::Refusal;
+use datamesh_core::{MeshPath, NodeId};
+use datamesh_testkit::fixtures;
 use datamesh_testkit::sim::{self, Lie, NetFault};
 
-use crate::cluster::{Cluster, single};
+use crate::cluster::{Cluster, Shape, single};
 use crate::streams::Collected;
 
 fn lies() -> Vec<Lie> {
@@ -141,5 +143,46 @@ fn a_holder_with_a_false_receipt_holds_nothing() {
         }
         cluster.assert_intact(&files).await;
         assert!(cluster.nodes[0].store.usage().unwrap().shards <= 1);
+    });
+}
+
+/// Seeds of the next test in the short form; `DATAMESH_SEEDS` asks for more.
+const SEEDS: u64 = 20;
+
+/// Two of ten nodes lie, now in one way and now in another: what was acknowledged is there, whole, for
+/// somebody who remembers nothing.
+#[test]
+fn a_fifth_of_the_nodes_lies_and_nothing_is_lost() {
+    sim::run_many(SEEDS, |world| async move {
+        let cluster = Cluster::new(&world, &Shape { nodes: 10, ..Shape::default() });
+        let mut all: Vec<usize> = (0..cluster.nodes.len()).collect();
+        let draw = |all: &mut Vec<usize>| all.swap_remove(world.draw(all.len() as u64) as usize);
+        let liars = [draw(&mut all), draw(&mut all)];
+        let lies = lies();
+        let mut files: BTreeMap<MeshPath, Vec<u8>> = BTreeMap::new();
+        for round in 0..6 {
+            for liar in liars {
+                let lie = match world.draw(6) {
+                    0 => Lie::None,
+                    _ => lies[world.draw(lies.len() as u64) as usize],
+                };
+                cluster.nodes[liar].liar.set(lie);
+            }
+            let path: MeshPath = format!("file {}", world.draw(4)).parse().unwrap();
+            let size = match world.draw(4) {
+                0 => world.draw(4096),
+                _ => 4097 + world.draw(300_000),
+            };
+            let seed = world.seed() << 8 | round;
+            let one = BTreeMap::from([(path.clone(), fixtures::noise(seed, size as usize))]);
+            let report = cluster.put(&one).await;
+            assert_eq!((report.stored.len(), report.pending), (1, 0), "{report:?}");
+            files.extend(one);
+            let reader = cluster.forgetful(100 + round as u8);
+            let mut sink = Collected::default();
+            let report = reader.get(Wanted::Below(None), &mut sink, None).await.unwrap();
+            assert!(report.failed.is_empty(), "{:?}", report.failed);
+            assert!(sink.files == files, "what came back is not what was stored");
+        }
     });
 }

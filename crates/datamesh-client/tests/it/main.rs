@@ -11,6 +11,7 @@ mod compression;
 mod crash;
 mod devices;
 mod gossip;
+mod heads;
 mod known;
 mod liars;
 mod limits;

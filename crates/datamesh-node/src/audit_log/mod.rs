@@ -131,6 +131,11 @@ fn parse(line: &[u8]) -> Option<(RecordedEntry, &[u8])> {
     Some((RecordedEntry { entry, hash }, body))
 }
 
+/// Whether a line is an entry, for the [fuzzer](crate::parsers).
+pub(crate) fn is_entry(line: &[u8]) -> bool {
+    parse(line).is_some()
+}
+
 /// The last whole line of a file, and where it ends.
 fn last_line(file: &mut File) -> io::Result<(Vec<u8>, u64)> {
     let length = file.seek(SeekFrom::End(0))?;

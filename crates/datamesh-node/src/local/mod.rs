@@ -17,8 +17,26 @@ pub(crate) use reach::reach_daemon;
 pub(crate) use remote::Remote;
 pub(crate) use server::LocalServer;
 
-use datamesh_api::{Answer, Call, GetReply, GetRequest, PutReply, PutRequest};
+use datamesh_api::{
+    Answer, Call, GetReply, GetRequest, OperationError, Progress, PutReply, PutRequest,
+};
+use datamesh_core::stream::EntryHead;
 use serde::{Deserialize, Serialize};
+
+/// Reads a frame's payload as whoever expects that frame, for the [fuzzer](crate::parsers).
+pub(crate) fn reads(frame: u8, payload: &[u8]) -> bool {
+    use frame::value;
+    match frame {
+        1 => value::<Operation>(payload).is_ok(),
+        2 => value::<EntryHead>(payload).is_ok(),
+        4 => value::<Option<String>>(payload).is_ok(),
+        6 => value::<String>(payload).is_ok(),
+        8 => value::<Progress>(payload).is_ok(),
+        9 => value::<Result<Outcome, OperationError>>(payload).is_ok(),
+        10 => value::<u64>(payload).is_ok(),
+        _ => false,
+    }
+}
 
 /// What a connection is for.
 #[derive(Debug, Serialize, Deserialize)]

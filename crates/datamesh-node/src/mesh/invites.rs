@@ -130,6 +130,11 @@ impl Decode for Ledger {
     }
 }
 
+/// Whether bytes are a ledger with one encoding or none, for the [fuzzer](crate::parsers).
+pub(crate) fn is_one_ledger(bytes: &[u8]) -> bool {
+    wire::decode::<Ledger>(bytes).is_ok_and(|ledger| ledger.to_bytes() == bytes)
+}
+
 /// What an invite is to grant.
 #[derive(Debug, Clone)]
 pub(crate) struct InviteTerms {

@@ -7,7 +7,7 @@ mod late;
 mod loopback;
 
 pub(crate) use found::{found, found_again, is_authority};
-pub(crate) use invites::{InviteLedger, InviteTerms};
+pub(crate) use invites::{InviteLedger, InviteTerms, is_one_ledger};
 pub(crate) use join::{join, redeem_node};
 pub(crate) use late::LateService;
 pub(crate) use loopback::Loopback;
