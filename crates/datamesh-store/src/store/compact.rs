@@ -27,6 +27,7 @@ use crate::points::{self, step};
 use crate::record::{Compacted, HEADER_BYTES, Header, Kind, Row, ShardMeta, root_of};
 use crate::scan::scan;
 use crate::table::read_table;
+use crate::writer::PackWriter;
 
 /// Bytes copied at a time: half a group, so that writers wait little.
 const COPY_BYTES: u64 = 4 << 20;
@@ -46,6 +47,11 @@ const COSTS_BYTES: u64 = 32 << 10;
 fn is_worthwhile(live: u64, length: u64, tight: bool) -> bool {
     let most = if tight { length / 4 * 3 } else { length / 2 };
     live + COSTS_BYTES / 2 <= most
+}
+
+/// Whether a store is more than half full.
+fn is_tight(writer: &PackWriter) -> bool {
+    writer.used() > writer.config.capacity / 2
 }
 
 /// What a compaction gave back.
@@ -82,7 +88,7 @@ impl Collection {
         let (open, tight) = {
             let writer = store.writer();
             let open = writer.open.as_ref().map(|open| open.number);
-            (open, writer.used() > writer.config.capacity / 2)
+            (open, is_tight(&writer))
         };
         let mut candidates = Vec::new();
         for name in store.disk.list()? {
@@ -238,12 +244,14 @@ fn oldest<'a>(rows: impl Iterator<Item = &'a Row>) -> Oldest {
 }
 
 impl Store {
-    /// Ends the open pack where more than half of it, and enough to matter, is dead.
+    /// Ends the open pack where it would be worth rewriting and enough of it to matter is dead: a small
+    /// store may have no other.
     fn seal_wasteful(&self, live: &BTreeMap<u32, u64>) {
         let mut writer = self.writer();
+        let tight = is_tight(&writer);
         let wasteful = writer.open.as_ref().is_some_and(|open| {
-            let dead = open.end.saturating_sub(live.get(&open.number).copied().unwrap_or(0));
-            dead >= DEAD_BYTES_MIN && dead > open.end / 2
+            let live = live.get(&open.number).copied().unwrap_or(0);
+            open.end.saturating_sub(live) >= DEAD_BYTES_MIN && is_worthwhile(live, open.end, tight)
         });
         if wasteful {
             writer.seal_open(&self.key);

@@ -307,7 +307,8 @@ fn every_corruption_is_found_and_no_healthy_shard_is_blamed() {
         hits.fetch_add(struck(world, number), Ordering::Relaxed);
     });
     let hits = hits.into_inner();
-    assert!(hits > numbers.len() as u64 / 2 || numbers.len() < 100, "{hits} things were hit");
+    // Many strike room that nothing lives in; enough must strike what does.
+    assert!(hits > numbers.len() as u64 / 4 || numbers.len() < 100, "{hits} things were hit");
 }
 
 /// The index is the fold of what the packs hold: without the tables that it is read from it is the

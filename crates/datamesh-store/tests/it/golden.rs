@@ -176,6 +176,10 @@ fn a_moved_shard_is_served_and_not_held() {
     let mut layer = Layer::new();
     layer.add(Kind::Grant as u8, &grant(1, 1 << 30).to_bytes(), &[]);
     layer.shard(&segment, 0).shard(&segment, 1).shard(&segment, 2).shard(&segment, 3);
+    // Its lease ended, so that a shard can be in the trash without a tombstone.
+    let signature = Signature([4; 64]);
+    let renewal = Renewal { segment: segment.id(), epoch: 1, expiry: 1_500, signature };
+    layer.add(Kind::Lease as u8, &Lease { renewal, time: 1_200 }.to_bytes(), &[]);
     layer.mark(Kind::Moved, &segment, 1);
     layer.mark(Kind::Moved, &segment, 2).mark(Kind::Revive, &segment, 2);
     layer.mark(Kind::Moved, &segment, 3).mark(Kind::Trash, &segment, 3);
