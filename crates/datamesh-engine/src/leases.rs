@@ -121,9 +121,10 @@ impl Engine {
     /// Asks the likely holders of a segment for its descriptor, whether they say that they hold it or
     /// not.
     async fn described_by_anybody(&self, segment: &SegmentId) -> Option<Arc<Descriptor>> {
-        let candidates = self.candidates();
-        let likely = ranking(segment, &candidates).into_iter().take(LIKELY_HOLDERS);
-        let nodes = likely.map(|candidate| candidate.node).collect();
+        let (candidates, answering) = (self.candidates(), self.answering());
+        let likely = ranking(segment, &candidates).into_iter().map(|candidate| candidate.node);
+        // Who is silent would be waited for, once for each segment that nobody has.
+        let nodes = likely.filter(|node| answering.contains(node)).take(LIKELY_HOLDERS).collect();
         let request = Request::Describe { segment: *segment };
         let mut answers = self.ask_all(nodes, &request, QUESTION_DEADLINE);
         while let Some((_, answer)) = answers.next().await {

@@ -19,6 +19,10 @@ use crate::error::ClientError;
 /// Segments renewed at once.
 const RENEWED_AT_ONCE: usize = 16;
 
+/// Epochs that a renewal follows upwards: honest nodes know of a few, and one that always tells of a
+/// higher one is not followed for ever.
+const EPOCHS_MAX: usize = 16;
+
 /// What came of one attempt to renew a segment.
 enum Renewed {
     /// Enough nodes have it: a bit for each shard.
@@ -89,13 +93,14 @@ impl Client {
     /// Renews a segment on as many nodes as a commit needs. Returns a bit for each shard.
     ///
     /// # Errors
-    /// [`ClientError::NotRenewed`] where too few nodes have it.
+    /// [`ClientError::NotRenewed`] where too few nodes have it, [`ClientError::Contended`] where some node
+    /// tells of higher and higher epochs.
     pub(crate) async fn renew_segment(
         &self,
         segment: SegmentId,
         mut epoch: u64,
     ) -> Result<u32, ClientError> {
-        loop {
+        for _ in 0..EPOCHS_MAX {
             match self.try_renewal(segment, epoch).await? {
                 Renewed::Enough(shards) => return Ok(shards),
                 // Somebody who knows more references released it: keeping is never wrong.
@@ -105,6 +110,7 @@ impl Client {
                 }
             }
         }
+        Err(ClientError::Contended)
     }
 
     async fn try_renewal(&self, segment: SegmentId, epoch: u64) -> Result<Renewed, ClientError> {
