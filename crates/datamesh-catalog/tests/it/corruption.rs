@@ -3,9 +3,7 @@
 //! database, whose rows others have too or which only save work, give rows that were written and no
 //! others.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datamesh_catalog::{
@@ -14,43 +12,15 @@ use datamesh_catalog::{
 use datamesh_core::{Hash, SegmentId};
 use datamesh_testkit::numbers::{corruptions, each};
 use datamesh_testkit::random::Dice;
-use tempfile::TempDir;
 
 use crate::damage::{Tally, ask};
+use crate::files::{Files, files, folder, lay};
 use crate::fixture::{append, change, delete, owner, put, tagged};
 use crate::journal::transfer;
 use crate::model::Model;
 use crate::node::{advert, grant, node, receipt};
 
 const PAGE: usize = 4096;
-
-type Files = BTreeMap<String, Vec<u8>>;
-
-/// A folder in memory, where there is such a thing.
-fn folder() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    match memory.is_dir() {
-        true => tempfile::tempdir_in(memory).unwrap(),
-        false => tempfile::tempdir().unwrap(),
-    }
-}
-
-fn files(folder: &Path) -> Files {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    entries
-        .map(|entry| (entry.file_name().into_string().unwrap(), entry.path()))
-        .filter(|(name, _)| !name.ends_with("-shm"))
-        .map(|(name, path)| (name, fs::read(path).unwrap()))
-        .collect()
-}
-
-fn lay(files: &Files) -> TempDir {
-    let folder = folder();
-    for (name, bytes) in files {
-        fs::write(folder.path().join(name), bytes).unwrap();
-    }
-    folder
-}
 
 /// The files in three states: what is there now, closed and as the end of a program leaves it, and
 /// how they were before.

@@ -10,6 +10,7 @@ mod contents;
 mod corruption;
 mod crash;
 mod damage;
+mod files;
 mod fixture;
 mod group;
 mod journal;

@@ -6,7 +6,6 @@
 //! and the operations that follow come to what they came to undisturbed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -20,6 +19,7 @@ use datamesh_core::seam::Moment;
 use datamesh_core::{ContentTag, Context, Hash, LogId, SegmentId, VersionId};
 use datamesh_testkit::random::Dice;
 
+use crate::files::{Files, files, lay};
 use crate::fixture::{Catalog, certificate, change, delete, id, owner, path, put, sign, tagged};
 use crate::journal::transfer;
 use crate::model::listed;
@@ -33,8 +33,6 @@ const TORN: u64 = 4;
 
 /// Operations after the one that was cut off that are done on a copy.
 const ON: usize = 3;
-
-type Files = BTreeMap<String, Vec<u8>>;
 
 /// Both databases in a folder.
 #[derive(Default)]
@@ -254,25 +252,6 @@ fn script() -> Vec<Op> {
             append(dbs, Append { changes: vec![change(put("a", "5"))], ..Append::default() })
         }),
     ]
-}
-
-/// The files as another program would find them now; what programs share in memory is not among
-/// them.
-fn files(folder: &Path) -> Files {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    entries
-        .map(|entry| (entry.file_name().into_string().unwrap(), entry.path()))
-        .filter(|(name, _)| !name.ends_with("-shm"))
-        .map(|(name, path)| (name, fs::read(path).unwrap()))
-        .collect()
-}
-
-fn lay(files: &Files) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for (name, bytes) in files {
-        fs::write(folder.path().join(name), bytes).unwrap();
-    }
-    folder
 }
 
 /// What a power cut may leave of a step: of bytes that changed some sectors, of names that changed
