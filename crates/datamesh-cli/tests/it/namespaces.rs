@@ -24,7 +24,8 @@ struct Spread {
 }
 
 impl Spread {
-    /// Founds a mesh with a node on each host, the founder's on the first.
+    /// Founds a mesh with a node on each host: the founder's on the first, on the last that of another
+    /// owner.
     fn found(internet: Internet, hosts: Vec<Host>, settings: &[(&str, &str)]) -> Self {
         let mut mesh = Mesh::empty(PROGRAM);
         mesh.listen(&EVERYWHERE);
@@ -37,6 +38,9 @@ impl Spread {
         // The ticket must have an address that others can dial.
         let ticket = spread.mesh.run("n0", &["invite"]).ok().out.trim().to_owned();
         for number in 1..spread.hosts.len() {
+            if number + 1 == spread.hosts.len() {
+                spread.mesh.init(&format!("n{number}"));
+            }
             let join = spread.mesh.command(&format!("n{number}"), &["join", &ticket]);
             let output: Output = spread.hosts[number].command(&join).output().unwrap();
             Done::from(output).ok();
