@@ -95,7 +95,8 @@ pub trait Transport: Send + Sync {
     /// The id of this side.
     fn local(&self) -> NodeId;
 
-    /// Sends `request` and waits for the reply until `deadline` has passed.
+    /// Sends `request` and waits for the reply until `deadline` has passed, and beside it the time
+    /// that the bodies of both may take at the least rate of the network (16 KiB a second).
     fn call(
         &self,
         peer: NodeId,
@@ -138,6 +139,13 @@ pub trait Service: Send + Sync {
     fn knows(&self, peer: NodeId) -> bool {
         let _everybody_is_known = peer;
         true
+    }
+
+    /// The answer to a request whose bodies would have to wait for too long, as more is asked of
+    /// this node than its owner lets it move. Nothing: the exchange is broken off, which is the
+    /// default.
+    fn busy(&self) -> Option<Message> {
+        None
     }
 }
 

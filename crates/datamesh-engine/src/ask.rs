@@ -44,6 +44,21 @@ fn detail_text(detail: &str) -> String {
 }
 
 impl AskError {
+    /// The same may succeed in a moment: a connection broke, or somebody has too much to do.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Transport(error) => matches!(
+                error,
+                TransportError::Unreachable { .. }
+                    | TransportError::Timeout { .. }
+                    | TransportError::Closed { .. }
+                    | TransportError::Busy { .. }
+            ),
+            Self::Refused { refusal, .. } => *refusal == Refusal::Busy,
+            Self::Garbage { .. } | Self::OffTopic { .. } => false,
+        }
+    }
+
     /// The peer could not be reached at all, as opposed to answering badly.
     pub fn is_absence(&self) -> bool {
         matches!(

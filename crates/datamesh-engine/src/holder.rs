@@ -440,4 +440,9 @@ impl Service for Holder {
         self.engine.view().member(&peer).is_some()
             || self.writers.lock().unwrap_or_else(PoisonError::into_inner).known.contains(&peer)
     }
+
+    fn busy(&self) -> Option<Message> {
+        let detail = "its owner limits its bandwidth".to_owned();
+        Some(refusal((Refusal::Busy, detail)))
+    }
 }

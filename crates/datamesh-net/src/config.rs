@@ -97,8 +97,8 @@ pub struct Limits {
     pub buffer_bytes_kept_max: usize,
     /// Time in which a peer must move the next 256 KiB of a message, or what is left of it.
     pub stall_timeout: Duration,
-    /// What a peer must move of a request's body or of a reply, on the whole: each may take the
-    /// stall time and, for all its bytes, the time that this rate gives.
+    /// What must move of a request's body or of a reply, on the whole: each may take the stall time
+    /// (or the deadline, for who asks) and, for all its bytes, the time that this rate gives.
     pub body_bytes_per_second_min: u64,
     /// Time the service may take for one request; then the stream is reset.
     pub serve_timeout: Duration,
@@ -146,7 +146,7 @@ impl Default for Limits {
             reply_bytes_max: 128 << 20,
             buffer_bytes_kept_max: 16 << 20,
             stall_timeout: Duration::from_secs(30),
-            body_bytes_per_second_min: 128 << 10,
+            body_bytes_per_second_min: 16 << 10,
             serve_timeout: Duration::from_secs(120),
             peer_requests_per_second: 20_000,
             peer_bytes_per_second: 4 << 30,

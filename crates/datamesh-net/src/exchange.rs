@@ -25,9 +25,10 @@ use crate::actor::Command;
 use crate::body::Bodies;
 use crate::book::{Book, DialPlan};
 use crate::frame::{self, FrameError, Lengths};
+use crate::patience::Patience;
 use crate::peers::{ExchangeStream, Lease, Peer, Peers, permits};
 use crate::statistics::Counters;
-use crate::throttle::{Throttle, UsedUp};
+use crate::throttle::Throttle;
 
 /// What calls and the actor share.
 pub(crate) struct Caller {
@@ -59,7 +60,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Caller {
-    /// One exchange, given up after `deadline`.
+    /// One exchange, given up after `deadline` and the time that its bodies may take.
     pub(crate) async fn call(
         &self,
         id: NodeId,
@@ -68,6 +69,7 @@ impl Caller {
     ) -> Result<Message, TransportError> {
         let peer = self.peers.lease(id);
         let begun = Instant::now();
+        let patience = Patience::new(deadline, self.limits.body_bytes_per_second_min);
         let entered = peer.breaker().enter(begun);
         let result = match entered {
             Err(left) => Err(TransportError::Unreachable {
@@ -76,8 +78,8 @@ impl Caller {
             }),
             Ok(()) => tokio::select! {
                 () = self.closing.cancelled() => Err(TransportError::Shutdown),
-                result = timeout(deadline, self.exchange(&peer, &request)) => result
-                    .unwrap_or(Err(TransportError::Timeout { peer: id, after: deadline })),
+                result = patience.bound(self.exchange(&peer, &request, &patience)) => result
+                    .unwrap_or_else(|after| Err(TransportError::Timeout { peer: id, after })),
             },
         };
         match &result {
@@ -98,15 +100,19 @@ impl Caller {
         result
     }
 
-    async fn exchange(&self, peer: &Lease, request: &Message) -> Result<Message, TransportError> {
+    async fn exchange(
+        &self,
+        peer: &Lease,
+        request: &Message,
+        patience: &Patience,
+    ) -> Result<Message, TransportError> {
         let id = peer.id;
         let lengths = Lengths::of(request).map_err(|error| self.failure(id, error))?;
         let _turn = self.turn(peer).await?;
-        let used_up = |_: UsedUp| TransportError::Busy { peer: id };
-        self.throttle.up(lengths.body).await.map_err(used_up)?;
+        self.hold_back(self.throttle.own_up(lengths.body), patience).await;
 
         if let Some(kept) = peer.take_idle() {
-            match self.attempt(peer, kept, request, lengths).await {
+            match self.attempt(peer, kept, request, patience).await {
                 Ok(reply) => return Ok(reply),
                 Err(Failed {
                     error: FrameError::Ended | FrameError::Io(_),
@@ -118,7 +124,7 @@ impl Caller {
             }
         }
         let fresh = self.open(peer).await?;
-        self.attempt(peer, fresh, request, lengths)
+        self.attempt(peer, fresh, request, patience)
             .await
             .map_err(|failed| self.failure(id, failed.error))
     }
@@ -142,36 +148,52 @@ impl Caller {
         peer: &Peer,
         mut stream: ExchangeStream,
         request: &Message,
-        lengths: Lengths,
+        patience: &Patience,
     ) -> Result<Message, Failed> {
         let _in_use = stream.usage.begin();
-        // The deadline of the whole call bounds every step, hence no stall limit of its own.
+        // The patience with the whole call bounds what is small.
         let never = Duration::MAX;
         let before = |error| Failed { error, reply_begun: false };
         let after = |error| Failed { error, reply_begun: true };
-        frame::write(&mut stream.stream, request, lengths, never).await.map_err(before)?;
+        let lengths = Lengths::of(request).map_err(before)?;
+        patience.moves(lengths.body);
+        frame::write(&mut stream.stream, request, lengths, patience.step())
+            .await
+            .map_err(before)?;
         self.counters.bytes_out.add(lengths.total());
         let lengths = match frame::read_lengths(&mut stream.stream, never).await {
             Ok(lengths) => lengths,
             Err(error @ FrameError::Ended) => return Err(before(error)),
             Err(error) => return Err(after(error)),
         };
-        let reply = self.read_reply(&mut stream.stream, lengths).await.map_err(after)?;
+        let reply = self.read_reply(&mut stream.stream, lengths, patience).await.map_err(after)?;
         self.counters.bytes_in.add(lengths.total());
         peer.put_idle(stream);
         Ok(reply)
     }
 
-    async fn read_reply(&self, from: &mut Stream, lengths: Lengths) -> Result<Message, FrameError> {
-        let never = Duration::MAX;
-        let head = frame::read_head(from, lengths.head, never).await?;
+    async fn read_reply(
+        &self,
+        from: &mut Stream,
+        lengths: Lengths,
+        patience: &Patience,
+    ) -> Result<Message, FrameError> {
+        let head = frame::read_head(from, lengths.head, Duration::MAX).await?;
+        patience.moves(lengths.body);
         // The bytes are on their way already; whoever asks for more of them waits.
-        let _too_much_for_now = self.throttle.down(lengths.body).await;
+        self.hold_back(self.throttle.own_down(lengths.body), patience).await;
         // Given back when the body is read: from then on it is the caller's to account for.
         let _reserved = self.reserve(lengths.body).await;
         let mut body = self.bodies.take(lengths.body);
-        frame::read_full(from, body.as_mut(), never).await?;
+        frame::read_full(from, body.as_mut(), patience.step()).await?;
         Ok(Message { head, body: body.into_bytes() })
+    }
+
+    async fn hold_back(&self, wait: Duration, patience: &Patience) {
+        if !wait.is_zero() {
+            patience.held_back(wait);
+            sleep(wait).await;
+        }
     }
 
     async fn reserve(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {

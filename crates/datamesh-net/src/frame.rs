@@ -26,7 +26,7 @@ pub(crate) const PROTOCOL: &str = "/datamesh/shard/1";
 pub(crate) const PREFIX_BYTES: usize = 8;
 
 /// What must move within the stall time, and how much is written at once: one frame of the muxer.
-const STEP_BYTES: usize = 256 * 1024;
+pub(crate) const STEP_BYTES: usize = 256 * 1024;
 
 /// Bytes that are discarded at once.
 const DISCARDED_BYTES: usize = 16 * 1024;

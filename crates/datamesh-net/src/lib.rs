@@ -41,6 +41,7 @@ mod muxer;
 mod network;
 #[doc(hidden)]
 pub mod parsers;
+mod patience;
 mod peers;
 mod reach;
 mod security;

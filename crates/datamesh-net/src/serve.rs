@@ -201,7 +201,10 @@ impl Server {
         };
         let is_known = self.service.knows(peer.id);
         sleep_if_any(peer.charge(0, lengths.body as u64)).await;
-        self.throttle.down(lengths.body).await?;
+        if let Err(used_up) = self.throttle.down(lengths.body).await {
+            let busy = self.service.busy().ok_or(used_up)?;
+            return Ok(Received::Refused(busy));
+        }
         // Held until the reply is sent, so that bodies in the service's hands count too.
         let (budget, share) = (&self.request_bytes, &peer.request_bytes);
         let _request_held = self.reserve(budget, share, is_known, lengths.body).await?;
@@ -221,8 +224,14 @@ impl Server {
         stream: &mut Stream,
         reply: &Message,
     ) -> Result<(), ServeError> {
-        let lengths = Lengths::of(reply)?;
-        self.throttle.up(lengths.body).await?;
+        let mut lengths = Lengths::of(reply)?;
+        let busy;
+        let mut reply = reply;
+        if let Err(used_up) = self.throttle.up(lengths.body).await {
+            busy = self.service.busy().ok_or(used_up)?;
+            reply = &busy;
+            lengths = Lengths::of(reply)?;
+        }
         let written = frame::write(stream, reply, lengths, self.limits.stall_timeout);
         self.within_rate(lengths.body, written).await?;
         self.counters.bytes_out.add(lengths.total());

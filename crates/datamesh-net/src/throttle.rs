@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::bucket::Bucket;
 
-/// The longest wait: whoever would wait longer is refused.
+/// The longest wait of bodies that peers ask for: who would wait longer is refused.
 const WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// Bytes a second; nothing for no limit.
@@ -58,6 +58,7 @@ impl Throttle {
     fn take(
         &self,
         bytes: usize,
+        wait_max: Duration,
         which: impl FnOnce(&mut Buckets) -> &mut Option<Bucket>,
     ) -> Result<Duration, UsedUp> {
         if bytes == 0 {
@@ -69,7 +70,7 @@ impl Throttle {
         // What is owed already, before these bytes are owed too: a body larger than all that the
         // limit gives in the longest wait goes when nobody else is before it.
         let owed = bucket.take(0.0, now);
-        if owed > WAIT_MAX {
+        if owed > wait_max {
             return Err(UsedUp(owed));
         }
         bucket.take(bytes as f64, now);
@@ -78,20 +79,25 @@ impl Throttle {
 
     /// Waits until a body of `bytes` may be sent.
     pub(crate) async fn up(&self, bytes: usize) -> Result<(), UsedUp> {
-        let wait = self.take(bytes, |buckets| &mut buckets.up)?;
-        if !wait.is_zero() {
-            sleep(wait).await;
-        }
+        sleep(self.take(bytes, WAIT_MAX, |buckets| &mut buckets.up)?).await;
         Ok(())
     }
 
     /// Waits until a body of `bytes` may be received.
     pub(crate) async fn down(&self, bytes: usize) -> Result<(), UsedUp> {
-        let wait = self.take(bytes, |buckets| &mut buckets.down)?;
-        if !wait.is_zero() {
-            sleep(wait).await;
-        }
+        sleep(self.take(bytes, WAIT_MAX, |buckets| &mut buckets.down)?).await;
         Ok(())
+    }
+
+    /// How long this node's own body of `bytes`, which counts from now on, must wait before it is
+    /// sent. Whoever sends more than the limit gives waits for it, however long that is.
+    pub(crate) fn own_up(&self, bytes: usize) -> Duration {
+        self.take(bytes, Duration::MAX, |buckets| &mut buckets.up).unwrap_or_default()
+    }
+
+    /// The same for a body that this node asked for.
+    pub(crate) fn own_down(&self, bytes: usize) -> Duration {
+        self.take(bytes, Duration::MAX, |buckets| &mut buckets.down).unwrap_or_default()
     }
 }
 

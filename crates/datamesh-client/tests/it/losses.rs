@@ -1,8 +1,9 @@
 //! What is acknowledged survives the loss of holders.
 
 use datamesh_client::{ClientError, GetItem, PutOptions, Wanted};
+use datamesh_core::message::Refusal;
 use datamesh_engine::WriteError;
-use datamesh_testkit::sim;
+use datamesh_testkit::sim::{self, Lie};
 
 use crate::cluster::{Cluster, Shape, files, single};
 use crate::streams::{Collected, Files};
@@ -76,6 +77,27 @@ fn a_third_loss_is_an_error_and_no_byte_comes_out() {
         assert!(matches!(report.error, Some(ClientError::Read(_))), "{:?}", report.error);
         assert!(sink.files.is_empty());
         assert_eq!(sink.broken.len(), 1);
+    });
+}
+
+#[test]
+fn the_last_holders_that_are_left_are_asked_again_when_they_had_too_much_to_do() {
+    sim::run(6, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let files = single(3_000_000);
+        cluster.put(&files).await;
+        let holders = cluster.holders(files.keys().next().unwrap()).await;
+        world.kill(holders[0]);
+        world.kill(holders[1]);
+        let busy = cluster.nodes.iter().find(|node| node.id == holders[2]).unwrap();
+        busy.liar.set(Lie::Refuse(Refusal::Busy));
+        let liar = std::sync::Arc::clone(&busy.liar);
+        world.executor(busy.id).spawn(Box::pin(async move {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            liar.set(Lie::None);
+        }));
+        cluster.assert_intact(&files).await;
+        assert!(busy.liar.told() > 0);
     });
 }
 

@@ -5,6 +5,8 @@ mod read;
 mod urgency;
 mod write;
 
+use std::collections::BTreeSet;
+
 use datamesh_core::NodeId;
 use datamesh_core::message::Refusal;
 
@@ -28,6 +30,17 @@ pub struct Fault {
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "shard {} at {}: {}", self.shard, self.node, self.kind)
+    }
+}
+
+/// What to say of those who failed, behind what did not succeed for want of them.
+pub(crate) fn fault_text(faults: &[Fault]) -> String {
+    match faults.first() {
+        None => String::new(),
+        Some(first) => {
+            let peers: BTreeSet<NodeId> = faults.iter().map(|fault| fault.node).collect();
+            format!("; {} peers failed, for instance {first}", peers.len())
+        }
     }
 }
 
@@ -62,6 +75,11 @@ impl FaultKind {
                 true
             }
         }
+    }
+
+    /// The peer may answer when it is asked again.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Ask(error) if error.is_passing())
     }
 
     /// The peer does not have the shard that it claimed to hold.

@@ -14,11 +14,11 @@ use datamesh_codec::{CodecError, Layout, check_shard, proof, rebuild};
 use datamesh_core::message::{ReadSpan, Reply, Request, WantedShards};
 use datamesh_core::{Descriptor, NodeId, SegmentId};
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::locate::Reach;
 use super::urgency::Urgency;
-use super::{Fault, FaultKind};
+use super::{Fault, FaultKind, fault_text};
 use crate::ask::{AskError, ask};
 use crate::engine::Engine;
 use crate::work::block;
@@ -28,6 +28,10 @@ const READ_DEADLINE: Duration = Duration::from_secs(15);
 
 /// A holder that has been silent for so long is replaced, whatever share of the requests that are.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// How long to wait before those are asked again to whom the connection broke, or who had too much to
+/// do, where nobody else is left. One pause for each attempt.
+const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(1500)];
 
 /// A segment's verified data shards.
 #[derive(Debug, Clone)]
@@ -105,13 +109,6 @@ pub enum ReadError {
     Shutdown,
 }
 
-fn fault_text(faults: &[Fault]) -> String {
-    match faults.first() {
-        None => String::new(),
-        Some(first) => format!("; {} peers failed, for instance {first}", faults.len()),
-    }
-}
-
 /// A checked shard and the descriptor that it was checked against.
 pub(crate) type Fetched = Result<(Bytes, Arc<Descriptor>), FaultKind>;
 
@@ -127,6 +124,7 @@ impl Engine {
         urgent: &Urgency,
     ) -> Result<SegmentBytes, ReadError> {
         let mut fetch = Fetch::new(*segment);
+        let mut pauses = PAUSES.into_iter();
         let mut reach = Reach::Remembered;
         loop {
             let found = self.locate(segment, reach).await;
@@ -134,19 +132,21 @@ impl Engine {
             if fetch.complete() {
                 break;
             }
-            match reach.wider() {
-                Some(wider) => reach = wider,
-                None => {
-                    // What is not with its holders may lie where it was moved from.
-                    let shards = fetch.lacking();
-                    let wanted = [WantedShards { segment: *segment, shards }];
-                    let back = self.take_back(&wanted).await.remove(segment);
-                    self.fetch_from(&mut fetch, back.unwrap_or_default(), urgent).await;
-                    if fetch.complete() {
-                        break;
-                    }
-                    return Err(fetch.failure());
-                }
+            if let Some(wider) = reach.wider() {
+                reach = wider;
+                continue;
+            }
+            // What is not with its holders may lie where it was moved from.
+            let shards = fetch.lacking();
+            let wanted = [WantedShards { segment: *segment, shards }];
+            let back = self.take_back(&wanted).await.remove(segment);
+            self.fetch_from(&mut fetch, back.unwrap_or_default(), urgent).await;
+            if fetch.complete() {
+                break;
+            }
+            match pauses.next().filter(|_| fetch.forgive()) {
+                Some(pause) => sleep(pause).await,
+                None => return Err(fetch.failure()),
             }
         }
         let Fetch { descriptor: Some(descriptor), shards, faults, .. } = fetch else {
@@ -546,6 +546,16 @@ impl Fetch {
         let source = sources.remove(place);
         self.tried.insert(source);
         Some(source)
+    }
+
+    /// Lets those be asked again who may answer next time; whether there are any.
+    fn forgive(&mut self) -> bool {
+        let passing = self.faults.iter().filter(|fault| fault.kind.is_passing());
+        let before = self.tried.len();
+        for fault in passing {
+            self.tried.remove(&(fault.shard, fault.node));
+        }
+        self.tried.len() < before
     }
 
     fn failure(self) -> ReadError {

@@ -13,7 +13,7 @@ use datamesh_core::{Descriptor, Grant, NodeId, Receipt, Scheme, SegmentId, Store
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Fault, FaultKind};
+use super::{Fault, FaultKind, fault_text};
 use crate::ask::{AskError, ask};
 use crate::engine::Engine;
 use crate::placement::{Spread, Walk};
@@ -23,8 +23,26 @@ use crate::work::step;
 /// How long one holder may take for one shard.
 const STORE_DEADLINE: Duration = Duration::from_secs(12);
 
-/// How long the whole segment may take; a put with too few nodes must say so within 30 s.
+/// How long the whole segment may take beside the time that its bytes do; a small put with too few
+/// nodes must say so within 30 s.
 const SEGMENT_DEADLINE: Duration = Duration::from_secs(25);
+
+/// Bytes a second at which a segment's shards, all together, must leave.
+const RATE_MIN: u64 = 16 << 10;
+
+/// A holder gets a rival where it takes so many times as long as others took. Where all are slow it is
+/// this node's line, and sending more would make it slower.
+const HEDGE_TIMES: u32 = 2;
+
+/// While nobody has answered, rivals wait for so long, and for what all shards take at the rate below.
+const HEDGE_FIRST: Duration = Duration::from_secs(3);
+
+/// Bytes a second of a line that is thought of as slow.
+const HEDGE_RATE: u64 = 256 << 10;
+
+/// Once a put may count, the holders that are still open have so many times the time that those took
+/// which have answered, and [`STORE_DEADLINE`] at least.
+const OTHERS_TIMES: u32 = 3;
 
 /// A coded segment on its way.
 #[derive(Debug, Clone)]
@@ -78,13 +96,6 @@ pub enum WriteError {
     },
 }
 
-fn fault_text(faults: &[Fault]) -> String {
-    match faults.first() {
-        None => String::new(),
-        Some(first) => format!("; {} peers failed, for instance {first}", faults.len()),
-    }
-}
-
 /// One request under way.
 struct Attempt {
     shard: u8,
@@ -135,12 +146,19 @@ impl Engine {
                 pending.push(begin(&mut attempts, shard, node));
             }
         }
-        let end = Instant::now() + SEGMENT_DEADLINE;
+        let begun = Instant::now();
+        let bytes: u64 = write.shards.iter().map(|shard| shard.len() as u64).sum();
+        // When the newest receipt came, from the beginning.
+        let mut last: Option<Duration> = None;
+        let mut end = begun + SEGMENT_DEADLINE + Duration::from_millis(bytes * 1000 / RATE_MIN);
         let mut spares = true;
         // Where nodes are used again they never run out: each shard gets one rival.
         let mut rivals_left = if write.spread == Spread::Strict { usize::MAX } else { n };
         while receipts.iter().any(Option::is_none) && !pending.is_empty() {
-            let patience = self.scores.hedge_after();
+            let patience = match last {
+                Some(last) => self.scores.hedge_after().max(last * HEDGE_TIMES),
+                None => HEDGE_FIRST + Duration::from_millis(bytes * 1000 / HEDGE_RATE),
+            };
             let slowest = attempts
                 .iter()
                 .filter(|attempt| spares && !attempt.hedged)
@@ -181,6 +199,11 @@ impl Engine {
                         place.get_or_insert(receipt);
                     }
                     attempts.retain(|attempt| attempt.shard != shard);
+                    last = Some(begun.elapsed());
+                    if receipts.iter().flatten().count() == needed {
+                        let others = begun.elapsed().saturating_mul(OTHERS_TIMES);
+                        end = end.min(Instant::now() + others.max(STORE_DEADLINE));
+                    }
                 }
                 Err(kind) => {
                     let fault = Fault { node, shard, kind };

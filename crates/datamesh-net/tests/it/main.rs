@@ -15,3 +15,4 @@ mod lifecycle;
 mod reaching;
 mod stranger;
 mod support;
+mod thin;

@@ -5,10 +5,10 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use datamesh_core::{Transport, TransportError};
-use datamesh_net::{Access, Bandwidth, BreakerState, Nat, NetworkError, Reach, Source};
+use datamesh_net::{Access, BreakerState, Nat, NetworkError, Reach, Source};
 use tokio::time::Instant;
 
-use crate::support::{LONG, Node, Start, eventually, message, pair, pair_with};
+use crate::support::{LONG, Node, Start, eventually, message, pair};
 
 const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 
@@ -204,20 +204,4 @@ async fn a_peer_that_never_answers_is_left_alone_after_some_calls_and_then_tried
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(client.peers()[0].breaker, BreakerState::Closed);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_limit_on_bandwidth_holds_bodies_back_and_what_is_far_over_it_is_refused() {
-    let (node, client) = pair_with(|_| {}, |_| {}).await;
-    let body = vec![1; 1 << 20];
-    client.limit(Bandwidth { up: Some(1 << 10), down: None });
-    assert_eq!(client.bandwidth().up, Some(1 << 10));
-    // The first goes on credit; after it the limit is used up for long.
-    client.call(node.local(), message(b"", &body), LONG).await.unwrap();
-    let error = client.call(node.local(), message(b"", &body), LONG).await.unwrap_err();
-    assert!(matches!(error, TransportError::Busy { .. }), "{error}");
-    // Small exchanges go on.
-    client.call(node.local(), message(b"", b""), LONG).await.unwrap();
-    client.limit(Bandwidth::default());
-    client.call(node.local(), message(b"", &body), LONG).await.unwrap();
 }

@@ -67,6 +67,10 @@ impl Service for Echo {
     fn knows(&self, peer: NodeId) -> bool {
         !self.strangers.lock().unwrap().contains(&peer)
     }
+
+    fn busy(&self) -> Option<Message> {
+        Some(message(b"busy", b""))
+    }
 }
 
 struct Leave<'a>(&'a Echo);

@@ -45,4 +45,8 @@ impl Service for LateService {
     fn knows(&self, peer: NodeId) -> bool {
         self.service.get().is_some_and(|service| service.knows(peer))
     }
+
+    fn busy(&self) -> Option<Message> {
+        self.service.get()?.busy()
+    }
 }

@@ -127,6 +127,10 @@ impl Service for Liar {
     fn knows(&self, peer: NodeId) -> bool {
         self.inner.knows(peer)
     }
+
+    fn busy(&self) -> Option<Message> {
+        self.inner.busy()
+    }
 }
 
 fn refused(refusal: Refusal) -> Message {
