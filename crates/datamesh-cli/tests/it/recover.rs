@@ -263,9 +263,13 @@ fn who_may_die(mesh: &mut Mesh) -> (Vec<usize>, [usize; 3]) {
             .flat_map(|a| (0..a).flat_map(move |b| (0..b).map(move |c| [a, b, c])));
         for triple in triples {
             let dead = triple.map(|position| written[position]);
-            dead.map(|node| mesh.kill(node));
+            for node in dead {
+                mesh.kill(node);
+            }
             let probe = mesh.pipe("client", &["put", "--json", "--", "-", "probe"], b"probe");
-            dead.map(|node| mesh.start(node, &["--domain", &format!("zone-{node}/host-{node}")]));
+            for node in dead {
+                mesh.start(node, &["--domain", &format!("zone-{node}/host-{node}")]);
+            }
             if probe.json()["pending"] == 0 {
                 return (written, dead);
             }

@@ -551,11 +551,12 @@ impl Fetch {
     /// Lets those be asked again who may answer next time; whether there are any.
     fn forgive(&mut self) -> bool {
         let passing = self.faults.iter().filter(|fault| fault.kind.is_passing());
-        let before = self.tried.len();
+        let mut any = false;
         for fault in passing {
             self.tried.remove(&(fault.shard, fault.node));
+            any = true;
         }
-        self.tried.len() < before
+        any
     }
 
     fn failure(self) -> ReadError {
