@@ -412,6 +412,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
             offline_after: config.offline_after,
             grace: config.repair_grace,
             interval: config.repair_interval,
+            expired: Duration::from_millis(config.collection.expired_ms),
             rate: config.repair_rate,
         },
     ));

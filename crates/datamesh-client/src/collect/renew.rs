@@ -7,8 +7,8 @@
 
 use std::collections::BTreeSet;
 
-use datamesh_core::SegmentId;
 use datamesh_core::lease::Renewal;
+use datamesh_core::{SegmentId, Timestamp};
 use datamesh_engine::LeaseTold;
 use futures::stream::{self, StreamExt};
 
@@ -113,16 +113,24 @@ impl Client {
         Err(ClientError::Contended)
     }
 
+    /// When a lease that is renewed now is to end, by the clocks of the members: this device's own may
+    /// be wrong, and then the lease would be shorter, or be refused. 0 where leases do not end.
+    pub(super) async fn lease_end(&self) -> Timestamp {
+        let genesis = self.engine.genesis();
+        if genesis.lease_days == 0 {
+            return 0;
+        }
+        let now = self.engine.peers_time().await.unwrap_or_else(|| self.engine.now());
+        genesis.lease_end(now)
+    }
+
     async fn try_renewal(&self, segment: SegmentId, epoch: u64) -> Result<Renewed, ClientError> {
         let Some(descriptor) = self.engine.descriptor_of(&segment).await else {
             return Ok(Renewed::TooFew { shards: 0, needed: 1 });
         };
         let mesh = self.engine.mesh();
         let needed = descriptor.scheme.commit_min() as u32;
-        let expiry = match u64::from(self.engine.genesis().lease_days) {
-            0 => 0,
-            days => self.engine.now() + days * 24 * 3600 * 1000,
-        };
+        let expiry = self.lease_end().await;
         let renewal: Renewal = self.keys.renew(&mesh, &descriptor, epoch, expiry);
         let told: LeaseTold = self.engine.renew(&[renewal]).await.pop().unwrap_or_default();
         if told.shards() >= needed {

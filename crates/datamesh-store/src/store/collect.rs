@@ -364,8 +364,7 @@ impl Collection {
 
     /// Whether a lease was ended by its owner, or ended so long ago that its shards need not be kept.
     fn is_over(&self, lease: &LeaseState, clock: &AgreedClock) -> bool {
-        let long_ago = lease.expiry.saturating_add(self.terms.expired_ms);
-        lease.released || lease.expiry != 0 && long_ago <= clock.now
+        lease.released || lease.ended_before(clock.now.saturating_sub(self.terms.expired_ms))
     }
 
     /// Looks at everything in the trash and removes what may go, but for what was moved.

@@ -131,6 +131,37 @@ fn an_expired_lease_has_its_grace_and_then_the_trash() {
 }
 
 #[test]
+fn who_sends_an_old_renewal_again_neither_shortens_a_lease_nor_empties_the_trash() {
+    let disk = FaultyDisk::new(1, 64 * MIB);
+    let store = open(disk.mount(), MIB).unwrap();
+    let segment = Segment::small(1);
+    let id = segment.id();
+    put(&store, &segment, 2).unwrap();
+    let kept = LeaseOutcome::Taken { shards: 0b100 };
+    assert_eq!(change(&store, renewal(id, 1, 10 * DAY), 0), kept);
+    assert_eq!(change(&store, renewal(id, 1, 20 * DAY), DAY), kept);
+    assert_eq!(change(&store, renewal(id, 1, 10 * DAY), 2 * DAY), kept, "it counts as it did");
+    assert_eq!(store.lease(id).unwrap().expiry, 20 * DAY);
+    drop(store);
+    let store = open(disk.mount(), MIB).unwrap();
+    assert_eq!(store.lease(id).unwrap().expiry, 20 * DAY);
+
+    let mut power = collection(&store);
+    assert_eq!(power.collect(&at(50 * DAY)).unwrap().trashed, 1);
+    for end in [10, 20] {
+        let outcome = change(&store, renewal(id, 1, end * DAY), 51 * DAY);
+        assert_eq!(outcome, LeaseOutcome::Taken { shards: 0 }, "it keeps nothing any more");
+        assert_eq!(store.shard_state(id, 2), Some(ShardState::Trash));
+    }
+    // A fresh one does, and the shard is served again.
+    assert_eq!(change(&store, renewal(id, 1, 60 * DAY), 52 * DAY), kept);
+    assert_whole(&store, &segment, 2);
+    // A release still ends what was revived.
+    assert_eq!(change(&store, release(id, 2), 53 * DAY), kept);
+    assert_eq!(power.collect(&at(60 * DAY)).unwrap().removed, 1);
+}
+
+#[test]
 fn a_moved_shard_goes_only_where_another_node_was_just_seen_to_have_it() {
     let disk = FaultyDisk::new(1, 64 * MIB);
     let store = open(disk.mount(), MIB).unwrap();

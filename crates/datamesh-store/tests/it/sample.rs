@@ -82,6 +82,7 @@ pub(crate) fn put_under(
         ticket: StoreTicket {
             segment: id,
             shard_length: cells.len() as u32,
+            lease_end: 0,
             signature: Signature([5; 64]),
         },
         grant: grant.clone(),
