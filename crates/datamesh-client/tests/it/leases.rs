@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use datamesh_client::{LeaseLook, LeaseRenewal, LeaseScope, LeasesRenewed, Retention};
 use datamesh_core::lease::{LeaseAnswer, Renewal};
 use datamesh_core::message::{Refusal, Reply, Request};
 use datamesh_core::{MeshPath, NodeId, SegmentId};
+use datamesh_engine::repair::{RepairConfig, Repairer};
 use datamesh_engine::{AskError, Collector, CollectorConfig, ask};
 use datamesh_store::CollectionTerms;
 use datamesh_testkit::sim::{self, World};
@@ -24,6 +26,21 @@ fn named(name: &str) -> BTreeMap<MeshPath, Vec<u8>> {
     let content = single(2_000_000).into_values().next().unwrap();
     let marked = content.into_iter().map(|byte| byte ^ name.len() as u8).collect();
     BTreeMap::from([(name.parse().unwrap(), marked)])
+}
+
+/// Nothing is waited for.
+const REPAIR: RepairConfig = RepairConfig {
+    offline_after: Duration::from_secs(60),
+    grace: Duration::from_secs(60),
+    interval: Duration::from_secs(300),
+    expired: Duration::from_secs(30 * 24 * 3600),
+    rate: 64 << 20,
+};
+
+/// Files of their own segments, packed ones, and so many in the catalog that it has pages.
+fn files() -> BTreeMap<MeshPath, Vec<u8>> {
+    let small = (0..20u8).map(|n| (format!("small/{n}").parse().unwrap(), vec![n; 4000]));
+    crate::cluster::files().into_iter().chain(small).collect()
 }
 
 struct Mesh {
@@ -48,13 +65,18 @@ impl Mesh {
         while days > 0 {
             let step = days.min(20);
             days -= step;
-            for id in self.cluster.nodes.iter().map(|node| node.id).chain([CLIENT]) {
-                self.cluster.world.jump_clock(id, (step * DAY_MS) as i64);
-            }
+            self.later(step);
             self.look_around().await;
             for collector in &self.collectors {
                 collector.pass().await.unwrap();
             }
+        }
+    }
+
+    /// Days pass for all clocks.
+    fn later(&self, days: u64) {
+        for id in self.cluster.nodes.iter().map(|node| node.id).chain([CLIENT]) {
+            self.cluster.world.jump_clock(id, (days * DAY_MS) as i64);
         }
     }
 
@@ -98,6 +120,16 @@ impl Mesh {
         self.cluster.keys.renew(&mesh, &descriptor.unwrap(), epoch, expiry)
     }
 
+    async fn look(&self) -> LeaseLook {
+        self.cluster.client.look_at_leases().await.unwrap().unwrap()
+    }
+
+    async fn renew(&self, scope: LeaseScope) -> LeasesRenewed {
+        let pause = Duration::from_secs(1);
+        let renewal = LeaseRenewal { scope, pause, progress: &|done, all| assert!(done <= all) };
+        self.cluster.client.renew_leases(renewal).await.unwrap()
+    }
+
     async fn ask(&self, node: &Node, request: &Request, body: Bytes) -> Result<Reply, Refusal> {
         let transport = &**self.cluster.client.engine().transport();
         match ask(transport, node.id, request, body, Duration::from_secs(9)).await {
@@ -115,6 +147,159 @@ impl Mesh {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn what_a_device_renews_stays_for_years() {
+    sim::run(1, |world| async move {
+        let mesh = Mesh::new(&world);
+        let files = files();
+        mesh.cluster.put(&files).await;
+        let look = mesh.look().await;
+        assert!(look.segments > 3, "{look:?}");
+        assert_eq!((look.due, look.ended, look.unheld, look.silent, look.unread), (0, 0, 0, 0, 0));
+        for _ in 0..18 {
+            // A little more than two thirds of the term.
+            mesh.days(TERM * 2 / 3 - 1).await;
+            assert_eq!(mesh.renew(LeaseScope::Due).await.segments, 0);
+            mesh.days(2).await;
+            assert_eq!(mesh.look().await.due, look.segments);
+            let done = mesh.renew(LeaseScope::Due).await;
+            assert_eq!((done.segments, done.renewed, done.few), (look.segments, look.segments, 0));
+            let after = mesh.look().await;
+            assert_eq!((after.due, after.earliest), (0, Some(done.until)));
+        }
+        mesh.cluster.assert_intact(&files).await;
+    });
+}
+
+#[test]
+fn who_comes_back_in_time_saves_everything_and_who_does_not_loses_it() {
+    sim::run(2, |world| async move {
+        let mesh = Mesh::new(&world);
+        let files = files();
+        mesh.cluster.put(&files).await;
+        let (all, _) = mesh.shards();
+        // The term and 29 days: still served.
+        mesh.days(TERM + 29).await;
+        assert_eq!(mesh.shards(), (all, 0));
+        let look = mesh.look().await;
+        assert_eq!((look.ended, look.unheld), (look.segments, 0));
+        mesh.cluster.assert_intact(&files).await;
+        // In the trash, of which it comes out.
+        mesh.days(2).await;
+        assert_eq!(mesh.shards(), (0, all));
+        mesh.days(5).await;
+        assert_eq!(mesh.look().await.unheld, look.segments);
+        let done = mesh.renew(LeaseScope::Due).await;
+        assert_eq!((done.renewed, done.few), (look.segments, 0));
+        mesh.cluster.assert_intact(&files).await;
+        let after = mesh.look().await;
+        assert_eq!((after.due, after.unread, after.segments), (0, 0, look.segments));
+        // Nobody comes.
+        mesh.days(TERM + 31).await;
+        mesh.days(8).await;
+        assert_eq!(mesh.shards(), (0, 0));
+        let done = mesh.renew(LeaseScope::All).await;
+        assert_eq!((done.renewed, done.few), (0, done.segments));
+    });
+}
+
+#[test]
+fn a_holder_that_missed_a_renewal_is_due_and_reached_the_next_time() {
+    sim::run(8, |world| async move {
+        let mesh = Mesh::new(&world);
+        mesh.cluster.put(&single(3_000_000)).await;
+        mesh.days(TERM * 2 / 3 + 1).await;
+        let (node, segment) = mesh.held();
+        let before = node.store.lease(segment).unwrap().expiry;
+        let others = mesh.cluster.nodes.iter().map(|other| other.id).filter(|id| *id != node.id);
+        let others: Vec<NodeId> = others.chain([CLIENT]).collect();
+        world.partition(&[&[node.id], &others]);
+        let done = mesh.renew(LeaseScope::Due).await;
+        assert_eq!((done.renewed, done.few), (done.segments, 0), "one may be missed");
+        assert_eq!(node.store.lease(segment).unwrap().expiry, before);
+        world.heal();
+        mesh.look_around().await;
+        let look = mesh.look().await;
+        assert!((1..=look.segments).contains(&look.due), "{look:?}");
+        mesh.renew(LeaseScope::Due).await;
+        assert_eq!(mesh.look().await.due, 0);
+        assert!(node.store.lease(segment).unwrap().expiry > before);
+    });
+}
+
+#[test]
+fn what_was_released_is_not_revived_by_renewing() {
+    sim::run(3, |world| async move {
+        let mesh = Mesh::new(&world);
+        mesh.cluster.put(&single(3_000_000)).await;
+        let client = &mesh.cluster.client;
+        client.remove(&["a file".to_owned()]).await.unwrap();
+        let now = Retention { keep: 1, younger_than_ms: 0, deleted_for_ms: 0 };
+        let purged = client.purge(&["a file".to_owned()], &now, false).await.unwrap();
+        assert!(purged.released.shards > 0);
+        let (_, trash) = mesh.shards();
+        let done = mesh.renew(LeaseScope::All).await;
+        assert_eq!((done.renewed, done.few), (done.segments, 0));
+        assert_eq!(mesh.shards().1, trash);
+        mesh.days(8).await;
+        assert_eq!(mesh.shards().1, 0);
+    });
+}
+
+#[test]
+fn a_clock_that_jumps_ends_no_lease() {
+    sim::run(9, |world| async move {
+        let mesh = Mesh::new(&world);
+        let files = single(3_000_000);
+        mesh.cluster.put(&files).await;
+        let (all, _) = mesh.shards();
+        let year = 366 * DAY_MS as i64;
+        for (at, node) in mesh.cluster.nodes.iter().enumerate() {
+            world.jump_clock(node.id, year);
+            node.engine.look_around().await;
+            assert!(mesh.collectors[at].pass().await.is_err(), "its clock differs");
+            assert_eq!(mesh.shards(), (all, 0));
+            world.jump_clock(node.id, -year);
+        }
+        // A device whose clock jumps renews by the clocks of the others.
+        mesh.days(TERM * 2 / 3 + 1).await;
+        let now = mesh.cluster.nodes[0].engine.now();
+        for jump in [-year, 2 * year] {
+            world.jump_clock(CLIENT, jump);
+            mesh.cluster.client.engine().look_around().await;
+            let done = mesh.renew(LeaseScope::All).await;
+            assert_eq!((done.renewed, done.few), (done.segments, 0));
+            assert!(done.until.abs_diff(now + TERM * DAY_MS) < DAY_MS / 24, "{done:?} {now}");
+        }
+        world.jump_clock(CLIENT, -year);
+        mesh.cluster.assert_intact(&files).await;
+    });
+}
+
+#[test]
+fn repair_passes_over_what_is_about_to_go() {
+    sim::run(10, |world| async move {
+        let mesh = Mesh::new(&world);
+        mesh.cluster.put(&single(3_000_000)).await;
+        let (lost, _) = mesh.held();
+        world.kill(lost.id);
+        let looked = async |expected: bool| {
+            let nodes = mesh.cluster.nodes.iter().filter(|node| world.is_up(node.id));
+            for node in nodes.filter(|node| !node.store.segments_after(None, 1).is_empty()) {
+                let repairer = Repairer::new(node.engine.clone(), node.store.clone(), REPAIR);
+                let run = tokio::time::timeout(Duration::from_secs(900), repairer.run()).await;
+                assert!(run.is_err() && repairer.status().looked.is_some());
+                let counted = !repairer.status().margins.is_empty();
+                assert_eq!(counted, expected, "{:?}", repairer.status());
+            }
+        };
+        mesh.later(TERM + 10);
+        looked(true).await;
+        mesh.later(20);
+        looked(false).await;
+    });
 }
 
 #[test]
