@@ -139,11 +139,14 @@ impl Store {
         // One that ends no later than what counts already says nothing: sent again after the lease
         // ended it would take shards out of the trash that nobody keeps any more. One without an end is
         // noted again, as the time when it came tells that somebody wants the segment.
-        let counts = index.lease_record(segment).is_some_and(|(lease, _)| {
+        let says_nothing = |lease: LeaseState| {
             let same = !lease.released && lease.epoch == renewal.epoch;
             same && renewal.expiry != 0 && lease.end() >= renewal.expiry
-        });
-        if !counts {
+        };
+        let counts = known.is_some_and(says_nothing);
+        // What a shard was stored with is no owner's word that could be passed on.
+        let signed = index.lease_record(segment).is_some_and(|(lease, _)| says_nothing(lease));
+        if !signed {
             let lease = Lease { renewal: renewal.clone(), time: now };
             parts.push(Part::of(Kind::Lease, self.next_sequence(), lease.to_bytes()));
         }
