@@ -35,6 +35,7 @@ pub use low_health::{LowFile, LowHealth};
 pub use purge::{Purged, Retention};
 pub use rekey::Rekeyed;
 pub use release::Released;
+pub(crate) use renew::ToldTime;
 pub use repack::Repacked;
 pub use rescheme::{ReschemeOptions, Reschemed};
 pub use rewrite::Rewritten;

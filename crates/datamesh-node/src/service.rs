@@ -534,21 +534,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         move |stop| workers::collect(Arc::clone(&collector), interval, offline_after, stop)
     });
     if follows && lease_days != 0 {
-        let every = humantime::format_duration(config.leases_interval);
-        let (shown, renewed) = (Arc::clone(&shared), Arc::clone(&shared));
-        let leases = Description {
-            progress: Some(Box::new(move || shown.leases.progress())),
-            ..Description::of("leases", format!("a look each {every}, a batch a second"))
-        };
-        let interval = config.leases_interval;
-        workers.start(&tasks, &stop, leases, move |stop| {
-            let operations = HomeOperations::with_open_keys(&renewed);
-            async move {
-                if let Some(operations) = operations {
-                    workers::renew_leases(operations, interval, stop).await;
-                }
-            }
-        });
+        workers::start_renewing(&workers, &tasks, &stop, &shared, config.leases_interval);
     }
     if follows {
         let catalog = Description::of("catalog", "a round each 30s");

@@ -115,10 +115,13 @@ impl Client {
     /// # Errors
     /// Those of reading the catalog.
     pub async fn look_at_leases(&self) -> Result<Option<LeaseLook>, ClientError> {
-        match self.lease_end().await {
-            0 => Ok(None),
-            until => Ok(Some(self.look(&self.needed().await?, until).await.0)),
+        if self.engine.genesis().lease_days == 0 {
+            return Ok(None);
         }
+        // Whoever was away long takes members for gone that are there.
+        self.engine.look_around().await;
+        let until = self.lease_end().await;
+        Ok(Some(self.look(&self.needed().await?, until).await.0))
     }
 
     /// Renews leases of what the account needs, for a whole term from now on; does nothing where leases do
@@ -130,10 +133,11 @@ impl Client {
         &self,
         renewal: LeaseRenewal<'_>,
     ) -> Result<LeasesRenewed, ClientError> {
-        let until = self.lease_end().await;
-        if until == 0 {
+        if self.engine.genesis().lease_days == 0 {
             return Ok(LeasesRenewed::default());
         }
+        self.engine.look_around().await;
+        let until = self.lease_end().await;
         // Keeping is never wrong: where too few nodes answer, what is known here is renewed all the same.
         if let Err(error) = self.catch_up().await {
             tracing::warn!(%error, "leases are renewed by what this device knows");

@@ -29,7 +29,7 @@ type Checked = Result<LeaseChange, LeaseAnswer>;
 
 /// The lease that a shard is stored with.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct NewLease {
+pub(super) struct FirstLease {
     pub(super) epoch: u64,
     pub(super) expiry: Timestamp,
 }
@@ -38,7 +38,7 @@ impl Holder {
     /// The lease of a shard that somebody brings: its owner signed when it ends, in the ticket or in a
     /// renewal since, and it is not made longer or shorter by who brings it. One that would end later
     /// than this mesh's leases do ends when they do.
-    pub(super) async fn lease_of(&self, parts: &Parts) -> Result<NewLease, (Refusal, String)> {
+    pub(super) async fn lease_of(&self, parts: &Parts) -> Result<FirstLease, (Refusal, String)> {
         let Parts { descriptor, ticket, grant, renewal, restored, .. } = parts;
         let mesh = self.engine.mesh();
         if let Err(error) = ticket.verify(&grant.key, &mesh) {
@@ -46,7 +46,7 @@ impl Holder {
         }
         if self.engine.genesis().lease_days == 0 {
             return match (ticket.lease_end, renewal) {
-                (0, None) => Ok(NewLease { epoch: 0, expiry: 0 }),
+                (0, None) => Ok(FirstLease { epoch: 0, expiry: 0 }),
                 _ => refuse(Refusal::NotPermitted, "leases do not end in this mesh"),
             };
         }
@@ -69,7 +69,7 @@ impl Holder {
         {
             return refuse(Refusal::NotPermitted, "its lease has ended");
         }
-        Ok(NewLease { epoch, expiry: end.min(self.lease_end_max(end).await) })
+        Ok(FirstLease { epoch, expiry: end.min(self.lease_end_max(end).await) })
     }
 
     /// The latest end of a lease that this node takes now. Where `end` is later, its peers are asked for

@@ -137,15 +137,17 @@ pub(super) fn judge_leases(state: &LeaseState, now: Timestamp) -> Finding {
 
 impl HomeOperations {
     /// What is known of leases; nothing where they do not end, or without an account. Holders are asked
-    /// where that is long ago and nobody need be asked for a password.
+    /// where that is long ago, no worker does it, and nobody need be asked for a password.
     pub(super) async fn lease_state(&self) -> Result<Option<LeaseState>, OperationError> {
         let genesis = mesh::genesis(self.home())?.filter(|genesis| genesis.lease_days != 0);
         let (Some(genesis), Some(_)) = (genesis, &self.shared.catalog) else { return Ok(None) };
         let now = SystemClock.now();
         let looked = self.shared.leases.known().look.as_ref().map(|look| look.looked);
         let recent = looked.is_some_and(|looked| looked.abs_diff(now) < RECENT_MS);
+        // A service that renews asks by itself.
+        let renewing = self.shared.node.is_some() && self.shared.keys.is_some();
         let open = self.shared.keys.is_some() || self.client.get().is_some();
-        if !recent && open {
+        if !recent && open && !renewing {
             match tokio::time::timeout(PATIENCE, self.look_at_leases()).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
@@ -155,7 +157,6 @@ impl HomeOperations {
             }
         }
         let known = self.shared.leases.known().clone();
-        let renewing = self.shared.node.is_some() && self.shared.keys.is_some();
         let (days, Known { look, run }) = (genesis.lease_days, known);
         Ok(Some(LeaseState { days, renewing, look, run }))
     }

@@ -95,7 +95,7 @@ impl HomeOperations {
             let progress = |_, _| {};
             let renewal =
                 LeaseRenewal { scope: LeaseScope::All, pause: Duration::ZERO, progress: &progress };
-            self.whole_client().await?.engine().look_around().await;
+            self.whole_client().await?;
             reply.renewal = Some(self.renew_leases(renewal).await?);
         }
         if !files && !request.renew && self.shared.node.is_none() {

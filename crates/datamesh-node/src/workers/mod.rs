@@ -29,7 +29,7 @@ pub(crate) use catalog::{follow_catalog, move_heads};
 pub(crate) use collect::{collect, reconciled};
 pub(crate) use discovery::DiscoveryWorker;
 pub(crate) use findings::FindingsLog;
-pub(crate) use leases::renew_leases;
+pub(crate) use leases::start_renewing;
 pub(crate) use membership::{ADVERT_LIFETIME_MS, MembershipWorker, free_class};
 pub(crate) use upkeep::Upkeep;
 
