@@ -4,6 +4,8 @@ use datamesh_core::catalog::EntryKind;
 use datamesh_core::{FileId, Hash, MeshPath, NodeId, Scheme, SegmentId, Timestamp, VersionId};
 use serde::{Deserialize, Serialize};
 
+use crate::leases::LeaseState;
+
 use crate::error::OperationError;
 
 /// Store the entries of a stream.
@@ -223,6 +225,8 @@ pub struct InfoReply {
     pub owed: usize,
     /// Bytes that its put did not send, because the account had stored the same content already.
     pub known_bytes: u64,
+    /// Leases of the account; nothing where leases do not end.
+    pub leases: Option<LeaseState>,
 }
 
 /// All versions of a path.

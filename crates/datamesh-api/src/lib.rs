@@ -8,6 +8,7 @@ mod collect;
 mod error;
 mod files;
 mod keys;
+mod leases;
 mod mesh;
 mod operations;
 mod reach;
@@ -30,6 +31,7 @@ pub use keys::{
     DeviceInfo, EpochInfo, KeysReply, KeysRequest, RekeyReply, RekeyRequest, RotateReply,
     RotateRequest, WordsText,
 };
+pub use leases::{LeaseEnds, LeaseRun, LeaseState};
 pub use mesh::{
     InviteReply, InviteRequest, JoinReply, JoinRequest, PeerInfo, PeerState, PeersReply,
     PeersRequest,
@@ -50,6 +52,6 @@ pub use state::{
     StatsRequest, StoreStats,
 };
 pub use upkeep::{
-    AuditHealth, FindingCounts, FlaggedPeer, ScrubHealth, ScrubPass, WorkerProgress, WorkerState,
-    WorkerStats,
+    AuditHealth, FindingCounts, FlaggedPeer, ScrubHealth, ScrubPass, WorkUnit, WorkerProgress,
+    WorkerState, WorkerStats,
 };

@@ -6,6 +6,7 @@ use datamesh_core::{NodeId, SegmentId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::files::PeerFault;
+use crate::leases::LeaseRun;
 
 /// Check segments and mend those that need it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -18,6 +19,8 @@ pub struct RepairRequest {
     pub verify_all: bool,
     /// Mend segments with this margin or less; whatever is not whole where there is none.
     pub threshold: Option<i32>,
+    /// Renew the leases of all that the account keeps.
+    pub renew: bool,
 }
 
 /// A segment that is not as it should be.
@@ -56,6 +59,8 @@ pub struct RepairReply {
     pub failed: Vec<SegmentProblem>,
     /// Peers that failed on the way.
     pub faults: Vec<PeerFault>,
+    /// The renewal of leases, where that was asked for.
+    pub renewal: Option<LeaseRun>,
     /// The repair of this home's node; nothing where none runs.
     pub worker: Option<RepairState>,
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use datamesh_core::{AccountId, MeshId, NodeId, Scheme};
 use serde::{Deserialize, Serialize};
 
+use crate::leases::LeaseState;
 use crate::repair::RepairState;
 use crate::upkeep::{AuditHealth, ScrubHealth, WorkerStats};
 
@@ -31,6 +32,8 @@ pub struct MeshStats {
     pub one_machine: bool,
     /// Bytes that all known nodes offer.
     pub capacity: u64,
+    /// Days after which a lease that nobody renews ends; 0 where none does.
+    pub lease_days: u32,
 }
 
 /// The store of this node.
@@ -105,6 +108,8 @@ pub struct StatsReply {
     pub margins: BTreeMap<i32, u64>,
     /// The repair of this node; nothing where none runs.
     pub repair: Option<RepairState>,
+    /// Leases of the account; nothing where leases do not end, or without an account.
+    pub leases: Option<LeaseState>,
     /// Background work; none where no node runs.
     pub workers: Vec<WorkerStats>,
 }
@@ -151,6 +156,8 @@ pub struct HealthReply {
     pub margins: BTreeMap<i32, u64>,
     /// The repair of this node; nothing where none runs.
     pub repair: Option<RepairState>,
+    /// Leases of the account; nothing where leases do not end, or without an account.
+    pub leases: Option<LeaseState>,
     /// Audits of other nodes; nothing where no node runs.
     pub audit: Option<AuditHealth>,
     /// The scrub of this node's store; nothing where no node runs.

@@ -17,13 +17,25 @@ pub enum WorkerState {
     Ended,
 }
 
+/// What a worker counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkUnit {
+    /// Bytes.
+    Bytes,
+    /// Segments.
+    Segments,
+}
+
 /// How far a worker is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerProgress {
-    /// Bytes done.
+    /// What is done.
     pub done: u64,
-    /// Bytes in all.
+    /// All that there is.
     pub total: u64,
+    /// What these count.
+    pub unit: WorkUnit,
 }
 
 /// One worker.

@@ -1,6 +1,6 @@
 //! What every operation of the owner works with.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use datamesh_catalog::AccountDb;
 use datamesh_codec::Pool;
@@ -10,6 +10,7 @@ use datamesh_crypto::compress::Zstd;
 use datamesh_engine::{Engine, Spread, block, step};
 
 use crate::catalog::Publication;
+use crate::collect::ToldTime;
 use crate::error::ClientError;
 use crate::pipeline::Packs;
 
@@ -54,6 +55,7 @@ pub struct Client {
     pub(crate) pool: Pool,
     pub(crate) zstd: Arc<Zstd>,
     pub(crate) packs: Arc<Packs>,
+    pub(crate) told: Mutex<Option<ToldTime>>,
 }
 
 /// Segment buffers kept for reuse.
@@ -72,6 +74,7 @@ impl Client {
             pool: Pool::new(BUFFERS_KEPT),
             zstd: Arc::default(),
             packs: parts.packs,
+            told: Mutex::default(),
         };
         if let Err(error) = client.recall_epochs() {
             // The mesh has it too.

@@ -16,6 +16,7 @@
 mod cleanup;
 pub(crate) mod contents;
 mod duplicates;
+mod leases;
 mod low_health;
 mod purge;
 pub(crate) mod references;
@@ -29,10 +30,12 @@ mod undelete;
 
 pub use cleanup::{Cleaned, CleanupOptions};
 pub use duplicates::Duplicates;
+pub use leases::{LeaseLook, LeaseRenewal, LeaseScope, LeasesRenewed};
 pub use low_health::{LowFile, LowHealth};
 pub use purge::{Purged, Retention};
 pub use rekey::Rekeyed;
 pub use release::Released;
+pub(crate) use renew::ToldTime;
 pub use repack::Repacked;
 pub use rescheme::{ReschemeOptions, Reschemed};
 pub use rewrite::Rewritten;

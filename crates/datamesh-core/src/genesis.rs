@@ -8,6 +8,13 @@ use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 /// BLAKE3 derive-key context of mesh ids.
 const MESH_ID_CONTEXT: &str = "datamesh 2026 mesh id v1";
 
+/// One day in milliseconds.
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+/// How much later than a whole term from now, by a holder's clock, a lease may end: an hour, for
+/// clocks that differ.
+const LEASE_SLACK_MS: u64 = 3600 * 1000;
+
 /// The first record of a mesh. Its hash is the mesh's id; its authority key admits nodes and
 /// accounts, itself or through delegates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +32,9 @@ pub struct Genesis {
 }
 
 impl Genesis {
+    /// Most days of a lease: ten years.
+    pub const LEASE_DAYS_MAX: u32 = 3650;
+
     /// Newest version of the layout.
     pub const VERSION: u8 = 1;
 
@@ -38,6 +48,23 @@ impl Genesis {
         let mut out = Writer::new();
         out.u8(Self::VERSION).raw(&authority.0).u64(created).u32(lease_days).raw(nonce);
         out.into_vec()
+    }
+
+    /// When a lease that begins now ends; 0 where leases do not.
+    pub fn lease_end(&self, now: Timestamp) -> Timestamp {
+        match u64::from(self.lease_days) {
+            0 => 0,
+            days => now.saturating_add(days * DAY_MS),
+        }
+    }
+
+    /// The latest end of a lease that a holder takes at this time: a whole term, and something for
+    /// clocks that differ; 0 where leases do not end.
+    pub fn lease_end_max(&self, now: Timestamp) -> Timestamp {
+        match self.lease_end(now) {
+            0 => 0,
+            end => end.saturating_add(LEASE_SLACK_MS),
+        }
     }
 
     /// The mesh's id.

@@ -98,6 +98,9 @@ record! {
         pub segment: SegmentId,
         /// Bytes of each of its shards.
         pub shard_length: u32,
+        /// When the lease that they are stored with ends, unless it is renewed; 0 where leases do not.
+        /// Signed, so that whoever brings a shard back cannot keep it for longer than its owner said.
+        pub lease_end: Timestamp,
         /// The grant key's signature over the fields above.
         pub signature: Signature,
     }
@@ -105,9 +108,9 @@ record! {
 
 impl StoreTicket {
     /// The bytes that the grant key signs.
-    pub fn signed_part(segment: &SegmentId, shard_length: u32) -> Vec<u8> {
+    pub fn signed_part(segment: &SegmentId, shard_length: u32, lease_end: Timestamp) -> Vec<u8> {
         let mut out = Writer::new();
-        out.raw(&segment.0).u32(shard_length);
+        out.raw(&segment.0).u32(shard_length).u64(lease_end);
         out.into_vec()
     }
 
@@ -116,7 +119,7 @@ impl StoreTicket {
     /// # Errors
     /// [`SignatureError`] where the ticket was not made with `key` for this mesh.
     pub fn verify(&self, key: &PublicKey, mesh: &MeshId) -> Result<(), SignatureError> {
-        let body = Self::signed_part(&self.segment, self.shard_length);
+        let body = Self::signed_part(&self.segment, self.shard_length, self.lease_end);
         key.verify(Context::StoreTicket, mesh, &body, &self.signature)
     }
 }

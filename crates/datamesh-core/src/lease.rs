@@ -127,6 +127,8 @@ record! {
         pub shard_bytes: u32,
         /// When the last of them was stored, or the segment renewed there, whichever was later.
         pub stored: Timestamp,
+        /// When their lease ends there; 0 where leases do not.
+        pub lease_end: Timestamp,
     }
 }
 
@@ -147,6 +149,12 @@ pub enum LeaseAnswer {
     },
     /// The segment's lease key did not sign it.
     NotSigned,
+    /// It ends later than a lease of this mesh may from now on, or has no end where leases end, or one
+    /// where they do not.
+    TooLong {
+        /// The latest end that the node takes; 0 where leases do not end.
+        until: Timestamp,
+    },
 }
 
 impl Encode for LeaseAnswer {
@@ -156,6 +164,7 @@ impl Encode for LeaseAnswer {
             Self::NotHeld => out.u8(2),
             Self::Behind { epoch } => out.u8(3).u64(*epoch),
             Self::NotSigned => out.u8(4),
+            Self::TooLong { until } => out.u8(5).u64(*until),
         };
     }
 }
@@ -167,6 +176,7 @@ impl Decode for LeaseAnswer {
             2 => Self::NotHeld,
             3 => Self::Behind { epoch: from.u64()? },
             4 => Self::NotSigned,
+            5 => Self::TooLong { until: from.u64()? },
             _ => return Err(WireError::Invalid { field: "lease answer" }),
         })
     }

@@ -184,6 +184,9 @@ pub enum Request {
         ticket: StoreTicket,
         /// The permission that the ticket rests on.
         grant: Grant,
+        /// The newest renewal of the segment that is known: with it the lease ends when the renewal says,
+        /// without it when the ticket says.
+        renewal: Option<Renewal>,
     },
     /// Reads a shard; answered by [`Reply::Shard`] with the cells as the body.
     Read {
@@ -222,6 +225,9 @@ pub enum Request {
         grant: Grant,
         /// It is moved, and is not wanted where another shard of the segment is.
         alone: bool,
+        /// The newest renewal of the segment that is known: with it the lease ends when the renewal says,
+        /// without it when the ticket says.
+        renewal: Option<Renewal>,
     },
     /// Keeps the head of a log; answered by [`Reply::Done`] once it is synced, or by
     /// [`Reply::HeadKept`] where the node has another of that revision or a later one.
@@ -354,10 +360,6 @@ impl std::fmt::Display for Refusal {
 
 /// A reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made once per exchange and encoded at once; a box would cost more than the copy"
-)]
 pub enum Reply {
     /// To [`Request::Hello`].
     Welcome {
@@ -407,6 +409,8 @@ pub enum Reply {
         ticket: StoreTicket,
         /// The permission that the ticket rests on.
         grant: Grant,
+        /// The newest renewal of the segment that the node knows.
+        renewal: Option<Renewal>,
     },
     /// To [`Request::PutHead`]: the head that the node keeps instead.
     HeadKept(Head),
@@ -505,12 +509,13 @@ impl Encode for Request {
             Self::Announce(adverts) => {
                 out.u8(4).list(adverts);
             }
-            Self::Store { descriptor, shard, ticket, grant } => {
+            Self::Store { descriptor, shard, ticket, grant, renewal } => {
                 out.u8(5);
                 descriptor.encode(out);
                 out.u8(*shard);
                 ticket.encode(out);
                 grant.encode(out);
+                encode_option(renewal, out);
             }
             Self::Read { segment, shard, span, describe } => {
                 out.u8(6).raw(&segment.0).u8(*shard);
@@ -529,13 +534,14 @@ impl Encode for Request {
             Self::Permit { segment } => {
                 out.u8(9).raw(&segment.0);
             }
-            Self::Restore { descriptor, shard, ticket, grant, alone } => {
+            Self::Restore { descriptor, shard, ticket, grant, alone, renewal } => {
                 out.u8(10);
                 descriptor.encode(out);
                 out.u8(*shard);
                 ticket.encode(out);
                 grant.encode(out);
                 out.flag(*alone);
+                encode_option(renewal, out);
             }
             Self::PutHead(head) => {
                 out.u8(13);
@@ -591,6 +597,7 @@ impl Decode for Request {
                 shard: from.u8()?,
                 ticket: StoreTicket::decode(from)?,
                 grant: Grant::decode(from)?,
+                renewal: decode_option("renewal", from)?,
             },
             6 => Self::Read {
                 segment: SegmentId::decode(from)?,
@@ -611,6 +618,7 @@ impl Decode for Request {
                 ticket: StoreTicket::decode(from)?,
                 grant: Grant::decode(from)?,
                 alone: from.flag("alone")?,
+                renewal: decode_option("renewal", from)?,
             },
             13 => Self::PutHead(Head::decode(from)?),
             14 => Self::Heads {
@@ -670,10 +678,11 @@ impl Encode for Reply {
             Self::Holding(held) => {
                 out.u8(8).list(held);
             }
-            Self::Permitted { ticket, grant } => {
+            Self::Permitted { ticket, grant, renewal } => {
                 out.u8(9);
                 ticket.encode(out);
                 grant.encode(out);
+                encode_option(renewal, out);
             }
             Self::HeadKept(head) => {
                 out.u8(13);
@@ -735,9 +744,11 @@ impl Decode for Reply {
             },
             7 => Self::Described(Descriptor::decode(from)?),
             8 => Self::Holding(from.list("holding", SEGMENTS_MAX)?),
-            9 => {
-                Self::Permitted { ticket: StoreTicket::decode(from)?, grant: Grant::decode(from)? }
-            }
+            9 => Self::Permitted {
+                ticket: StoreTicket::decode(from)?,
+                grant: Grant::decode(from)?,
+                renewal: decode_option("renewal", from)?,
+            },
             13 => Self::HeadKept(Head::decode(from)?),
             14 => Self::Heads { more: from.flag("more")? },
             17 => Self::Leases(from.list("lease answers", LEASES_MAX)?),

@@ -2,7 +2,7 @@
 
 use datamesh_core::{
     AccountId, Context, Entropy, MeshId, NodeId, PublicKey, SegmentId, Signature, Signer,
-    StoreTicket,
+    StoreTicket, Timestamp,
 };
 use ed25519_dalek::Signer as _;
 
@@ -42,16 +42,18 @@ impl SigningKey {
         AccountId(self.public_key().0)
     }
 
-    /// A store ticket, where this is a grant key.
+    /// A store ticket, where this is a grant key. The lease that shards are stored with ends then; 0
+    /// where leases do not.
     pub fn store_ticket(
         &self,
         mesh: &MeshId,
         segment: SegmentId,
         shard_length: u32,
+        lease_end: Timestamp,
     ) -> StoreTicket {
-        let body = StoreTicket::signed_part(&segment, shard_length);
+        let body = StoreTicket::signed_part(&segment, shard_length, lease_end);
         let signature = self.sign(Context::StoreTicket, mesh, &body);
-        StoreTicket { segment, shard_length, signature }
+        StoreTicket { segment, shard_length, lease_end, signature }
     }
 }
 

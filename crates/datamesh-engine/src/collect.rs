@@ -18,12 +18,10 @@ use datamesh_store::{
 use futures::stream::{self, StreamExt};
 
 use crate::engine::Engine;
+use crate::leases::CLOCKS;
 use crate::points;
 use crate::repair::{Reach, Spare};
 use crate::work::{block, step};
-
-/// Members whose clocks are compared with this node's.
-const CLOCKS: usize = 9;
 
 /// Packs whose room one pass gives back: some gigabytes are read and written at most.
 const PACKS_PER_PASS: usize = 4;

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use datamesh_codec::{check_shard, proof};
 use datamesh_core::audit::CELLS_BYTES_MAX;
 use datamesh_core::certificate::Issuer;
+use datamesh_core::lease::Renewal;
 use datamesh_core::message::{
     ADVERTS_MAX, HEADS_BODY_BYTES_MAX, ReadSpan, Redeem, Refusal, Reply, Request, WANTED_MAX,
 };
@@ -24,7 +25,7 @@ use datamesh_core::{
     BoxFuture, Descriptor, Grant, GrantId, MeshId, Message, NodeCertificate, NodeId, Receipt,
     SegmentId, Service, Signer, StoreTicket, wire,
 };
-use datamesh_store::{ShardState, ShardWrite, Store, StoreError};
+use datamesh_store::{LeaseChange, ShardState, ShardWrite, Store, StoreError};
 
 use crate::engine::Engine;
 use crate::work::block;
@@ -111,6 +112,10 @@ struct Parts {
     grant: Grant,
     /// Most bytes that this node may keep under the grant afterwards.
     grant_bound: u64,
+    /// The newest renewal of the segment that whoever brings it knows.
+    renewal: Option<Renewal>,
+    /// It is brought back: its lease may have ended a while ago.
+    restored: bool,
 }
 
 type Answer = Result<(Reply, Bytes), (Refusal, String)>;
@@ -191,10 +196,11 @@ impl Holder {
                 }
                 Ok((Reply::Done, Bytes::new()))
             }
-            Request::Store { descriptor, shard, ticket, grant } => {
+            Request::Store { descriptor, shard, ticket, grant, renewal } => {
                 self.check_store(&descriptor, &ticket, &grant, message.body.len())?;
-                let grant_bound = grant.bytes_per_node;
-                let parts = Parts { descriptor, shard, ticket, grant, grant_bound };
+                let (grant_bound, restored) = (grant.bytes_per_node, false);
+                let parts =
+                    Parts { descriptor, shard, ticket, grant, grant_bound, renewal, restored };
                 self.store(peer, parts, message.body).await
             }
             Request::Read { segment, shard, span, describe } => {
@@ -211,11 +217,13 @@ impl Holder {
                 Ok((Reply::Holding(held), Bytes::new()))
             }
             Request::Permit { segment } => self.permit(&peer, segment).await,
-            Request::Restore { descriptor, shard, ticket, grant, alone } => {
+            Request::Restore { descriptor, shard, ticket, grant, alone, renewal } => {
                 let grant_bound =
                     self.check_restore(&peer, &descriptor, &ticket, &grant, &message.body)?;
                 let _arriving = self.arrives(ticket.segment, shard, alone)?;
-                let parts = Parts { descriptor, shard, ticket, grant, grant_bound };
+                let restored = true;
+                let parts =
+                    Parts { descriptor, shard, ticket, grant, grant_bound, renewal, restored };
                 self.store(peer, parts, message.body).await
             }
             Request::PutHead(head) => self.put_head(peer, head).await,
@@ -317,17 +325,12 @@ impl Holder {
         Ok(())
     }
 
-    /// Stores a shard whose permission was checked but for the ticket's signature.
+    /// Stores a shard whose permission was checked but for the signatures of ticket and renewal.
     async fn store(&self, peer: NodeId, parts: Parts, cells: Bytes) -> Answer {
-        let Parts { descriptor, shard, ticket, grant, grant_bound } = parts;
-        let mesh = self.engine.mesh();
-        if let Err(error) = ticket.verify(&grant.key, &mesh) {
-            return refuse(Refusal::NotPermitted, error);
-        }
+        let lease = self.lease_of(&parts).await?;
+        let Parts { descriptor, shard, ticket, grant, grant_bound, renewal, .. } = parts;
+        let (mesh, now) = (self.engine.mesh(), self.engine.now());
         let segment = descriptor.id();
-        let now = self.engine.now();
-        let lease_days = u64::from(self.engine.genesis().lease_days);
-        let lease_expiry = if lease_days == 0 { 0 } else { now + lease_days * 24 * 3600 * 1000 };
         let (store, signer) = (Arc::clone(&self.store), Arc::clone(&self.signer));
         let stored = self
             .block(move || {
@@ -335,9 +338,9 @@ impl Holder {
                     return Err((Refusal::Mismatch, error.to_string()));
                 }
                 let sign = |sequence| {
-                    Receipt::issue(&*signer, &mesh, segment, shard, sequence, lease_expiry)
+                    Receipt::issue(&*signer, &mesh, segment, shard, sequence, lease.expiry)
                 };
-                store
+                let receipt = store
                     .put_shard(ShardWrite {
                         descriptor,
                         shard,
@@ -346,11 +349,15 @@ impl Holder {
                         grant_bound,
                         cells,
                         stored_at: now,
-                        lease_epoch: 0,
-                        lease_expiry,
+                        lease_epoch: lease.epoch,
+                        lease_expiry: lease.expiry,
                         sign_receipt: &sign,
                     })
-                    .map_err(store_refusal)
+                    .map_err(store_refusal)?;
+                // Kept as it is signed, so that it can be passed on.
+                let renewals: Vec<_> = renewal.into_iter().map(LeaseChange::Renew).collect();
+                store.change_leases(&renewals, now).map_err(store_refusal)?;
+                Ok(receipt)
             })
             .await?;
         let receipt = stored?;

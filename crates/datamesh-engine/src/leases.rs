@@ -26,6 +26,9 @@ const LEASES_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a node may take to answer a short question.
 const QUESTION_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Members whose clocks are compared with this node's.
+pub(crate) const CLOCKS: usize = 9;
+
 /// Nodes asked at once.
 const ASKED_AT_ONCE: usize = 32;
 
@@ -40,6 +43,8 @@ pub struct LeaseTold {
     pub taken: Vec<(NodeId, u32)>,
     /// The highest epoch that counts somewhere instead.
     pub behind: Option<u64>,
+    /// The earliest of the latest ends that nodes take, where it ends too late for some.
+    pub too_long: Option<Timestamp>,
     /// Members that did not answer, or could not do it.
     pub unanswered: usize,
 }
@@ -96,6 +101,9 @@ impl Engine {
                         }
                         LeaseAnswer::Behind { epoch } => {
                             told.behind = Some(told.behind.unwrap_or(0).max(epoch));
+                        }
+                        LeaseAnswer::TooLong { until } => {
+                            told.too_long = Some(told.too_long.unwrap_or(until).min(until));
                         }
                         LeaseAnswer::Taken { .. }
                         | LeaseAnswer::NotHeld
@@ -200,6 +208,23 @@ impl Engine {
             }
         }
         (times, alone)
+    }
+
+    /// The median of what some other members say the time is; nothing where none answers.
+    pub async fn peers_time(&self) -> Option<Timestamp> {
+        let (mut times, _) = self.peers_times(CLOCKS).await;
+        times.sort_unstable();
+        times.get(times.len() / 2).copied()
+    }
+
+    /// The earlier of this node's time and that of its peers, in a mesh whose leases end: by it no lease
+    /// ended that did not.
+    pub(crate) async fn earlier_time(&self) -> Timestamp {
+        let own = self.now();
+        match self.genesis().lease_days {
+            0 => own,
+            _ => self.peers_time().await.map_or(own, |peers| peers.min(own)),
+        }
     }
 
     /// A page of what a node keeps under a grant, and whether there is more.

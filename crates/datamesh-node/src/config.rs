@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use datamesh_api::{ErrorKind, OperationError};
 use datamesh_client::Compress;
-use datamesh_core::Domain;
+use datamesh_core::{Domain, Genesis};
 use datamesh_engine::CollectorConfig;
 use datamesh_net::{Access, Bandwidth, Reach, Rule};
 use datamesh_store::CollectionTerms;
@@ -62,6 +62,14 @@ fn is_count(text: &str) -> Result<(), String> {
         Ok(0) => Err("the current version is always kept".to_owned()),
         Ok(_) => Ok(()),
         Err(_) => Err("it must be a whole number".to_owned()),
+    }
+}
+
+fn is_lease_days(text: &str) -> Result<(), String> {
+    match text.parse::<u32>() {
+        _ if text.is_empty() => Ok(()),
+        Ok(days) if days <= Genesis::LEASE_DAYS_MAX => Ok(()),
+        _ => Err(format!("it must be 0 to {} days", Genesis::LEASE_DAYS_MAX)),
     }
 }
 
@@ -272,6 +280,12 @@ const KEYS: &[Key] = &[
         check: is_interval,
     },
     Key {
+        name: "leases.interval",
+        default: "24h",
+        about: "time between looks at when the account's leases end, where they do; what is due is renewed",
+        check: is_interval,
+    },
+    Key {
         name: "membership.gossip_interval",
         default: "20s",
         about: "time between exchanges of adverts with a random member",
@@ -392,6 +406,12 @@ const KEYS: &[Key] = &[
         check: is_domain,
     },
     Key {
+        name: "service.lease_days",
+        default: "",
+        about: "days after which a lease ends, where this node founds a mesh; no end if empty or 0",
+        check: is_lease_days,
+    },
+    Key {
         name: "service.listen",
         default: "/ip4/0.0.0.0/tcp/0, /ip4/0.0.0.0/udp/0/quic-v1",
         about: "multiaddrs to listen on, separated by commas",
@@ -434,6 +454,8 @@ pub(crate) struct Config {
     pub(crate) collection: CollectionTerms,
     pub(crate) collector: CollectorConfig,
     pub(crate) collection_interval: Duration,
+    pub(crate) leases_interval: Duration,
+    pub(crate) lease_days: Option<u32>,
     pub(crate) gossip_interval: Duration,
     pub(crate) offline_after: Duration,
     pub(crate) repair_grace: Duration,
@@ -655,6 +677,8 @@ pub(crate) fn load(home: &Home) -> Result<Config, OperationError> {
             reconcile_ms: ms(duration(take("collection.reconcile"))?),
         },
         collection_interval: duration(take("collection.interval"))?,
+        leases_interval: duration(take("leases.interval"))?,
+        lease_days: text(take("service.lease_days")).and_then(|days| days.parse().ok()),
         gossip_interval: duration(take("membership.gossip_interval"))?,
         offline_after: duration(take("membership.offline_after"))?,
         repair_grace: duration(take("repair.grace"))?,

@@ -12,7 +12,7 @@ use crate::config;
 use crate::home::Home;
 use crate::local::{Remote, reach_daemon};
 use crate::mesh::{self, InviteLedger};
-use crate::operations::{HomeOperations, Shared};
+use crate::operations::{HomeOperations, LeaseWatch, Shared};
 
 /// Whether a daemon answers for this home now, so that commands only pass bytes on.
 pub async fn is_served(home: &Home) -> bool {
@@ -59,6 +59,7 @@ pub async fn connect(
         catalog,
         publication: Arc::default(),
         node: None,
+        leases: LeaseWatch::of(home),
         engine: OnceCell::new(),
         network: OnceCell::new(),
         invites,

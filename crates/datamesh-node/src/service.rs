@@ -28,7 +28,7 @@ use crate::config::{self, Config, NetworkSettings};
 use crate::home::{Home, Status};
 use crate::local::LocalServer;
 use crate::mesh::{self, InviteLedger, LateService, Loopback};
-use crate::operations::{HomeOperations, NodeParts, Shared, engine_over};
+use crate::operations::{HomeOperations, LeaseWatch, NodeParts, Shared, engine_over};
 use crate::system::SystemEntropy;
 use crate::workers::{
     self, ADVERT_LIFETIME_MS, BandwidthWorker, Description, DiscoveryWorker, MembershipWorker,
@@ -66,6 +66,8 @@ pub struct ServiceOptions {
     pub operator: Option<String>,
     /// Opens the keystore once at the start.
     pub password: Option<PasswordSource>,
+    /// Days after which a lease ends, where this founds a mesh.
+    pub lease_days: Option<u32>,
     /// Ends by itself after this time.
     pub timeout: Option<Duration>,
     /// Leaves: ends when every shard of it is held elsewhere.
@@ -181,6 +183,7 @@ struct Wish {
     domain: Option<Domain>,
     operator: Option<String>,
     storage: Option<u64>,
+    lease_days: Option<u32>,
 }
 
 impl Wish {
@@ -241,6 +244,12 @@ async fn admit(
 ) -> Result<(Genesis, NodeCertificate), OperationError> {
     let node = network.local();
     let genesis = mesh::genesis(home)?;
+    if let Some((founded, days)) = genesis.as_ref().map(|g| g.lease_days).zip(wish.lease_days)
+        && founded != days
+    {
+        let message = format!("this mesh was founded with leases of {founded} days (0: no end)");
+        return Err(usage(message).hint("that is chosen once, by who founds it"));
+    }
     let certificate = match &genesis {
         Some(genesis) => mesh::admission(home, genesis, node)?,
         None => None,
@@ -277,7 +286,7 @@ async fn admit(
                 .hint("give it with --password-file or DATAMESH_PASSWORD_FILE"));
             };
             let request = wish.first(home, node)?;
-            let certificate = mesh::found(home, keys, request)?;
+            let certificate = mesh::found(home, keys, request, wish.lease_days.unwrap_or(0))?;
             let genesis = mesh::genesis(home)?.ok_or_else(|| mesh::no_mesh(home))?;
             Ok((genesis, certificate))
         }
@@ -346,6 +355,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         domain: options.domain.or(config.domain.clone()),
         operator: options.operator.or(config.operator.clone()),
         storage: options.storage.or(config.storage),
+        lease_days: options.lease_days.or(config.lease_days),
     };
     let (genesis, certificate) = admit(home, &network, &wish, keys.as_ref()).await?;
     let capacity = wish.storage.unwrap_or(certificate.claim.capacity_cap);
@@ -360,6 +370,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     let transport: Arc<dyn Transport> =
         Arc::new(Loopback::new(Arc::new(network.clone()), Arc::clone(&late) as _));
     let invites = InviteLedger::open(home, &genesis)?;
+    let lease_days = genesis.lease_days;
     let (engine, db) = engine_over(home, Arc::clone(&transport), genesis)?;
     match recall_damaged(&store, &db) {
         Ok(0) => {}
@@ -412,6 +423,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
             offline_after: config.offline_after,
             grace: config.repair_grace,
             interval: config.repair_interval,
+            expired: Duration::from_millis(config.collection.expired_ms),
             rate: config.repair_rate,
         },
     ));
@@ -452,9 +464,10 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     let workers = Arc::new(Workers::default());
     let moved = (Arc::clone(&engine), Arc::clone(&store));
     // The one place that takes the power to remove.
-    let collection = store.collection(config.collection).ok_or_else(|| {
-        OperationError::new(ErrorKind::Failed, "another part of this program collects already")
-    })?;
+    let collection =
+        store.collection(config.collection.for_leases(lease_days)).ok_or_else(|| {
+            OperationError::new(ErrorKind::Failed, "another part of this program collects already")
+        })?;
     let collector = Arc::new(Collector::new(Arc::clone(&engine), collection, config.collector));
     let shared = Arc::new(Shared {
         home: home.clone(),
@@ -471,6 +484,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
             collector: Arc::clone(&collector),
             workers: Arc::clone(&workers),
         }),
+        leases: LeaseWatch::of(home),
         engine: OnceCell::new_with(Some(engine)),
         network: OnceCell::new_with(Some(network.clone())),
         invites,
@@ -519,6 +533,9 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         let (interval, offline_after) = (config.collection_interval, config.offline_after);
         move |stop| workers::collect(Arc::clone(&collector), interval, offline_after, stop)
     });
+    if follows && lease_days != 0 {
+        workers::start_renewing(&workers, &tasks, &stop, &shared, config.leases_interval);
+    }
     if follows {
         let catalog = Description::of("catalog", "a round each 30s");
         workers.start(&tasks, &stop, catalog, move |stop| {

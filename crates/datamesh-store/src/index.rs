@@ -190,6 +190,18 @@ pub struct LeaseState {
     pub released: bool,
 }
 
+impl LeaseState {
+    /// Its end, comparable with others: no end is the latest.
+    pub(crate) fn end(&self) -> Timestamp {
+        if self.expiry == 0 { Timestamp::MAX } else { self.expiry }
+    }
+
+    /// Whether it has an end that was so long ago.
+    pub fn ended_before(&self, time: Timestamp) -> bool {
+        self.expiry != 0 && self.expiry <= time
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct LeaseEntry {
     state: LeaseState,
@@ -201,10 +213,11 @@ struct LeaseEntry {
 }
 
 impl LeaseEntry {
-    /// A renewal wins over a release of the same epoch; of two renewals the later one counts.
-    fn order(&self) -> (u64, bool, u64, Option<Place>) {
+    /// A renewal wins over a release of the same epoch; of two renewals of one epoch the one that ends
+    /// later counts, so that nobody shortens a lease by sending an old one again.
+    fn order(&self) -> (u64, bool, Timestamp, u64, Option<Place>) {
         let place = self.record.map(|record| record.place);
-        (self.state.epoch, !self.state.released, self.sequence, place)
+        (self.state.epoch, !self.state.released, self.state.end(), self.sequence, place)
     }
 }
 

@@ -40,8 +40,12 @@ fn put(store: &Store, cells: &Bytes, number: u64) -> SegmentId {
         lease_key: PublicKey(key),
     };
     let segment = descriptor.id();
-    let ticket =
-        StoreTicket { segment, shard_length: cells.len() as u32, signature: Signature([5; 64]) };
+    let ticket = StoreTicket {
+        segment,
+        shard_length: cells.len() as u32,
+        lease_end: 0,
+        signature: Signature([5; 64]),
+    };
     let grant = Grant {
         key: PublicKey([1; 32]),
         bytes_per_node: u64::MAX,

@@ -203,14 +203,14 @@ async fn a_node_gives_strangers_nothing_that_they_have_no_right_to() {
     // Room: without a grant that holds, and with one of somebody else.
     let (descriptor, cells) = segment();
     let length = descriptor.shard_length() as u32;
-    let ticket = stranger.key.store_ticket(&id, descriptor.id(), length);
+    let ticket = stranger.key.store_ticket(&id, descriptor.id(), length, 0);
     let theirs: Grant = record(&mesh, "n0/mesh/grant");
     let mine = forger(id, &stranger.key).grant(stranger.key.public_key(), u64::MAX, 1, 0);
     let mut altered = theirs.clone();
     altered.key = stranger.key.public_key();
     for grant in [mine, theirs, altered] {
         let (descriptor, ticket) = (descriptor.clone(), ticket.clone());
-        let request = Request::Store { descriptor, shard: 0, ticket, grant };
+        let request = Request::Store { descriptor, shard: 0, ticket, grant, renewal: None };
         assert_eq!(stranger.ask(&request, cells.clone()).await, Err(Refusal::NotPermitted));
     }
 

@@ -271,16 +271,32 @@ impl Client {
     /// [`ClientError::MayBeOld`] where too few nodes answer, and where any head or index cannot be
     /// read: then nobody can say which pages are not needed.
     pub(crate) async fn catalog_segments(&self) -> Result<BTreeSet<SegmentId>, ClientError> {
+        let (segments, whole) = self.catalog_segments_known().await?;
+        whole.map(|()| segments)
+    }
+
+    /// The same, with what can be known where too few nodes answer, or a head or an index cannot be read:
+    /// an index that lies in the trash is among them. Says why they may not be all.
+    ///
+    /// # Errors
+    /// Those of the keys.
+    pub(crate) async fn catalog_segments_known(
+        &self,
+    ) -> Result<(BTreeSet<SegmentId>, Result<(), ClientError>), ClientError> {
+        let mut whole = Ok(());
         // Nothing is published while this is read.
         let state = self.publication.state.lock().await;
         let mesh = self.engine.mesh();
         let read = self.engine.read_heads(&self.keys.pseudonym(&mesh)?, &[]).await;
         if !read.reached() {
-            return Err(ClientError::MayBeOld);
+            whole = whole.and(Err(ClientError::MayBeOld));
         }
         let mut heads: Vec<(LogId, HeadBody)> = Vec::new();
         for (log, head) in &read.heads {
-            heads.push((*log, self.body(head)?));
+            match self.body(head) {
+                Ok(body) => heads.push((*log, body)),
+                Err(error) => whole = whole.and(Err(error)),
+            }
         }
         let now: BTreeMap<LogId, u64> =
             heads.iter().map(|(log, body)| (*log, body.sequence)).collect();
@@ -288,7 +304,7 @@ impl Client {
         for account in self.keys.earlier_pseudonyms(&mesh) {
             let read = self.engine.read_heads(&account, &[]).await;
             if !read.reached() {
-                return Err(ClientError::MayBeOld);
+                whole = whole.and(Err(ClientError::MayBeOld));
             }
             let opened =
                 read.heads.iter().filter_map(|(log, head)| Some((*log, self.body(head).ok()?)));
@@ -310,11 +326,14 @@ impl Client {
             if let Some(index) = &body.index {
                 segments.insert(index.segment);
                 let next = body.pages.first().map_or(1, |page| page.first);
-                pages.extend(self.index(log, index, next).await?);
+                match self.index(log, index, next).await {
+                    Ok(older) => pages.extend(older),
+                    Err(error) => whole = whole.and(Err(error)),
+                }
             }
             segments.extend(pages.iter().map(|page| page.place.segment));
         }
-        Ok(segments)
+        Ok((segments, whole))
     }
 
     /// Commits those of some operations of a log that come after `have`, which moves on.

@@ -285,7 +285,7 @@ impl Client {
     }
 
     /// Everything that a node keeps under this account's grants and that is not in its trash.
-    async fn list_node(&self, node: NodeId) -> Result<Vec<Listed>, AskError> {
+    pub(super) async fn list_node(&self, node: NodeId) -> Result<Vec<Listed>, AskError> {
         let (mut all, mut after): (Vec<Listed>, _) = (Vec::new(), SegmentId([0; 32]));
         let grant_key = self.keys.grant().public_key();
         for _ in 0..PAGES_MAX {

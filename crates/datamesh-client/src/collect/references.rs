@@ -59,6 +59,33 @@ impl Client {
         Ok(segments)
     }
 
+    /// The segments of all versions that are not purged, and the number of those whose long manifest cannot
+    /// be read now: of them only the segments that it lies in are among these.
+    pub(super) async fn live_segments(&self) -> Result<(BTreeSet<SegmentId>, u64), ClientError> {
+        let (mut segments, mut unread) = (BTreeSet::new(), 0);
+        for end in self.catalog_call(|catalog| catalog.logs()).await? {
+            let (log, mut after) = (end.log, 0);
+            loop {
+                let (referring, last) =
+                    self.catalog_call(move |catalog| page(catalog, &log, after)).await?;
+                let Some(last) = last else { break };
+                after = last;
+                for (change, _) in referring.into_iter().filter(|(_, live)| *live) {
+                    let Some(sealed) = sealed(&change) else { continue };
+                    match self.segments_of(sealed).await {
+                        Ok(named) => segments.extend(named),
+                        Err(error) => {
+                            let Some(meta) = self.meta_manifest(sealed)? else { return Err(error) };
+                            segments.extend(meta.slices.iter().map(|slice| slice.segment));
+                            unread += 1;
+                        }
+                    }
+                }
+            }
+        }
+        Ok((segments, unread))
+    }
+
     /// Counts the references to these segments by all operations known here, those of versions
     /// `without` as if they were purged. Takes time in proportion to the account's versions.
     ///

@@ -6,11 +6,14 @@
 //! together with the operation, so that neither a crash nor a mesh that is away forgets it.
 
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
+use std::time::Duration;
 
-use datamesh_core::SegmentId;
 use datamesh_core::lease::Renewal;
+use datamesh_core::{SegmentId, Timestamp};
 use datamesh_engine::LeaseTold;
 use futures::stream::{self, StreamExt};
+use tokio::time::Instant;
 
 use super::references::epoch_after;
 use crate::client::Client;
@@ -22,6 +25,28 @@ const RENEWED_AT_ONCE: usize = 16;
 /// Epochs that a renewal follows upwards: honest nodes know of a few, and one that always tells of a
 /// higher one is not followed for ever.
 const EPOCHS_MAX: usize = 16;
+
+/// How long what members told of the time is counted on.
+const TOLD_FOR: Duration = Duration::from_secs(60);
+
+/// What members told of the time, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ToldTime {
+    at: Instant,
+    /// This device's own clock then.
+    own: Timestamp,
+    time: Timestamp,
+}
+
+impl ToldTime {
+    /// The time now; nothing where that was long ago, or this device's clock was set meanwhile.
+    fn now(&self, own: Timestamp) -> Option<Timestamp> {
+        let passed = self.at.elapsed();
+        let ms = passed.as_millis() as u64;
+        let went_on = own.abs_diff(self.own.saturating_add(ms)) < TOLD_FOR.as_millis() as u64;
+        (passed < TOLD_FOR && went_on).then(|| self.time.saturating_add(ms))
+    }
+}
 
 /// What came of one attempt to renew a segment.
 enum Renewed {
@@ -113,16 +138,36 @@ impl Client {
         Err(ClientError::Contended)
     }
 
+    /// When a lease that is renewed now is to end, by the clocks of the members: this device's own may
+    /// be wrong, and then the lease would be shorter, or be refused. 0 where leases do not end.
+    pub(super) async fn lease_end(&self) -> Timestamp {
+        let genesis = self.engine.genesis();
+        if genesis.lease_days == 0 {
+            return 0;
+        }
+        genesis.lease_end(self.members_time().await)
+    }
+
+    /// The time by the members' clocks, asked for at most once a minute.
+    async fn members_time(&self) -> Timestamp {
+        let own = self.engine.now();
+        let known = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(time) = known.and_then(|told| told.now(own)) {
+            return time;
+        }
+        let Some(time) = self.engine.peers_time().await else { return own };
+        let told = ToldTime { at: Instant::now(), own, time };
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+        time
+    }
+
     async fn try_renewal(&self, segment: SegmentId, epoch: u64) -> Result<Renewed, ClientError> {
         let Some(descriptor) = self.engine.descriptor_of(&segment).await else {
             return Ok(Renewed::TooFew { shards: 0, needed: 1 });
         };
         let mesh = self.engine.mesh();
         let needed = descriptor.scheme.commit_min() as u32;
-        let expiry = match u64::from(self.engine.genesis().lease_days) {
-            0 => 0,
-            days => self.engine.now() + days * 24 * 3600 * 1000,
-        };
+        let expiry = self.lease_end().await;
         let renewal: Renewal = self.keys.renew(&mesh, &descriptor, epoch, expiry);
         let told: LeaseTold = self.engine.renew(&[renewal]).await.pop().unwrap_or_default();
         if told.shards() >= needed {

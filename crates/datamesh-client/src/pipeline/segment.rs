@@ -5,12 +5,12 @@ use std::sync::Arc;
 use datamesh_codec::{Buffer, Layout, Pool, encode};
 use datamesh_core::descriptor::SUITE_AES256GCM_BLAKE3_RS;
 use datamesh_core::padding::padme;
-use datamesh_core::{ContentTag, Descriptor, Entropy, Grant, MeshId, Scheme, SegmentId};
+use datamesh_core::{ContentTag, Descriptor, Entropy, Grant, Scheme, SegmentId};
 use datamesh_crypto::compress::Zstd;
 use datamesh_crypto::frame::{self, Sealer, TAG_BYTES};
 use datamesh_crypto::manifest::Compression;
 use datamesh_crypto::{DeviceKeys, Secret, Slice};
-use datamesh_engine::{SegmentWrite, Spread};
+use datamesh_engine::{Engine, SegmentWrite, Spread};
 
 use super::put::Compress;
 use super::{FRAME, SEGMENT_PLAIN};
@@ -23,7 +23,7 @@ pub(crate) struct Forge {
     pub(super) keys: Arc<DeviceKeys>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) grant: Arc<Grant>,
-    pub(super) mesh: MeshId,
+    pub(super) engine: Arc<Engine>,
     pub(super) pool: Pool,
     pub(super) spread: Spread,
     pub(super) zstd: Arc<Zstd>,
@@ -66,7 +66,7 @@ impl Forge {
             keys: Arc::clone(&client.keys),
             entropy: Arc::clone(&client.entropy),
             grant: Arc::clone(&client.grant),
-            mesh: client.engine.mesh(),
+            engine: Arc::clone(&client.engine),
             pool: client.pool.clone(),
             spread,
             zstd: Arc::clone(&client.zstd),
@@ -183,8 +183,10 @@ impl Forge {
             lease_key,
         };
         let shard_length = layout.shard_length();
-        let ticket =
-            self.keys.grant().store_ticket(&self.mesh, descriptor.id(), shard_length as u32);
+        let (mesh, segment) = (self.engine.mesh(), descriptor.id());
+        let lease_end = self.engine.genesis().lease_end(self.engine.now());
+        let grant_key = self.keys.grant();
+        let ticket = grant_key.store_ticket(&mesh, segment, shard_length as u32, lease_end);
         let whole = buffer.into_bytes();
         let shards = (0..layout.scheme.n())
             .map(|i| whole.slice(i * shard_length..(i + 1) * shard_length))

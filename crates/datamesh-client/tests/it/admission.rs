@@ -45,7 +45,7 @@ async fn store(
 ) -> Result<Reply, Refusal> {
     let stranger = cluster.world.attach(NodeId([0xAA; 32]));
     let descriptor = descriptor.clone();
-    let request = Request::Store { descriptor, shard, ticket, grant };
+    let request = Request::Store { descriptor, shard, ticket, grant, renewal: None };
     let node = cluster.nodes[0].id;
     let answer = ask(&*stranger, node, &request, cells, Duration::from_secs(5)).await;
     cluster.world.kill(NodeId([0xAA; 32]));
@@ -64,7 +64,7 @@ fn a_shard_is_taken_only_with_papers_that_hold() {
         let (descriptor, cells) = segment(&cluster, 1);
         let id = descriptor.id();
         let length = descriptor.shard_length() as u32;
-        let ticket = cluster.keys.grant().store_ticket(&mesh, id, length);
+        let ticket = cluster.keys.grant().store_ticket(&mesh, id, length, 0);
         let grant = (*cluster.grant).clone();
         let entropy = world.entropy(NodeId([0xAB; 32]));
 
@@ -73,7 +73,7 @@ fn a_shard_is_taken_only_with_papers_that_hold() {
         let delegation = authority::delegate(&thief, &mesh, thief.public_key(), 1, 0);
         let forger = IssuingKey::delegate(mesh, thief.clone(), delegation);
         let forged = forger.grant(thief.public_key(), u64::MAX, 1, 0);
-        let own_ticket = thief.store_ticket(&mesh, id, length);
+        let own_ticket = thief.store_ticket(&mesh, id, length, 0);
         let got = store(&cluster, &descriptor, 0, own_ticket.clone(), forged, cells.clone()).await;
         assert_eq!(got, Err(Refusal::NotPermitted));
 
@@ -83,7 +83,7 @@ fn a_shard_is_taken_only_with_papers_that_hold() {
 
         // A ticket for another segment.
         let other =
-            cluster.keys.grant().store_ticket(&mesh, datamesh_core::SegmentId([1; 32]), length);
+            cluster.keys.grant().store_ticket(&mesh, datamesh_core::SegmentId([1; 32]), length, 0);
         let got = store(&cluster, &descriptor, 0, other, grant.clone(), cells.clone()).await;
         assert_eq!(got, Err(Refusal::Mismatch));
 
@@ -122,7 +122,7 @@ fn only_a_shard_with_papers_that_hold_may_bring_a_body_and_makes_its_sender_know
         let mesh = cluster.genesis.mesh_id();
         let (descriptor, cells) = segment(&cluster, 1);
         let length = descriptor.shard_length();
-        let ticket = cluster.keys.grant().store_ticket(&mesh, descriptor.id(), length as u32);
+        let ticket = cluster.keys.grant().store_ticket(&mesh, descriptor.id(), length as u32, 0);
         let grant = (*cluster.grant).clone();
         let (node, stranger) = (&cluster.nodes[0].liar, NodeId([0xAA; 32]));
         let judge = |head: &Bytes, body| match node.admit(stranger, head, body) {
@@ -139,7 +139,8 @@ fn only_a_shard_with_papers_that_hold_may_bring_a_body_and_makes_its_sender_know
 
         let request = |ticket: &StoreTicket, grant: &Grant| {
             let (descriptor, ticket) = (descriptor.clone(), ticket.clone());
-            Request::Store { descriptor, shard: 0, ticket, grant: grant.clone() }.to_head()
+            Request::Store { descriptor, shard: 0, ticket, grant: grant.clone(), renewal: None }
+                .to_head()
         };
         let right = request(&ticket, &grant);
         assert_eq!(judge(&right, length), Ok(()));
@@ -149,7 +150,8 @@ fn only_a_shard_with_papers_that_hold_may_bring_a_body_and_makes_its_sender_know
         let mut raised = grant.clone();
         raised.bytes_per_node -= 1;
         assert_eq!(judge(&request(&ticket, &raised), length), Err(Refusal::NotPermitted));
-        let other = cluster.keys.grant().store_ticket(&mesh, datamesh_core::SegmentId([1; 32]), 1);
+        let other =
+            cluster.keys.grant().store_ticket(&mesh, datamesh_core::SegmentId([1; 32]), 1, 0);
         assert_eq!(judge(&request(&other, &grant), length), Err(Refusal::Mismatch));
 
         // To know the mesh's id is not enough to be known.
@@ -254,7 +256,7 @@ fn a_shard_that_a_member_brings_back_needs_a_grant_that_held_once() {
         let (descriptor, cells) = segment(&cluster, 1);
         let id = descriptor.id();
         let length = descriptor.shard_length() as u32;
-        let ticket = cluster.keys.grant().store_ticket(&mesh, id, length);
+        let ticket = cluster.keys.grant().store_ticket(&mesh, id, length, 0);
         // Long ended.
         let ended = cluster.issuing.grant(cluster.keys.grant().public_key(), u64::MAX, 2, 1);
         let restore = |grant: &Grant| Request::Restore {
@@ -263,6 +265,7 @@ fn a_shard_that_a_member_brings_back_needs_a_grant_that_held_once() {
             ticket: ticket.clone(),
             grant: grant.clone(),
             alone: false,
+            renewal: None,
         };
         let node = cluster.nodes[0].id;
         let member = std::sync::Arc::clone(cluster.nodes[1].engine.transport());
@@ -275,6 +278,7 @@ fn a_shard_that_a_member_brings_back_needs_a_grant_that_held_once() {
             shard: 0,
             ticket: ticket.clone(),
             grant: ended.clone(),
+            renewal: None,
         };
         let got = ask_as(&*member, node, &store, cells.clone()).await;
         assert_eq!(got, Err(Refusal::NotPermitted), "it is no new write's");
@@ -301,7 +305,7 @@ fn a_shard_that_a_member_brings_back_needs_a_grant_that_held_once() {
         let Ok(Reply::Stored(receipt)) = got else { panic!("{got:?}") };
         receipt.verify(&mesh).unwrap();
         let shown = ask_as(&*stranger, node, &permit, Bytes::new()).await;
-        let Ok(Reply::Permitted { ticket: shown, grant }) = shown else { panic!("{shown:?}") };
+        let Ok(Reply::Permitted { ticket: shown, grant, .. }) = shown else { panic!("{shown:?}") };
         assert_eq!((shown, grant), (ticket.clone(), ended.clone()));
     });
 }

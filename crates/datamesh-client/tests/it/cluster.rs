@@ -56,11 +56,13 @@ pub(crate) struct Shape {
     pub(crate) domain: fn(usize) -> String,
     /// Bytes of a pack of each store.
     pub(crate) pack_bytes: u64,
+    /// Days that a lease lasts; 0 where it does not end.
+    pub(crate) lease_days: u32,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { nodes: 7, domain: |i| format!("host-{i}"), pack_bytes: 64 << 20 }
+        Self { nodes: 7, domain: |i| format!("host-{i}"), pack_bytes: 64 << 20, lease_days: 0 }
     }
 }
 
@@ -74,10 +76,10 @@ pub(crate) struct Founding {
 }
 
 /// Founds a mesh with an account.
-pub(crate) fn found(entropy: &dyn Entropy) -> Founding {
+pub(crate) fn found(entropy: &dyn Entropy, lease_days: u32) -> Founding {
     let words = Words::draw(entropy);
     let keys = DeviceKeys::set_up(&words, entropy, 1);
-    let genesis = authority::found(keys.authority(), 1, 0, [7; 16]);
+    let genesis = authority::found(keys.authority(), 1, lease_days, [7; 16]);
     let mesh = genesis.mesh_id();
     let delegate = SigningKey::draw(entropy);
     let delegation = authority::delegate(keys.authority(), &mesh, delegate.public_key(), 1, 0);
@@ -295,7 +297,7 @@ impl Cluster {
     pub(crate) fn new(world: &World, shape: &Shape) -> Self {
         let client_id = NodeId([0xC1; 32]);
         let entropy = world.entropy(client_id);
-        let Founding { genesis, issuing, grant, keys, words } = found(&*entropy);
+        let Founding { genesis, issuing, grant, keys, words } = found(&*entropy, shape.lease_days);
         let folder = folder();
 
         let mut nodes = Vec::new();

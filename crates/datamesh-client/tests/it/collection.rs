@@ -254,6 +254,7 @@ fn a_node_that_was_away_brings_nothing_back() {
             shard,
             ticket: stored.meta.ticket.clone(),
             grant: store.grant(&stored.meta.grant).unwrap(),
+            renewal: None,
         };
         let engine = &mesh.cluster.nodes[away].engine;
         let mut refused = 0;
@@ -308,6 +309,7 @@ fn who_missed_a_renewal_hears_of_it_before_it_costs_a_shard() {
             shard,
             ticket: stored.meta.ticket.clone(),
             grant,
+            renewal: None,
         };
         let (other, deadline) = (other.unwrap().id, std::time::Duration::from_secs(5));
         let transport = mesh.cluster.client.engine().transport();

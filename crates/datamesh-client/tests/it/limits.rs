@@ -19,12 +19,13 @@ async fn deliver(
 ) -> Result<(), Refusal> {
     let length = descriptor.shard_length() as u32;
     let mesh = cluster.genesis.mesh_id();
-    let ticket = cluster.keys.grant().store_ticket(&mesh, descriptor.id(), length);
+    let ticket = cluster.keys.grant().store_ticket(&mesh, descriptor.id(), length, 0);
     let (descriptor, grant) = (descriptor.clone(), grant.clone());
     let head = if cluster.nodes.iter().any(|node| node.id == peer) {
-        Request::Restore { descriptor, shard: 0, ticket, grant, alone: false }.to_head()
+        Request::Restore { descriptor, shard: 0, ticket, grant, alone: false, renewal: None }
+            .to_head()
     } else {
-        Request::Store { descriptor, shard: 0, ticket, grant }.to_head()
+        Request::Store { descriptor, shard: 0, ticket, grant, renewal: None }.to_head()
     };
     let reply = cluster.nodes[to].liar.serve(peer, Message { head, body: cells.clone() }).await;
     match wire::decode::<Reply>(&reply.head).unwrap() {

@@ -13,6 +13,7 @@ mod devices;
 mod gossip;
 mod heads;
 mod known;
+mod leases;
 mod liars;
 mod limits;
 mod losses;

@@ -22,6 +22,7 @@ const USUAL: RepairConfig = RepairConfig {
     grace: Duration::from_secs(4 * 3600),
     interval: HOUR,
     rate: 32 << 20,
+    expired: Duration::from_secs(30 * 24 * 3600),
 };
 
 /// What a node does beside answering: it signs its advert anew, exchanges adverts, and repairs.

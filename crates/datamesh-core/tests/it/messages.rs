@@ -53,6 +53,7 @@ fn requests() -> Vec<(&'static str, Request)> {
                 shard: 5,
                 ticket: store_ticket(),
                 grant: grant(issuer(), 0),
+                renewal: None,
             },
         ),
         (
@@ -71,6 +72,7 @@ fn requests() -> Vec<(&'static str, Request)> {
                 ticket: store_ticket(),
                 grant: grant(issuer(), 0),
                 alone: true,
+                renewal: Some(renewal()),
             },
         ),
         ("put-head", Request::PutHead(head())),
@@ -133,7 +135,14 @@ fn replies() -> Vec<(&'static str, Reply)> {
         ),
         ("described", Reply::Described(descriptor)),
         ("holding", Reply::Holding(vec![0b10_0001, 0])),
-        ("permitted", Reply::Permitted { ticket: store_ticket(), grant: grant(issuer(), 0) }),
+        (
+            "permitted",
+            Reply::Permitted {
+                ticket: store_ticket(),
+                grant: grant(issuer(), 0),
+                renewal: Some(renewal()),
+            },
+        ),
         ("head-kept", Reply::HeadKept(head())),
         ("heads", Reply::Heads { more: true }),
         (
@@ -151,6 +160,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
                 LeaseAnswer::NotHeld,
                 LeaseAnswer::Behind { epoch: 7 },
                 LeaseAnswer::NotSigned,
+                LeaseAnswer::TooLong { until: NOW },
             ]),
         ),
         ("releases", Reply::Releases(vec![release()])),
@@ -162,6 +172,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
                     shards: 0b10,
                     shard_bytes: 1 << 20,
                     stored: NOW,
+                    lease_end: NOW,
                 }],
                 more: true,
             },

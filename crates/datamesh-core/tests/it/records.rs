@@ -89,10 +89,10 @@ pub(crate) fn grant(issuer: Issuer, expiry: u64) -> Grant {
 }
 
 pub(crate) fn store_ticket() -> StoreTicket {
-    let (segment, shard_length) = (SegmentId([0xAB; 32]), 1_048_576);
-    let body = StoreTicket::signed_part(&segment, shard_length);
+    let (segment, shard_length, lease_end) = (SegmentId([0xAB; 32]), 1_048_576, NOW);
+    let body = StoreTicket::signed_part(&segment, shard_length, lease_end);
     let signature = sign(GRANT, Context::StoreTicket, &mesh(), &body);
-    StoreTicket { segment, shard_length, signature }
+    StoreTicket { segment, shard_length, lease_end, signature }
 }
 
 pub(crate) fn receipt() -> Receipt {
@@ -494,9 +494,14 @@ pub(crate) fn any_grant() -> impl Strategy<Value = Grant> {
 }
 
 pub(crate) fn any_store_ticket() -> impl Strategy<Value = StoreTicket> {
-    (any_segment(), any::<u32>(), any_signature()).prop_map(|(segment, shard_length, signature)| {
-        StoreTicket { segment, shard_length, signature }
-    })
+    (any_segment(), any::<u32>(), any::<u64>(), any_signature()).prop_map(
+        |(segment, shard_length, lease_end, signature)| StoreTicket {
+            segment,
+            shard_length,
+            lease_end,
+            signature,
+        },
+    )
 }
 
 pub(crate) fn any_receipt() -> impl Strategy<Value = Receipt> {
@@ -512,7 +517,7 @@ pub(crate) fn any_receipt() -> impl Strategy<Value = Receipt> {
     )
 }
 
-fn any_renewal() -> impl Strategy<Value = Renewal> {
+pub(crate) fn any_renewal() -> impl Strategy<Value = Renewal> {
     (any_segment(), any::<[u64; 2]>(), any_signature()).prop_map(
         |(segment, [epoch, expiry], signature)| Renewal { segment, epoch, expiry, signature },
     )

@@ -18,7 +18,8 @@ use proptest::prelude::*;
 
 use crate::descriptor::{any_descriptor, plain};
 use crate::records::{
-    any_advert, any_certificate, any_domain, any_genesis, any_grant, any_receipt, any_store_ticket,
+    any_advert, any_certificate, any_domain, any_genesis, any_grant, any_receipt, any_renewal,
+    any_store_ticket,
 };
 use crate::vectors::{foreign, one_encoding};
 
@@ -54,14 +55,20 @@ fn any_request() -> impl Strategy<Value = Request> {
             Request::Digest { after: NodeId(after), known, complete }
         }),
         list(any_advert(), 0..3).prop_map(Request::Announce),
-        (any_descriptor(), any::<u8>(), any_store_ticket(), any_grant()).prop_map(
-            |(descriptor, shard, ticket, grant)| Request::Store {
+        (
+            any_descriptor(),
+            any::<u8>(),
+            any_store_ticket(),
+            any_grant(),
+            prop::option::of(any_renewal())
+        )
+            .prop_map(|(descriptor, shard, ticket, grant, renewal)| Request::Store {
                 descriptor,
                 shard,
                 ticket,
-                grant
-            }
-        ),
+                grant,
+                renewal
+            }),
         (any_bytes(), any::<u8>(), span, any::<bool>()).prop_map(
             |(segment, shard, span, describe)| Request::Read {
                 segment: SegmentId(segment),

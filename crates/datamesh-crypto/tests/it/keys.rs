@@ -85,7 +85,7 @@ fn admission_holds_for_the_right_mesh_key_and_time_only() {
     grant.verify(&genesis.authority, &mesh, 1).unwrap();
     assert!(forger.grant(root.public_key(), 5, 1, 0).verify(&genesis.authority, &mesh, 1).is_err());
 
-    let ticket = root.store_ticket(&mesh, SegmentId([4; 32]), 77);
+    let ticket = root.store_ticket(&mesh, SegmentId([4; 32]), 77, 0);
     ticket.verify(&root.public_key(), &mesh).unwrap();
     let mut longer = ticket;
     longer.shard_length = 78;

@@ -254,7 +254,11 @@ impl Auditor {
     }
 
     /// Audits those segments of a page whose auditor this node is.
-    async fn page(&self, page: Vec<(SegmentId, u32)>, epoch: u64, turn: &mut AuditTurn) {
+    async fn page(&self, mut page: Vec<(SegmentId, u32)>, epoch: u64, turn: &mut AuditTurn) {
+        // Whose lease ended goes from one holder sooner than from another: none of them is to blame.
+        let now = self.parts.engine.now();
+        let lease = |segment| self.parts.store.lease(segment);
+        page.retain(|(segment, _)| !lease(*segment).is_some_and(|lease| lease.ended_before(now)));
         if page.is_empty() {
             return;
         }

@@ -8,12 +8,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use datamesh_core::SegmentId;
 use datamesh_core::lease::{LeaseAnswer, Listed, Listing, Release, Renewal};
 use datamesh_core::message::{LISTED_MAX, Refusal, Reply};
+use datamesh_core::{SegmentId, Timestamp};
 use datamesh_store::{LeaseChange, LeaseOutcome, Store, StoreError};
 
-use super::{Answer, Holder, refuse, store_refusal};
+use super::{Answer, Holder, Parts, refuse, store_refusal};
 
 /// How far the time of a listing may be from this node's: an hour, for clocks that are not set.
 const LISTING_AGE_MS: u64 = 3_600_000;
@@ -27,10 +27,74 @@ pub(super) enum Said {
 /// A change whose signature was checked, or the answer where there is none.
 type Checked = Result<LeaseChange, LeaseAnswer>;
 
+/// The lease that a shard is stored with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FirstLease {
+    pub(super) epoch: u64,
+    pub(super) expiry: Timestamp,
+}
+
 impl Holder {
+    /// The lease of a shard that somebody brings: its owner signed when it ends, in the ticket or in a
+    /// renewal since, and it is not made longer or shorter by who brings it. One that would end later
+    /// than this mesh's leases do ends when they do.
+    pub(super) async fn lease_of(&self, parts: &Parts) -> Result<FirstLease, (Refusal, String)> {
+        let Parts { descriptor, ticket, grant, renewal, restored, .. } = parts;
+        let mesh = self.engine.mesh();
+        if let Err(error) = ticket.verify(&grant.key, &mesh) {
+            return refuse(Refusal::NotPermitted, error);
+        }
+        if self.engine.genesis().lease_days == 0 {
+            return match (ticket.lease_end, renewal) {
+                (0, None) => Ok(FirstLease { epoch: 0, expiry: 0 }),
+                _ => refuse(Refusal::NotPermitted, "leases do not end in this mesh"),
+            };
+        }
+        let (epoch, end) = match renewal {
+            None => (0, ticket.lease_end),
+            Some(renewal) => {
+                let signed = renewal.verify(&descriptor.lease_key, &mesh).is_ok();
+                if renewal.segment != ticket.segment || !signed {
+                    return refuse(Refusal::NotPermitted, "the renewal is not signed for it");
+                }
+                (renewal.epoch, renewal.expiry)
+            }
+        };
+        if end == 0 {
+            return refuse(Refusal::NotPermitted, "leases end in this mesh, and this one does not");
+        }
+        let now = self.engine.now();
+        // Where this node's clock says no, it may be this clock that is wrong.
+        if !restored && end <= now && self.engine.peers_time().await.is_none_or(|time| end <= time)
+        {
+            return refuse(Refusal::NotPermitted, "its lease has ended");
+        }
+        Ok(FirstLease { epoch, expiry: end.min(self.lease_end_max(end).await) })
+    }
+
+    /// The latest end of a lease that this node takes now. Where `end` is later, its peers are asked for
+    /// the time: a clock that is behind must not make a lease shorter.
+    async fn lease_end_max(&self, end: Timestamp) -> Timestamp {
+        let genesis = self.engine.genesis();
+        let bound = genesis.lease_end_max(self.engine.now());
+        if end <= bound {
+            return bound;
+        }
+        let peers = self.engine.peers_time().await.unwrap_or(0);
+        bound.max(genesis.lease_end_max(peers))
+    }
+
     /// Takes renewals or releases; what is answered as taken is synced.
     pub(super) async fn change_leases(&self, said: Said) -> Answer {
         let (store, mesh, now) = (Arc::clone(&self.store), self.engine.mesh(), self.engine.now());
+        let until = match &said {
+            Said::Renew(renewals) if self.engine.genesis().lease_days != 0 => {
+                let latest = renewals.iter().map(|renewal| renewal.expiry).max();
+                self.lease_end_max(latest.unwrap_or(0)).await
+            }
+            _ => 0,
+        };
+        let fits = move |expiry| expiry <= until && (expiry == 0) == (until == 0);
         let answers = self
             .block(move || {
                 let check = |segment: SegmentId| -> Result<_, StoreError> {
@@ -61,6 +125,10 @@ impl Holder {
                         .map(|renewal| {
                             Ok(match check(renewal.segment)? {
                                 None => Err(LeaseAnswer::NotHeld),
+                                // Not cut: what is passed on to others is signed as it is.
+                                Some(_) if !fits(renewal.expiry) => {
+                                    Err(LeaseAnswer::TooLong { until })
+                                }
                                 Some(lease_key) if renewal.verify(&lease_key, &mesh).is_ok() => {
                                     Ok(LeaseChange::Renew(renewal))
                                 }
@@ -113,6 +181,7 @@ impl Holder {
                         shards: stored.shards,
                         shard_bytes: stored.shard_bytes,
                         stored: stored.stored_at,
+                        lease_end: stored.lease_end,
                     })
                     .collect();
                 (listed, more)
@@ -126,7 +195,7 @@ impl Holder {
 fn take(
     store: &Store,
     checked: Vec<Checked>,
-    now: datamesh_core::Timestamp,
+    now: Timestamp,
 ) -> Result<Vec<LeaseAnswer>, StoreError> {
     let mut changes: Vec<LeaseChange> = Vec::new();
     let mut answers = Vec::with_capacity(checked.len());

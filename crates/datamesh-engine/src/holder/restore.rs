@@ -15,7 +15,7 @@ use datamesh_core::{Descriptor, Grant, NodeId, SegmentId, StoreTicket};
 
 use super::{Answer, Holder, refuse};
 use crate::placement::ranking;
-use crate::repair::permit_of;
+use crate::repair::{Permit, permit_of};
 use crate::view::Standing;
 
 /// The part of a grant's bytes by which a repair may pass them: one half, for meshes that lost a
@@ -70,8 +70,8 @@ impl Holder {
         let store = Arc::clone(&self.store);
         match self.block(move || permit_of(&store, segment)).await? {
             Some(permit) => {
-                let (ticket, grant) = (permit.ticket, permit.grant);
-                Ok((Reply::Permitted { ticket, grant }, Bytes::new()))
+                let Permit { ticket, grant, renewal } = permit;
+                Ok((Reply::Permitted { ticket, grant, renewal }, Bytes::new()))
             }
             None => refuse(Refusal::NotFound, ""),
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use datamesh_codec::{CodecError, proof, rebuild};
+use datamesh_core::lease::Renewal;
 use datamesh_core::message::{ReadSpan, Refusal, Reply, Request, WantedShards};
 use datamesh_core::{Descriptor, Grant, NodeId, Receipt, SegmentId, StoreTicket, seam};
 
@@ -32,6 +33,8 @@ pub struct Permit {
     pub ticket: StoreTicket,
     /// That the ticket rests on.
     pub grant: Grant,
+    /// The newest renewal that is known, where leases end.
+    pub renewal: Option<Renewal>,
 }
 
 /// What was done for a segment.
@@ -148,7 +151,7 @@ impl Engine {
         }
         let permit = match permit {
             Some(permit) => permit,
-            None => self.ask_permit(segment, claims).await.ok_or(MendError::NoPermit)?,
+            None => self.ask_permit(descriptor, claims).await.ok_or(MendError::NoPermit)?,
         };
         let mut wanted = rebuild;
         let mut ready: Vec<(u8, Bytes)> = Vec::new();
@@ -364,13 +367,13 @@ impl Engine {
         node: NodeId,
         alone: bool,
     ) -> Result<Receipt, FaultKind> {
-        let (descriptor_sent, ticket, grant) =
-            ((**descriptor).clone(), permit.ticket.clone(), permit.grant.clone());
+        let Permit { ticket, grant, renewal } = permit.clone();
+        let sent = (**descriptor).clone();
         // Who is no member delivers as any writer does.
         let is_member = self.view().member(&self.transport.local()).is_some();
         let request = match is_member {
-            true => Request::Restore { descriptor: descriptor_sent, shard, ticket, grant, alone },
-            false => Request::Store { descriptor: descriptor_sent, shard, ticket, grant },
+            true => Request::Restore { descriptor: sent, shard, ticket, grant, alone, renewal },
+            false => Request::Store { descriptor: sent, shard, ticket, grant, renewal },
         };
         let asking = ask(&*self.transport, node, &request, cells.clone(), DEADLINE);
         let answer = step(&*self.executor, points::REPAIR_SEND, asking).await;
@@ -415,24 +418,30 @@ impl Engine {
     }
 
     /// Asks holders for the permission that came with their shards.
-    async fn ask_permit(&self, segment: &SegmentId, claims: &Claims) -> Option<Permit> {
+    async fn ask_permit(&self, descriptor: &Descriptor, claims: &Claims) -> Option<Permit> {
+        let (segment, mesh) = (descriptor.id(), self.mesh());
         let mut asked = BTreeSet::new();
         for (_, node) in claims {
             if !asked.insert(*node) {
                 continue;
             }
-            let request = Request::Permit { segment: *segment };
+            let request = Request::Permit { segment };
             let mut answer = ask(&*self.transport, *node, &request, Bytes::new(), DEADLINE).await;
             if matches!(&answer, Err(AskError::Refused { refusal: Refusal::NotAdmitted, .. }))
                 && self.introduce(*node).await.is_ok()
             {
                 answer = ask(&*self.transport, *node, &request, Bytes::new(), DEADLINE).await;
             }
-            if let Ok((Reply::Permitted { ticket, grant }, _)) = answer
-                && ticket.segment == *segment
-                && ticket.verify(&grant.key, &self.mesh()).is_ok()
+            let signed = |renewal: &Renewal| {
+                let key = &descriptor.lease_key;
+                renewal.segment == segment && renewal.verify(key, &mesh).is_ok()
+            };
+            if let Ok((Reply::Permitted { ticket, grant, renewal }, _)) = answer
+                && ticket.segment == segment
+                && ticket.verify(&grant.key, &mesh).is_ok()
+                && renewal.as_ref().is_none_or(signed)
             {
-                return Some(Permit { ticket, grant });
+                return Some(Permit { ticket, grant, renewal });
             }
         }
         None

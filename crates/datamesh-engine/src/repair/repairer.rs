@@ -70,6 +70,8 @@ pub struct RepairConfig {
     pub grace: Duration,
     /// `repair.interval`: time between looks at all segments.
     pub interval: Duration,
+    /// `collection.expired`: segments whose lease ended so long ago are left to the collector.
+    pub expired: Duration,
     /// `repair.rate`: bytes a second, fetched and sent; with 0 only what is urgent is mended.
     pub rate: u64,
 }
@@ -85,6 +87,13 @@ impl RepairConfig {
     fn takeover(&self, urgent: bool) -> Duration {
         let patience = if urgent { self.offline_after / 2 } else { self.offline_after * 2 };
         patience.max(Duration::from_secs(1))
+    }
+
+    /// How long ago the lease of a segment may have ended that is still mended: somewhat less than what
+    /// the collector leaves it, so that nothing is rebuilt that goes from some holders already.
+    fn leased_ms(&self) -> u64 {
+        let early = (self.expired / 10).min(Duration::from_secs(3600));
+        millis(self.expired - early)
     }
 
     fn settle(&self) -> Duration {
@@ -463,6 +472,8 @@ pub(crate) fn permit_of(store: &Store, segment: SegmentId) -> Option<Permit> {
     (0..32u8).filter(|shard| held & (1 << shard) != 0).find_map(|shard| {
         let meta = store.shard_meta(segment, shard).ok()?;
         let grant = store.grant(&meta.grant).ok()?;
-        Some(Permit { ticket: meta.ticket, grant })
+        // One without an end says nothing of when the lease ends.
+        let renewal = store.renewal(segment).ok()?.filter(|renewal| renewal.expiry != 0);
+        Some(Permit { ticket: meta.ticket, grant, renewal })
     })
 }

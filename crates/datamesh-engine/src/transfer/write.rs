@@ -245,6 +245,7 @@ impl Engine {
             shard,
             ticket: write.ticket.clone(),
             grant: (*write.grant).clone(),
+            renewal: None,
         };
         let body = write.shards.get(usize::from(shard)).cloned().unwrap_or_default();
         let (bytes, started) = (body.len(), Instant::now());

@@ -17,9 +17,10 @@ pub(crate) fn found(
     home: &Home,
     keys: &DeviceKeys,
     request: NodeRequest,
+    lease_days: u32,
 ) -> Result<NodeCertificate, OperationError> {
     let nonce = seam::random(&SystemEntropy);
-    let genesis = authority::found(keys.authority(), SystemClock.now(), 0, nonce);
+    let genesis = authority::found(keys.authority(), SystemClock.now(), lease_days, nonce);
     let (issuing, certificate) = empower(home, keys, &genesis, request)?;
     let grant = issuing.grant(keys.grant().public_key(), u64::MAX, 1, 0);
     super::store(home, GRANT, &grant)?;

@@ -338,7 +338,7 @@ mod tests {
             let keys = DeviceKeys::set_up(&Words::draw(&SystemEntropy), &SystemEntropy, 1);
             let domain = "here".parse().unwrap();
             let request = NodeRequest { operator: "someone".into(), domain, capacity: 1 << 30 };
-            super::super::found(&home, &keys, request).unwrap();
+            super::super::found(&home, &keys, request, 0).unwrap();
             let genesis = super::super::genesis(&home).unwrap().unwrap();
             Self { _folder: folder, home, genesis }
         }

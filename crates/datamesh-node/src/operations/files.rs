@@ -264,6 +264,7 @@ impl HomeOperations {
             segments,
             owed,
             known_bytes,
+            leases: self.lease_state().await?,
         })
     }
 

@@ -3,6 +3,7 @@
 mod collect;
 mod files;
 mod keys;
+mod leases;
 mod membership;
 mod noted;
 mod reach;
@@ -37,6 +38,8 @@ use crate::mesh::InviteLedger;
 use crate::system::{SystemClock, SystemEntropy, TokioExecutor};
 use crate::workers::{Upkeep, Workers};
 
+pub(crate) use leases::LeaseWatch;
+
 /// What a running service has and a single command lacks.
 pub(crate) struct NodeParts {
     pub(crate) node: NodeId,
@@ -58,6 +61,8 @@ pub(crate) struct Shared {
     /// What is known of the account's heads on the mesh.
     pub(crate) publication: Arc<Publication>,
     pub(crate) node: Option<NodeParts>,
+    /// What is known of the account's leases.
+    pub(crate) leases: LeaseWatch,
     /// The daemon's network and engine; a command starts its own when it first needs them.
     pub(crate) engine: OnceCell<Arc<Engine>>,
     pub(crate) network: OnceCell<Network>,

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datamesh_api::{
     DistributionReply, DistributionRequest, DomainShards, DrainState, ErrorKind, NodeShards,
     OperationError, RepairReply, RepairRequest, RepairState, SegmentProblem,
 };
-use datamesh_client::{Client, ClientError};
+use datamesh_client::{Client, ClientError, LeaseRenewal, LeaseScope};
 use datamesh_core::SegmentId;
 use datamesh_engine::Standing;
 use datamesh_engine::repair::RepairStatus;
@@ -90,7 +91,14 @@ impl HomeOperations {
     ) -> Result<RepairReply, OperationError> {
         let mut reply = RepairReply::default();
         let files = request.name.is_some() || request.auto && self.shared.catalog.is_some();
-        if !files && self.shared.node.is_none() {
+        if request.renew {
+            let progress = |_, _| {};
+            let renewal =
+                LeaseRenewal { scope: LeaseScope::All, pause: Duration::ZERO, progress: &progress };
+            self.whole_client().await?;
+            reply.renewal = Some(self.renew_leases(renewal).await?);
+        }
+        if !files && !request.renew && self.shared.node.is_none() {
             let message = "no node runs in this home, so there is no repair to tell of";
             return Err(OperationError::new(ErrorKind::Usage, message)
                 .hint("name a file, or start the node with: datamesh service"));

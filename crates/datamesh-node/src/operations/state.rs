@@ -7,14 +7,16 @@ use datamesh_api::{
     CatalogStats, ErrorKind, Finding, HealthReply, MeshStats, OperationError, PeerCounts,
     RepairState, Severity, StatsReply, StoreStats,
 };
-use datamesh_core::Scheme;
+use datamesh_core::{Clock, Scheme};
 use datamesh_engine::Standing;
 
+use super::leases::judge_leases;
 use super::repair::repair_state;
 use super::upkeep::{judge_audit, judge_scrub, judge_workers};
 use super::{HomeOperations, NodeParts};
 use crate::account::catalog_error;
 use crate::mesh;
+use crate::system::SystemClock;
 
 fn on_this_machine(address: &str) -> bool {
     address.starts_with("/ip4/127.") || address.starts_with("/ip6/::1/")
@@ -73,6 +75,7 @@ impl HomeOperations {
                         peer.member.advert.addresses.iter().all(|a| on_this_machine(a))
                     }),
                 capacity: peers.iter().map(|p| p.member.advert.counted_capacity()).sum(),
+                lease_days: engine.genesis().lease_days,
             })
         } else {
             None
@@ -137,6 +140,7 @@ impl HomeOperations {
             catalog,
             margins: status.as_ref().map(|status| status.margins.clone()).unwrap_or_default(),
             repair: status.map(repair_state),
+            leases: self.lease_state().await?,
             workers: workers.unwrap_or_default(),
         })
     }
@@ -222,6 +226,8 @@ impl HomeOperations {
         if let Some(repair) = &stats.repair {
             findings.push(repair_finding(repair, &stats.margins));
         }
+        let now = SystemClock.now();
+        findings.extend(stats.leases.as_ref().map(|leases| judge_leases(leases, now)));
         let audit = self.shared.node.as_ref().map(NodeParts::audit_health);
         let scrub = self.shared.node.as_ref().map(NodeParts::scrub_health);
         findings.extend(audit.as_ref().map(judge_audit));
@@ -232,7 +238,7 @@ impl HomeOperations {
             known: mesh.nodes as u64,
             alive: mesh.nodes_alive as u64,
         });
-        let (margins, repair) = (stats.margins, stats.repair);
-        Ok(HealthReply { severity, findings, peers, margins, repair, audit, scrub })
+        let (margins, repair, leases) = (stats.margins, stats.repair, stats.leases);
+        Ok(HealthReply { severity, findings, peers, margins, repair, leases, audit, scrub })
     }
 }

@@ -7,6 +7,7 @@ mod catalog;
 mod collect;
 mod discovery;
 mod findings;
+mod leases;
 mod membership;
 mod scrub;
 mod upkeep;
@@ -28,6 +29,7 @@ pub(crate) use catalog::{follow_catalog, move_heads};
 pub(crate) use collect::{collect, reconciled};
 pub(crate) use discovery::DiscoveryWorker;
 pub(crate) use findings::FindingsLog;
+pub(crate) use leases::start_renewing;
 pub(crate) use membership::{ADVERT_LIFETIME_MS, MembershipWorker, free_class};
 pub(crate) use upkeep::Upkeep;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use datamesh_api::WorkerProgress;
+use datamesh_api::{WorkUnit, WorkerProgress};
 use datamesh_engine::audit::{Auditor, AuditorParts};
 use datamesh_engine::scrub::{Scrubber, ScrubberParts};
 use datamesh_engine::{Engine, Findings};
@@ -67,7 +67,8 @@ impl Upkeep {
         let scrubs = Description {
             progress: Some(Box::new(move || {
                 let status = shown.status();
-                Some(WorkerProgress { done: status.done, total: status.total })
+                let (done, total) = (status.done, status.total);
+                Some(WorkerProgress { done, total, unit: WorkUnit::Bytes })
             })),
             ..Description::of("scrub", bound(config.scrub_rate, config.scrub_period))
         };

@@ -53,6 +53,17 @@ impl Default for CollectionTerms {
     }
 }
 
+impl CollectionTerms {
+    /// The same in a mesh whose leases are of so many days: a tombstone is kept for longer than any lease
+    /// that it may have ended.
+    #[must_use]
+    pub fn for_leases(self, days: u32) -> Self {
+        let least = u64::from(days) * DAY_MS + self.expired_ms + self.trash_ms;
+        let tombstone_ms = if days == 0 { self.tombstone_ms } else { self.tombstone_ms.max(least) };
+        Self { tombstone_ms, ..self }
+    }
+}
+
 /// The time, as this node and its peers have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AgreedClock {
@@ -364,8 +375,7 @@ impl Collection {
 
     /// Whether a lease was ended by its owner, or ended so long ago that its shards need not be kept.
     fn is_over(&self, lease: &LeaseState, clock: &AgreedClock) -> bool {
-        let long_ago = lease.expiry.saturating_add(self.terms.expired_ms);
-        lease.released || lease.expiry != 0 && long_ago <= clock.now
+        lease.released || lease.ended_before(clock.now.saturating_sub(self.terms.expired_ms))
     }
 
     /// Looks at everything in the trash and removes what may go, but for what was moved.

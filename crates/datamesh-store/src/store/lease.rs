@@ -133,20 +133,34 @@ impl Store {
         if !index.has_segment(segment) && !released {
             return LeaseOutcome::NotHeld;
         }
-        match known {
-            Some(lease) if lease.epoch > renewal.epoch => {
-                return LeaseOutcome::Behind { epoch: lease.epoch };
-            }
-            _ => {}
+        if let Some(lease) = known.filter(|lease| lease.epoch > renewal.epoch) {
+            return LeaseOutcome::Behind { epoch: lease.epoch };
         }
-        let lease = Lease { renewal: renewal.clone(), time: now };
-        parts.push(Part::of(Kind::Lease, self.next_sequence(), lease.to_bytes()));
+        // One that ends no later than what counts already says nothing: sent again after the lease
+        // ended it would take shards out of the trash that nobody keeps any more. One without an end is
+        // noted again, as the time when it came tells that somebody wants the segment.
+        let says_nothing = |lease: LeaseState| {
+            let same = !lease.released && lease.epoch == renewal.epoch;
+            same && renewal.expiry != 0 && lease.end() >= renewal.expiry
+        };
+        let counts = known.is_some_and(says_nothing);
+        // What a shard was stored with is no owner's word that could be passed on.
+        let signed = index.lease_record(segment).is_some_and(|(lease, _)| says_nothing(lease));
+        if !signed {
+            let lease = Lease { renewal: renewal.clone(), time: now };
+            parts.push(Part::of(Kind::Lease, self.next_sequence(), lease.to_bytes()));
+        }
         let mut shards = 0;
         for (shard, copy, state) in index.segment(segment) {
-            if index.ended(segment, shard) {
+            if !counts && index.ended(segment, shard) {
                 parts.push(self.mark(Kind::Revive, segment, shard, now));
             }
-            if !matches!(state, ShardState::Damaged | ShardState::Moved) && !copy.damaged {
+            let kept = match state {
+                ShardState::Damaged | ShardState::Moved => false,
+                ShardState::Trash => !counts,
+                ShardState::Held => true,
+            };
+            if kept && !copy.damaged {
                 shards |= bit(shard);
             }
         }

@@ -118,6 +118,8 @@ pub struct StoredUnder {
     pub shard_bytes: u32,
     /// When the last of them was stored, or the segment renewed here, whichever was later.
     pub stored_at: Timestamp,
+    /// When their lease ends; 0 where leases do not.
+    pub lease_end: Timestamp,
 }
 
 impl Store {
@@ -154,7 +156,9 @@ impl Store {
                     }
                     None if theirs => {
                         let (shards, shard_bytes) = (bit(shard), copy.cells());
-                        let stored = StoredUnder { segment, shards, shard_bytes, stored_at: 0 };
+                        let lease_end = index.lease_of(segment).map_or(0, |lease| lease.expiry);
+                        let stored =
+                            StoredUnder { segment, shards, shard_bytes, stored_at: 0, lease_end };
                         page.push((stored, shard, copy));
                     }
                     None => {}

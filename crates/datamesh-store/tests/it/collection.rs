@@ -17,20 +17,20 @@ use crate::sample::{MIB, Segment, assert_whole, cases, open, put};
 
 const DAY: u64 = 24 * 3600 * 1000;
 
-fn release(segment: SegmentId, epoch: u64) -> LeaseChange {
+pub(crate) fn release(segment: SegmentId, epoch: u64) -> LeaseChange {
     let release = Release { segment, epoch, signature: Signature([6; 64]) };
     LeaseChange::Release { release, lease_key: PublicKey([9; 32]) }
 }
 
-fn renewal(segment: SegmentId, epoch: u64, expiry: u64) -> LeaseChange {
+pub(crate) fn renewal(segment: SegmentId, epoch: u64, expiry: u64) -> LeaseChange {
     LeaseChange::Renew(Renewal { segment, epoch, expiry, signature: Signature([4; 64]) })
 }
 
-fn change(store: &Store, change: LeaseChange, now: u64) -> LeaseOutcome {
+pub(crate) fn change(store: &Store, change: LeaseChange, now: u64) -> LeaseOutcome {
     store.change_leases(&[change], now).unwrap()[0]
 }
 
-fn at(now: u64) -> AgreedClock {
+pub(crate) fn at(now: u64) -> AgreedClock {
     AgreedClock::compare(now, &[now], 0, false).unwrap()
 }
 
@@ -128,6 +128,37 @@ fn an_expired_lease_has_its_grace_and_then_the_trash() {
     assert_eq!(collection.collect(&at(47 * DAY)).unwrap().removed, 1);
     // No owner ended it, so it may be stored again.
     put(&store, &segment, 2).unwrap();
+}
+
+#[test]
+fn who_sends_an_old_renewal_again_neither_shortens_a_lease_nor_empties_the_trash() {
+    let disk = FaultyDisk::new(1, 64 * MIB);
+    let store = open(disk.mount(), MIB).unwrap();
+    let segment = Segment::small(1);
+    let id = segment.id();
+    put(&store, &segment, 2).unwrap();
+    let kept = LeaseOutcome::Taken { shards: 0b100 };
+    assert_eq!(change(&store, renewal(id, 1, 10 * DAY), 0), kept);
+    assert_eq!(change(&store, renewal(id, 1, 20 * DAY), DAY), kept);
+    assert_eq!(change(&store, renewal(id, 1, 10 * DAY), 2 * DAY), kept, "it counts as it did");
+    assert_eq!(store.lease(id).unwrap().expiry, 20 * DAY);
+    drop(store);
+    let store = open(disk.mount(), MIB).unwrap();
+    assert_eq!(store.lease(id).unwrap().expiry, 20 * DAY);
+
+    let mut power = collection(&store);
+    assert_eq!(power.collect(&at(50 * DAY)).unwrap().trashed, 1);
+    for end in [10, 20] {
+        let outcome = change(&store, renewal(id, 1, end * DAY), 51 * DAY);
+        assert_eq!(outcome, LeaseOutcome::Taken { shards: 0 }, "it keeps nothing any more");
+        assert_eq!(store.shard_state(id, 2), Some(ShardState::Trash));
+    }
+    // A fresh one does, and the shard is served again.
+    assert_eq!(change(&store, renewal(id, 1, 60 * DAY), 52 * DAY), kept);
+    assert_whole(&store, &segment, 2);
+    // A release still ends what was revived.
+    assert_eq!(change(&store, release(id, 2), 53 * DAY), kept);
+    assert_eq!(power.collect(&at(60 * DAY)).unwrap().removed, 1);
 }
 
 #[test]
@@ -351,7 +382,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// How a segment's only shard is, and its lease's epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
     Absent,
     Live,
     Trash,

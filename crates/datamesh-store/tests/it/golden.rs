@@ -78,6 +78,7 @@ impl Layer {
             ticket: StoreTicket {
                 segment: segment.id(),
                 shard_length: 2048,
+                lease_end: 0,
                 signature: Signature([5; 64]),
             },
             grant: grant(1, 1 << 30).id(),

@@ -13,13 +13,13 @@ use datamesh_core::lease::{Release, Renewal};
 use datamesh_core::{PublicKey, Signature};
 use datamesh_store::{
     AgreedClock, Collection, CollectionTerms, Elsewhere, LeaseChange, LeaseOutcome, ShardState,
-    Store,
+    Store, StoreError,
 };
 use datamesh_testkit::FaultyDisk;
 use datamesh_testkit::numbers::{asked, each};
 use datamesh_testkit::random::Dice;
 
-use crate::sample::{MIB, Segment, assert_whole, open, put};
+use crate::sample::{MIB, Segment, assert_whole, grant, open, put_leased};
 
 /// Interleavings in the short form; `DATAMESH_INTERLEAVINGS` asks for more, and
 /// `DATAMESH_FIRST_INTERLEAVING` for others.
@@ -28,6 +28,10 @@ const INTERLEAVINGS: u64 = 10_000;
 const NODES: usize = 8;
 const PACK_BYTES: u64 = 64 << 10;
 const DAY: u64 = 24 * 3600 * 1000;
+
+/// A lease, where leases end: in one of three lives. With the times until its shards are gone it is shorter
+/// than the longest absence of a node, so that nodes come back with leases that ended.
+const TERM: u64 = 60 * DAY;
 
 /// Longest time that a node is away.
 const AWAY_DAYS_MAX: u64 = 200;
@@ -87,6 +91,10 @@ struct Life {
     segment: Segment,
     nodes: Vec<Node>,
     now: u64,
+    /// Leases end.
+    ends: bool,
+    /// The end that the owner signed at the put.
+    first_end: u64,
     /// References that are committed and not given up, and all that ever were.
     live: u64,
     ever: u64,
@@ -102,16 +110,74 @@ impl Life {
             segment: Segment::small(1),
             nodes: (0..NODES as u64).map(Node::new).collect(),
             now: 1000 * DAY,
+            ends: seed % 3 == 2,
+            first_end: 0,
             live: 0,
             ever: 0,
             letters: Vec::new(),
             abandoned: 0,
         };
+        life.first_end = life.end_of_lease();
         for shard in 0..N {
-            put(&life.nodes[usize::from(shard)].store, &life.segment, shard).unwrap();
+            let lease = (0, life.first_end);
+            life.put(usize::from(shard), shard, lease).unwrap();
         }
         (life.live, life.ever) = (1, 1);
         life
+    }
+
+    /// When a lease ends that is signed now; 0 where none does.
+    fn end_of_lease(&self) -> u64 {
+        if self.ends { self.now + TERM } else { 0 }
+    }
+
+    fn put(&self, node: usize, shard: u8, lease: (u64, u64)) -> Result<(), StoreError> {
+        let store = &self.nodes[node].store;
+        put_leased(store, &self.segment, shard, &grant(1, u64::MAX), lease).map(drop)
+    }
+
+    /// The lease with which a node hands a shard on: by the newest renewal that it knows.
+    fn handed_on(&self, node: usize) -> (u64, u64) {
+        let renewal = self.nodes[node].store.renewal(self.segment.id()).unwrap();
+        let renewal = renewal.filter(|renewal| renewal.expiry != 0);
+        renewal.map_or((0, self.first_end), |renewal| (renewal.epoch, renewal.expiry))
+    }
+
+    /// A device renews what is referred to, in time; whom it does not reach it tries again.
+    fn renew_due(&mut self) {
+        let due = |node: &Node| {
+            let lease = node.store.lease(self.segment.id());
+            lease.is_some_and(|lease| !lease.released && lease.expiry < self.now + TERM / 3)
+        };
+        let there = self.reachable();
+        if !self.ends || self.live == 0 || !there.iter().any(|node| due(&self.nodes[*node])) {
+            return;
+        }
+        let mut epoch = self.ever - 1;
+        for _ in 0..16 {
+            let renewal = self.renewal(epoch);
+            let (mut shards, mut behind) = (0_u32, None);
+            for node in &there {
+                match self.change(*node, &renewal) {
+                    LeaseOutcome::Taken { shards: taken } => shards |= taken,
+                    LeaseOutcome::Behind { epoch } => behind = behind.max(Some(epoch)),
+                    LeaseOutcome::NotHeld => {}
+                }
+            }
+            match behind.filter(|_| (shards.count_ones() as usize) < NEEDED) {
+                Some(higher) => epoch = higher,
+                None => return,
+            }
+            self.abandoned = self.abandoned.max(epoch + 1);
+        }
+        panic!("no renewal of what is referred to counts");
+    }
+
+    /// Whether repair leaves the segment to the collector, as a node knows its lease.
+    fn is_over(&self, node: usize) -> bool {
+        let lease = self.nodes[node].store.lease(self.segment.id());
+        let ended = self.now.saturating_sub(CollectionTerms::default().expired_ms);
+        lease.is_some_and(|lease| lease.ended_before(ended))
     }
 
     fn reachable(&self) -> Vec<usize> {
@@ -144,7 +210,8 @@ impl Life {
 
     fn renewal(&self, epoch: u64) -> LeaseChange {
         let (segment, signature) = (self.segment.id(), Signature([4; 64]));
-        LeaseChange::Renew(Renewal { segment, epoch, expiry: 0, signature })
+        let expiry = self.end_of_lease();
+        LeaseChange::Renew(Renewal { segment, epoch, expiry, signature })
     }
 
     fn send(&mut self, change: LeaseChange, reference: Option<Reference>) {
@@ -250,9 +317,10 @@ impl Life {
         if self.nodes[actor].asks {
             self.reconcile(actor);
         }
-        if self.held(actor) == 0 {
+        if self.held(actor) == 0 || self.is_over(actor) {
             return;
         }
+        let lease = self.handed_on(actor);
         let mut settled = BTreeSet::new();
         let mut missing = Vec::new();
         // What was moved is asked for first.
@@ -271,9 +339,7 @@ impl Life {
         }
         for shard in missing {
             for node in &there {
-                if !settled.contains(node)
-                    && put(&self.nodes[*node].store, &self.segment, shard).is_ok()
-                {
+                if !settled.contains(node) && self.put(*node, shard, lease).is_ok() {
                     settled.insert(*node);
                     break;
                 }
@@ -309,7 +375,7 @@ impl Life {
         let free: Vec<usize> = others.iter().copied().filter(|n| self.held(*n) == 0).collect();
         if self.having(&others, shard).is_empty() {
             let Some(to) = self.draw(&free) else { return };
-            if put(&self.nodes[to].store, &self.segment, shard).is_err() {
+            if self.put(to, shard, self.handed_on(node)).is_err() {
                 return;
             }
         }
@@ -436,6 +502,7 @@ impl Life {
     fn pass(&mut self, days: u64) {
         for _ in 0..days {
             self.now += DAY;
+            self.renew_due();
             for node in 0..NODES {
                 self.nodes[node].asks = true;
                 self.collect(node);

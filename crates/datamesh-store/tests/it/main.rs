@@ -11,6 +11,7 @@ mod corruption;
 mod crash;
 mod damage;
 mod directory;
+mod ends;
 mod golden;
 mod interleavings;
 mod model;

@@ -74,6 +74,17 @@ pub(crate) fn put_under(
     shard: u8,
     grant: &Grant,
 ) -> Result<Receipt, StoreError> {
+    put_leased(store, segment, shard, grant, (0, 0))
+}
+
+/// The same with a lease of that epoch and end.
+pub(crate) fn put_leased(
+    store: &Store,
+    segment: &Segment,
+    shard: u8,
+    grant: &Grant,
+    (lease_epoch, lease_expiry): (u64, u64),
+) -> Result<Receipt, StoreError> {
     let id = segment.id();
     let cells = segment.shards[usize::from(shard)].clone();
     store.put_shard(ShardWrite {
@@ -82,14 +93,15 @@ pub(crate) fn put_under(
         ticket: StoreTicket {
             segment: id,
             shard_length: cells.len() as u32,
+            lease_end: 0,
             signature: Signature([5; 64]),
         },
         grant: grant.clone(),
         grant_bound: grant.bytes_per_node,
         cells,
         stored_at: 1_000,
-        lease_epoch: 0,
-        lease_expiry: 0,
+        lease_epoch,
+        lease_expiry,
         sign_receipt: &|sequence| receipt(id, shard, sequence),
     })
 }

@@ -6,6 +6,7 @@ use datamesh_api::{InfoReply, InfoRequest, OperationsExt, SegmentInfo};
 use datamesh_core::NodeId;
 use datamesh_core::catalog::EntryKind;
 
+use crate::commands::maintenance::leases;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 use crate::output::{Table, node_id, plural, short, size, time, visible};
@@ -93,6 +94,9 @@ fn about(reply: &InfoReply) -> Table {
     if reply.known_bytes > 0 {
         table.pair("not sent", format!("{}, there already", size(reply.known_bytes)));
     }
+    if let Some(state) = &reply.leases {
+        leases(&mut table, state);
+    }
     if reply.owed > 0 {
         table.pair("owed", plural(reply.owed as u64, "shard"));
     }
@@ -149,6 +153,12 @@ fn warnings(context: &Context, reply: &InfoReply) {
     }
     if reply.version.degraded {
         output.warn("stored degraded: one failure domain may hold several shards");
+    }
+    let look = reply.leases.as_ref().and_then(|state| state.look.as_ref());
+    if let Some(look) = look.filter(|look| look.due > 0) {
+        let due = plural(look.due, "segment");
+        output
+            .warn(format!("the leases of {due} are due: renew them with datamesh repair --renew"));
     }
     if reply.owed > 0 {
         output.warn(format!("{} found no node yet", plural(reply.owed as u64, "shard")));

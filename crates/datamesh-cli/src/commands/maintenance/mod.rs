@@ -7,7 +7,7 @@ mod repair;
 pub(crate) use cleanup::CleanupArgs;
 pub(crate) use optimize::OptimizeArgs;
 pub(crate) use repair::RepairArgs;
-pub(crate) use repair::worker;
+pub(crate) use repair::{leases, worker};
 
 use datamesh_api::ReleaseReply;
 

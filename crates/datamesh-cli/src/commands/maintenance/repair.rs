@@ -1,10 +1,12 @@
 //! `datamesh repair`.
 
-use datamesh_api::{OperationsExt, RepairReply, RepairRequest, RepairState};
+use std::fmt::Write;
+
+use datamesh_api::{LeaseRun, LeaseState, OperationsExt, RepairReply, RepairRequest, RepairState};
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{Table, ago, plural, rate, short, size};
+use crate::output::{Table, ago, plural, rate, short, size, time};
 
 /// Tell how repair stands, or check files and mend them now
 ///
@@ -19,6 +21,7 @@ Examples:
   datamesh repair --auto               check and mend all files
   datamesh repair --auto --threshold 0 mend only what cannot lose another shard
   datamesh repair --verify-all film.mkv
+  datamesh repair --renew              renew all leases, where they end
 
 The exit code is 4 where something waits for failure domains or could not be mended.")]
 pub(crate) struct RepairArgs {
@@ -32,6 +35,11 @@ pub(crate) struct RepairArgs {
     /// Read every shard and compare it with its root
     #[arg(long)]
     verify_all: bool,
+
+    /// Renew the leases of all that the account keeps, in a mesh whose leases end. A service that has the
+    /// account's password does that by itself in time
+    #[arg(long, conflicts_with = "name")]
+    renew: bool,
 
     /// Mend only segments with this margin or less
     #[arg(long, value_name = "MARGIN", allow_negative_numbers = true)]
@@ -52,10 +60,12 @@ impl RepairArgs {
             auto: self.auto,
             verify_all: self.verify_all,
             threshold: self.threshold,
+            renew: self.renew,
         };
         let verified = request.verify_all;
         let reply = operations.repair(request).await?;
-        let partial = !reply.waiting.is_empty() || !reply.failed.is_empty();
+        let few = reply.renewal.as_ref().map_or(0, |run| run.few);
+        let partial = !reply.waiting.is_empty() || !reply.failed.is_empty() || few > 0;
         let output = &context.output;
         if output.is_json() {
             output.json(&reply)?;
@@ -63,6 +73,9 @@ impl RepairArgs {
             let mut table = Table::pairs();
             if checks {
                 found(&mut table, &reply, verified);
+            }
+            if let Some(run) = &reply.renewal {
+                renewal(&mut table, run);
             }
             if let Some(state) = &reply.worker {
                 worker(&mut table, state);
@@ -95,6 +108,46 @@ fn found(table: &mut Table, reply: &RepairReply, verified: bool) {
     table.pair("copied", plural(reply.copied, "shard"));
     table.pair("fetched", size(reply.read_bytes));
     table.pair("sent", size(reply.sent_bytes));
+}
+
+/// What came of renewing leases.
+fn renewal(table: &mut Table, run: &LeaseRun) {
+    if run.until == 0 {
+        table.pair("leases", "do not end in this mesh");
+        return;
+    }
+    let renewed = plural(run.renewed, "segment");
+    let mut text = format!("{renewed} of {} until {}", run.segments, time(run.until));
+    if run.few > 0 {
+        let _ = write!(text, "; {} found too few holders", run.few);
+    }
+    table.pair("renewed", text);
+}
+
+/// When the leases of the account end, and what was done about it.
+pub(crate) fn leases(table: &mut Table, state: &LeaseState) {
+    let by =
+        if state.renewing { "renewed by this service" } else { "not renewed by themselves here" };
+    table.pair("leases", format!("{} days, {by}", state.days));
+    match &state.look {
+        None => table.pair("first lease ends", "holders were not asked yet"),
+        Some(look) => {
+            let end = look.earliest.map_or_else(|| "none is held".to_owned(), time);
+            let segments = plural(look.segments, "segment");
+            table.pair(
+                "first lease ends",
+                format!("{end}, of {segments}, asked {}", ago(look.looked)),
+            );
+            let silent = plural(look.silent, "node");
+            let due = format!("{} due, {} ended, {} not found", look.due, look.ended, look.unheld);
+            table.pair("leases due", format!("{due}; {silent} did not tell"));
+        }
+    }
+    if let Some(run) = &state.run {
+        let renewed = format!("{} of {}", run.renewed, plural(run.segments, "segment"));
+        let failed = run.failure.as_ref().map_or_else(String::new, |why| format!(", then: {why}"));
+        table.pair("last renewal", format!("{renewed}, {}{failed}", ago(run.ended)));
+    }
 }
 
 /// How the repair of a node stands.

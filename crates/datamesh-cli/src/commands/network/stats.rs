@@ -1,11 +1,12 @@
 //! `datamesh stats`.
 
 use datamesh_api::{
-    CatalogStats, MeshStats, OperationsExt, StatsRequest, StoreStats, WorkerState, WorkerStats,
+    CatalogStats, MeshStats, OperationsExt, StatsRequest, StoreStats, WorkUnit, WorkerState,
+    WorkerStats,
 };
 use datamesh_core::Scheme;
 
-use crate::commands::maintenance::worker;
+use crate::commands::maintenance::{leases, worker};
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 use crate::output::{Table, plural, size};
@@ -36,6 +37,9 @@ impl StatsArgs {
         }
         for (margin, count) in &reply.margins {
             table.pair(&format!("segments, margin {margin}"), count);
+        }
+        if let Some(state) = &reply.leases {
+            leases(&mut table, state);
         }
         if let Some(state) = &reply.repair {
             worker(&mut table, state);
@@ -76,6 +80,13 @@ fn mesh(table: &mut Table, stats: &MeshStats) {
     let scheme = stats.scheme.map_or_else(|| "none yet".to_owned(), |scheme| scheme.to_string());
     table.pair("scheme that follows", scheme);
     table.pair("offered by all", size(stats.capacity));
+    let days = u64::from(stats.lease_days);
+    let term = if days == 0 {
+        "never end".to_owned()
+    } else {
+        format!("end after {}", plural(days, "day"))
+    };
+    table.pair("leases here", term);
 }
 
 fn store(table: &mut Table, stats: &StoreStats) {
@@ -107,8 +118,9 @@ fn workers(workers: &[WorkerStats]) -> Table {
             WorkerState::Resting => "failed, starts again",
             WorkerState::Ended => "ended",
         };
-        let progress = worker.progress.map_or_else(String::new, |progress| {
-            format!("{} of {}", size(progress.done), size(progress.total))
+        let progress = worker.progress.map_or_else(String::new, |progress| match progress.unit {
+            WorkUnit::Bytes => format!("{} of {}", size(progress.done), size(progress.total)),
+            WorkUnit::Segments => format!("{} of {} segments", progress.done, progress.total),
         });
         let failed = worker.last_failure.clone().unwrap_or_default();
         table.row([&worker.name, state, &progress, &worker.throttle, &failed]);

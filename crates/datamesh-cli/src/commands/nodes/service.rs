@@ -13,7 +13,8 @@ use crate::values::{duration, size};
 ///
 /// In a home that has an account and has joined no mesh, this founds one. In a home that has joined,
 /// the first start redeems the ticket; domain and operator are certified then and changing them
-/// later needs the issuer. The node is ready when status.json is in its home. Logs go to standard
+/// later needs the issuer. Whoever founds a mesh chooses once whether its leases end: then the files of an
+/// account of which no device renews them for so long are lost 37 days after that. The node is ready when status.json is in its home. Logs go to standard
 /// error; SIGTERM and SIGINT stop it in order.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -39,6 +40,11 @@ pub(crate) struct ServiceArgs {
     #[arg(long, value_name = "NAME")]
     operator: Option<String>,
 
+    /// When this founds a mesh: days after which a lease ends that no device of its account renews, at
+    /// most 3650; 0, the default, never
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(..=3650))]
+    lease_days: Option<u32>,
+
     /// Stop after this time
     #[arg(long, value_name = "TIME", value_parser = duration)]
     timeout: Option<Duration>,
@@ -57,6 +63,7 @@ impl ServiceArgs {
             domain: self.domain,
             operator: self.operator,
             password: context.password.source_if_any(),
+            lease_days: self.lease_days,
             timeout: self.timeout,
             drain: self.drain,
         };

@@ -97,7 +97,7 @@ async fn life(mesh: &Mesh) {
 /// One life of the mesh. Says whether the step was cut off, and which steps there were.
 fn lived(cut: Option<(&'static str, Crash)>, seed: u64) -> (bool, BTreeMap<&'static str, u64>) {
     sim::run(seed, |world: World| async move {
-        let mut mesh = Mesh::new(&world, 5, DISK_BYTES / 2);
+        let mut mesh = Mesh::new(&world, 5, DISK_BYTES / 2, 0);
         mesh.devices = vec![NodeId([NUMBER; 32])];
         let mesh = mesh;
         sleep(Duration::from_secs(300)).await;

@@ -23,6 +23,7 @@ const REPAIR: RepairConfig = RepairConfig {
     grace: Duration::from_secs(900),
     interval: Duration::from_secs(1200),
     rate: 32 << 20,
+    expired: Duration::from_secs(30 * 24 * 3600),
 };
 
 const GOSSIP: Duration = Duration::from_secs(30);

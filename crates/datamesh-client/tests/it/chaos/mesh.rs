@@ -78,9 +78,9 @@ impl Census {
 }
 
 impl Mesh {
-    /// Founds a mesh of so many nodes that know each other.
-    pub(super) fn new(world: &World, nodes: usize, capacity: u64) -> Self {
-        let founding = found(&*world.entropy(NodeId([0xC1; 32])));
+    /// Founds a mesh of so many nodes that know each other, whose leases are of so many days, or have no end.
+    pub(super) fn new(world: &World, nodes: usize, capacity: u64, lease_days: u32) -> Self {
+        let founding = found(&*world.entropy(NodeId([0xC1; 32])), lease_days);
         let observer = device_engine(world, NodeId([0x0B; 32]), &founding.genesis);
         let mesh = Self {
             world: world.clone(),

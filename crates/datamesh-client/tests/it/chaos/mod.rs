@@ -17,7 +17,7 @@ mod rebalance;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use datamesh_client::CleanupOptions;
+use datamesh_client::{CleanupOptions, LeaseScope};
 use datamesh_core::{NodeId, SegmentId};
 use datamesh_testkit::sim::{self, World};
 use tokio::time::sleep;
@@ -39,6 +39,9 @@ const CLEANUPS: usize = 3;
 
 /// How often what is in the trash may be new there.
 const TRASH_ROUNDS_MAX: usize = 3;
+
+/// Days of a lease, where they end.
+const LEASE_DAYS: u32 = 40;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -68,7 +71,9 @@ async fn scenario(world: World) {
     let nodes = nodes as usize;
     // In some there is so little room that nodes which join are emptier by more than ten points.
     let capacity = if world.seed() % 4 == 1 { 24 << 20 } else { DISK_BYTES / 2 };
-    let mut mesh = Mesh::new(&world, nodes, capacity);
+    // In others leases end, and a device renews them.
+    let lease_days = if world.seed() % 4 == 2 { LEASE_DAYS } else { 0 };
+    let mut mesh = Mesh::new(&world, nodes, capacity, lease_days);
     let numbers = [0xD1, 0xD2];
     mesh.devices = [0xD1, 0xD2, 0xD3].map(|number| NodeId([number; 32])).to_vec();
     let mesh = mesh;
@@ -98,6 +103,7 @@ async fn scenario(world: World) {
     // What was given up goes, within its times, and nothing else.
     for _ in 0..CLEANUPS {
         mesh.days(8).await;
+        words.renew(&mesh, LeaseScope::Due).await;
         let all = CleanupOptions { orphaned: true, force: true, ..CleanupOptions::default() };
         words.client.cleanup(all).await.unwrap();
     }
@@ -106,6 +112,7 @@ async fn scenario(world: World) {
     for _ in 0..TRASH_ROUNDS_MAX {
         for days in [1, 8] {
             mesh.days(days).await;
+            words.renew(&mesh, LeaseScope::Due).await;
             sleep(Duration::from_secs(660)).await;
         }
         if mesh.trash().is_empty() {
@@ -122,6 +129,25 @@ async fn scenario(world: World) {
             panic!("{segment} is garbage: {:#?}", mesh.told_of(&segment, &copies));
         }
     }
+    if lease_days != 0 {
+        outlive(&mesh, &words, &truths).await;
+    }
+}
+
+/// So much time passes that what nobody renews goes; what the account needs is renewed and stays.
+async fn outlive(mesh: &Mesh, words: &Device, truths: &[&Truth]) {
+    let before = mesh.census(&[]).segments.len();
+    for _ in 0..8 {
+        mesh.days(16).await;
+        words.renew(mesh, LeaseScope::Due).await;
+        sleep(Duration::from_secs(660)).await;
+    }
+    words.compare(truths).await;
+    heals(mesh, &words.segments(truths).await).await;
+    let look = words.client.look_at_leases().await.unwrap().unwrap();
+    assert_eq!((look.due, look.unheld, look.silent), (0, 0, 0), "{look:?}");
+    let after = mesh.census(&[]).segments.len();
+    assert_eq!(after as u64, look.segments, "{before} before; what is not needed is gone");
 }
 
 #[test]

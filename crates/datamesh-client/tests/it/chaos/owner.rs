@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use datamesh_catalog::{AccountDb, Owner as LogOwner};
 use datamesh_client::{
-    CleanupOptions, Client, ClientError, ClientParts, GetItem, Packs, Publication, PutOptions,
-    Retention, Wanted,
+    CleanupOptions, Client, ClientError, ClientParts, GetItem, LeaseRenewal, LeaseScope, Packs,
+    Publication, PutOptions, Retention, Wanted,
 };
 use datamesh_core::{LogId, MeshPath, NodeId, SegmentId, VersionId};
 use datamesh_crypto::DeviceKeys;
@@ -184,6 +184,15 @@ impl Device {
         }
     }
 
+    /// Renews leases as far as that can be done now.
+    pub(super) async fn renew(&self, mesh: &Mesh, scope: LeaseScope) {
+        let renewal = LeaseRenewal { scope, pause: Duration::ZERO, progress: &|_, _| {} };
+        match self.client.renew_leases(renewal).await {
+            Ok(done) => mesh.world.note(format!("leases: {done:?}")),
+            Err(error) => mesh.world.note(format!("leases: {error}")),
+        }
+    }
+
     /// Compares everything that is here with what must be true.
     pub(super) async fn compare(&self, truths: &[&Truth]) {
         for truth in truths {
@@ -346,6 +355,9 @@ async fn operate(
             Ok(_) => truth.acknowledged += 1,
             Err(error) => world.note(format!("purge: {error}")),
         },
+        _ if client.engine().genesis().lease_days != 0 && world.draw(2) == 0 => {
+            device.renew(mesh, LeaseScope::All).await;
+        }
         _ => {
             let options = CleanupOptions {
                 orphaned: world.draw(2) == 0,

@@ -86,7 +86,7 @@ fn assert_whole(mesh: &Mesh) -> usize {
 }
 
 async fn scenario(world: World) {
-    let mut mesh = Mesh::new(&world, 6, CAPACITY);
+    let mut mesh = Mesh::new(&world, 6, CAPACITY, 0);
     mesh.devices = vec![NodeId([0xD1; 32])];
     let mesh = mesh;
     sleep(Duration::from_secs(300)).await;

@@ -99,11 +99,16 @@ impl Repairer {
         if leaving {
             tally.status.drain = Some(DrainProgress::default());
         }
+        let ended = self.engine.earlier_time().await.saturating_sub(self.config.leased_ms());
+        let is_over = |segment: SegmentId| {
+            self.store.lease(segment).is_some_and(|lease| lease.ended_before(ended))
+        };
         let mut after = None;
         loop {
-            let page = self.store.segments_after(after, PAGE);
+            let mut page = self.store.segments_after(after, PAGE);
             let Some((last, _)) = page.last() else { break };
             after = Some(*last);
+            page.retain(|(segment, _)| !is_over(*segment));
             self.look_at(page, &terms, &mut tally).await;
         }
         let mut after = None;
@@ -114,7 +119,8 @@ impl Repairer {
             // Those of which another shard is held were looked at.
             let segments: BTreeSet<SegmentId> =
                 page.into_iter().map(|damaged| damaged.segment).collect();
-            let alone = segments.into_iter().filter(|id| self.store.held(*id) == 0);
+            let alone =
+                segments.into_iter().filter(|id| self.store.held(*id) == 0 && !is_over(*id));
             self.look_at(alone.map(|id| (id, 0)).collect(), &terms, &mut tally).await;
         }
         if let Some(drain) = &mut tally.status.drain
