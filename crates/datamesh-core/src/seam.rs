@@ -48,6 +48,14 @@ pub enum TransportError {
         /// What the attempts ended with.
         reason: String,
     },
+    /// The peer failed so often that it is left alone for a while; nothing was sent.
+    #[error("peer {peer} failed again and again; next try in {} ms", .left.as_millis())]
+    Resting {
+        /// The peer.
+        peer: NodeId,
+        /// How long it is still left alone.
+        left: Duration,
+    },
     /// The answer did not come in time.
     #[error("peer {peer} did not answer within {} ms", .after.as_millis())]
     Timeout {

@@ -50,6 +50,7 @@ impl AskError {
             Self::Transport(error) => matches!(
                 error,
                 TransportError::Unreachable { .. }
+                    | TransportError::Resting { .. }
                     | TransportError::Timeout { .. }
                     | TransportError::Closed { .. }
                     | TransportError::Busy { .. }
@@ -59,11 +60,23 @@ impl AskError {
         }
     }
 
+    /// How long the peer is left alone, after it failed again and again.
+    pub(crate) fn rest(&self) -> Duration {
+        match self {
+            Self::Transport(TransportError::Resting { left, .. }) => *left,
+            _ => Duration::ZERO,
+        }
+    }
+
     /// The peer could not be reached at all, as opposed to answering badly.
     pub fn is_absence(&self) -> bool {
         matches!(
             self,
-            Self::Transport(TransportError::Unreachable { .. } | TransportError::Timeout { .. })
+            Self::Transport(
+                TransportError::Unreachable { .. }
+                    | TransportError::Resting { .. }
+                    | TransportError::Timeout { .. }
+            )
         )
     }
 }

@@ -28,7 +28,7 @@ use crate::frame::{self, FrameError, Lengths};
 use crate::patience::Patience;
 use crate::peers::{ExchangeStream, Lease, Peer, Peers, permits};
 use crate::statistics::Counters;
-use crate::throttle::Throttle;
+use crate::throttle::{Throttle, sleep_if_any};
 
 /// What calls and the actor share.
 pub(crate) struct Caller {
@@ -72,10 +72,7 @@ impl Caller {
         let patience = Patience::new(deadline, self.limits.body_bytes_per_second_min);
         let entered = peer.breaker().enter(begun);
         let result = match entered {
-            Err(left) => Err(TransportError::Unreachable {
-                peer: id,
-                reason: format!("it failed again and again; next try in {} ms", left.as_millis()),
-            }),
+            Err(left) => Err(TransportError::Resting { peer: id, left }),
             Ok(()) => tokio::select! {
                 () = self.closing.cancelled() => Err(TransportError::Shutdown),
                 result = patience.bound(self.exchange(&peer, &request, &patience)) => result
@@ -190,10 +187,8 @@ impl Caller {
     }
 
     async fn hold_back(&self, wait: Duration, patience: &Patience) {
-        if !wait.is_zero() {
-            patience.held_back(wait);
-            sleep(wait).await;
-        }
+        patience.held_back(wait);
+        sleep_if_any(wait).await;
     }
 
     async fn reserve(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {

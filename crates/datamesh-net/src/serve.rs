@@ -23,7 +23,7 @@ use crate::budget::{Budget, Held};
 use crate::frame::{self, FrameError, Lengths};
 use crate::peers::{Peer, Usage, permits};
 use crate::statistics::Counters;
-use crate::throttle::{Throttle, UsedUp};
+use crate::throttle::{Throttle, UsedUp, sleep_if_any};
 
 /// Everything inbound streams share.
 pub(crate) struct Server {
@@ -316,11 +316,5 @@ async fn unless<T>(
     tokio::select! {
         () = gone.cancelled() => Err(ServeError::Gone),
         done = work => Ok(done),
-    }
-}
-
-async fn sleep_if_any(wait: Duration) {
-    if !wait.is_zero() {
-        sleep(wait).await;
     }
 }

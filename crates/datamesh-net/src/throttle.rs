@@ -79,13 +79,13 @@ impl Throttle {
 
     /// Waits until a body of `bytes` may be sent.
     pub(crate) async fn up(&self, bytes: usize) -> Result<(), UsedUp> {
-        sleep(self.take(bytes, WAIT_MAX, |buckets| &mut buckets.up)?).await;
+        sleep_if_any(self.take(bytes, WAIT_MAX, |buckets| &mut buckets.up)?).await;
         Ok(())
     }
 
     /// Waits until a body of `bytes` may be received.
     pub(crate) async fn down(&self, bytes: usize) -> Result<(), UsedUp> {
-        sleep(self.take(bytes, WAIT_MAX, |buckets| &mut buckets.down)?).await;
+        sleep_if_any(self.take(bytes, WAIT_MAX, |buckets| &mut buckets.down)?).await;
         Ok(())
     }
 
@@ -98,6 +98,13 @@ impl Throttle {
     /// The same for a body that this node asked for.
     pub(crate) fn own_down(&self, bytes: usize) -> Duration {
         self.take(bytes, Duration::MAX, |buckets| &mut buckets.down).unwrap_or_default()
+    }
+}
+
+/// A timer that has nothing to wait for still costs a turn of the clock.
+pub(crate) async fn sleep_if_any(time: Duration) {
+    if !time.is_zero() {
+        sleep(time).await;
     }
 }
 

@@ -59,7 +59,9 @@ impl Outcome {
         match error {
             AskError::Transport(error) => match error {
                 TransportError::Timeout { .. } => Self::Timeout,
-                TransportError::Unreachable { .. } | TransportError::Closed { .. } => Self::Offline,
+                TransportError::Unreachable { .. }
+                | TransportError::Resting { .. }
+                | TransportError::Closed { .. } => Self::Offline,
                 // Nothing was sent: it says nothing about the node.
                 TransportError::Busy { .. } | TransportError::Shutdown => Self::Busy,
                 TransportError::TooLarge { .. } => Self::Corrupt,

@@ -82,6 +82,14 @@ impl FaultKind {
         matches!(self, Self::Ask(error) if error.is_passing())
     }
 
+    /// How long the peer is left alone.
+    pub(crate) fn rest(&self) -> Duration {
+        match self {
+            Self::Ask(error) => error.rest(),
+            _ => Duration::ZERO,
+        }
+    }
+
     /// The peer does not have the shard that it claimed to hold.
     pub(crate) fn is_lack(&self) -> bool {
         match self {

@@ -33,6 +33,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// do, where nobody else is left. One pause for each attempt.
 const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(1500)];
 
+/// Longest such pause, where peers are needed that are left alone because they failed.
+const REST_MAX: Duration = Duration::from_secs(8);
+
 /// A segment's verified data shards.
 #[derive(Debug, Clone)]
 pub struct SegmentBytes {
@@ -144,8 +147,8 @@ impl Engine {
             if fetch.complete() {
                 break;
             }
-            match pauses.next().filter(|_| fetch.forgive()) {
-                Some(pause) => sleep(pause).await,
+            match pauses.next().zip(fetch.forgive()) {
+                Some((pause, rest)) => sleep(pause.max(rest.min(REST_MAX))).await,
                 None => return Err(fetch.failure()),
             }
         }
@@ -548,15 +551,15 @@ impl Fetch {
         Some(source)
     }
 
-    /// Lets those be asked again who may answer next time; whether there are any.
-    fn forgive(&mut self) -> bool {
-        let passing = self.faults.iter().filter(|fault| fault.kind.is_passing());
-        let mut any = false;
-        for fault in passing {
+    /// Lets those be asked again who may answer next time, and tells how long some of them are left
+    /// alone. Nothing where there are none.
+    fn forgive(&mut self) -> Option<Duration> {
+        let mut longest = None;
+        for fault in self.faults.iter().filter(|fault| fault.kind.is_passing()) {
             self.tried.remove(&(fault.shard, fault.node));
-            any = true;
+            longest = longest.max(Some(fault.kind.rest()));
         }
-        any
+        longest
     }
 
     fn failure(self) -> ReadError {

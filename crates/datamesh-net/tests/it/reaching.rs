@@ -197,7 +197,7 @@ async fn a_peer_that_never_answers_is_left_alone_after_some_calls_and_then_tried
     }
     assert!(matches!(client.peers()[0].breaker, BreakerState::Open(_)));
     let error = client.call(node.local(), message(b"", b""), LONG).await.unwrap_err();
-    assert!(matches!(error, TransportError::Unreachable { .. }), "{error}");
+    assert!(matches!(error, TransportError::Resting { .. }), "{error}");
     let give_up = Instant::now() + LONG;
     while client.call(node.local(), message(b"", b""), LONG).await.is_err() {
         assert!(Instant::now() < give_up, "it stays open");

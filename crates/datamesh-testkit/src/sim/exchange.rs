@@ -46,7 +46,9 @@ impl Transport for SimTransport {
                 peer,
                 match &result {
                     Ok(_) => What::Finish,
-                    Err(TransportError::Unreachable { .. }) => What::Unreachable,
+                    Err(TransportError::Unreachable { .. } | TransportError::Resting { .. }) => {
+                        What::Unreachable
+                    }
                     Err(TransportError::Timeout { .. }) => What::Timeout,
                     Err(TransportError::Closed { .. }) => What::Closed,
                     Err(TransportError::TooLarge { .. }) => What::TooLarge,
