@@ -49,7 +49,7 @@ impl Patience {
 
     /// How long one step of a body may take.
     pub(crate) fn step(&self) -> Duration {
-        self.deadline.saturating_add(self.time_of(STEP_BYTES))
+        self.deadline.max(self.time_of(STEP_BYTES))
     }
 
     fn end(&self) -> Instant {

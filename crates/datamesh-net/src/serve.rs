@@ -13,7 +13,7 @@ use datamesh_core::seam::BODY_BYTES_MAX;
 use datamesh_core::{Message, Service};
 use libp2p::swarm::Stream;
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 

@@ -79,7 +79,7 @@ impl Spread {
 
     /// Puts bytes from a home and fetches them from it again.
     fn put(&self, home: &str, name: &str, seed: u64) -> Vec<u8> {
-        let mut content = vec![0; 3 << 20];
+        let mut content = vec![0; 1 << 20];
         SeededEntropy::new(seed).fill(&mut content);
         let file = self.mesh.path(name);
         std::fs::write(&file, &content).unwrap();

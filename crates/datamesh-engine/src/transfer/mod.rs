@@ -6,6 +6,7 @@ mod urgency;
 mod write;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use datamesh_core::NodeId;
 use datamesh_core::message::Refusal;
