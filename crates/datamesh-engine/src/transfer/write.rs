@@ -21,7 +21,7 @@ use crate::points;
 use crate::work::step;
 
 /// How long one holder may take for one shard.
-const STORE_DEADLINE: Duration = Duration::from_secs(12);
+const STORE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long the whole segment may take beside the time that its bytes do; a small put with too few
 /// nodes must say so within 30 s.
