@@ -38,7 +38,7 @@ pub struct LeaseEnds {
     pub unread: u64,
 }
 
-/// A renewal.
+/// A renewal. One that broke off tells no figures: what it had renewed by then stays so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseRun {
     /// When it ended.

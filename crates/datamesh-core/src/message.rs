@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::advert::Advert;
-use crate::audit::{CHALLENGES_MAX, Challenge, Proved};
+use crate::audit::{CELLS_BYTES_MAX, CHALLENGES_MAX, Challenge, Proved};
 use crate::certificate::{NodeCertificate, OPERATOR_BYTES_MAX};
 use crate::descriptor::Descriptor;
 use crate::domain::Domain;
@@ -17,7 +17,7 @@ use crate::id::{Hash, LogId, MeshId, NodeId, SegmentId};
 use crate::lease::{LeaseAnswer, Listed, Listing, Release, Renewal};
 use crate::receipt::Receipt;
 use crate::record;
-use crate::seam::Timestamp;
+use crate::seam::{BODY_BYTES_MAX, Timestamp};
 use crate::signature::{PublicKey, Signature};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 
@@ -481,6 +481,16 @@ impl Request {
     /// The request as the head of a message.
     pub fn to_head(&self) -> Bytes {
         head(self)
+    }
+
+    /// Most bytes that the body of a reply to it may have.
+    pub fn reply_max(&self) -> usize {
+        match self {
+            Self::Read { .. } => BODY_BYTES_MAX,
+            Self::Heads { .. } => HEADS_BODY_BYTES_MAX,
+            Self::Audit { .. } => CELLS_BYTES_MAX,
+            _ => 0,
+        }
     }
 }
 

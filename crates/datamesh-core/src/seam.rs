@@ -104,13 +104,26 @@ pub trait Transport: Send + Sync {
     fn local(&self) -> NodeId;
 
     /// Sends `request` and waits for the reply until `deadline` has passed, and beside it the time
-    /// that the bodies of both may take at the least rate of the network (16 KiB a second).
+    /// that the bodies of both may take at the least rate of the network (16 KiB a second). A reply
+    /// whose body is larger than `reply_max` is refused before anything is set aside for it: the peer
+    /// chooses neither memory nor time.
+    fn exchange(
+        &self,
+        peer: NodeId,
+        request: Message,
+        reply_max: usize,
+        deadline: Duration,
+    ) -> BoxFuture<'_, Result<Message, TransportError>>;
+
+    /// The same for a reply of any size.
     fn call(
         &self,
         peer: NodeId,
         request: Message,
         deadline: Duration,
-    ) -> BoxFuture<'_, Result<Message, TransportError>>;
+    ) -> BoxFuture<'_, Result<Message, TransportError>> {
+        self.exchange(peer, request, BODY_BYTES_MAX, deadline)
+    }
 
     /// Tells where a peer may be reached. Addresses are multiaddrs as text; invalid and surplus
     /// ones are ignored.

@@ -93,7 +93,7 @@ pub async fn ask(
     deadline: Duration,
 ) -> Result<(Reply, Bytes), AskError> {
     let message = Message { head: request.to_head(), body };
-    let answer = transport.call(peer, message, deadline).await?;
+    let answer = transport.exchange(peer, message, request.reply_max(), deadline).await?;
     match wire::decode(&answer.head) {
         Ok(Reply::Refused { refusal, detail }) => Err(AskError::Refused { peer, refusal, detail }),
         Ok(reply) => Ok((reply, answer.body)),

@@ -14,13 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use datamesh_codec::{check_shard, proof};
-use datamesh_core::audit::CELLS_BYTES_MAX;
 use datamesh_core::certificate::Issuer;
 use datamesh_core::lease::Renewal;
-use datamesh_core::message::{
-    ADVERTS_MAX, HEADS_BODY_BYTES_MAX, ReadSpan, Redeem, Refusal, Reply, Request, WANTED_MAX,
-};
-use datamesh_core::seam::BODY_BYTES_MAX;
+use datamesh_core::message::{ADVERTS_MAX, ReadSpan, Redeem, Refusal, Reply, Request, WANTED_MAX};
 use datamesh_core::{
     BoxFuture, Descriptor, Grant, GrantId, MeshId, Message, NodeCertificate, NodeId, Receipt,
     SegmentId, Service, Signer, StoreTicket, wire,
@@ -432,12 +428,7 @@ impl Service for Holder {
             let detail = "only a shard to store comes with a body".to_owned();
             return Err(refusal((Refusal::Malformed, detail)));
         }
-        Ok(match request {
-            Request::Read { .. } => BODY_BYTES_MAX,
-            Request::Heads { .. } => HEADS_BODY_BYTES_MAX,
-            Request::Audit { .. } => CELLS_BYTES_MAX,
-            _ => 0,
-        })
+        Ok(request.reply_max())
     }
 
     /// Members, and peers that have stored something here under a grant: homes without a node of

@@ -43,6 +43,14 @@ pub(crate) struct Caller {
     pub(crate) closing: CancellationToken,
 }
 
+/// A request, the most bytes of its reply's body, and how long it may take.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    request: &'a Message,
+    reply_max: usize,
+    patience: &'a Patience,
+}
+
 /// How one try on one stream failed.
 struct Failed {
     error: FrameError,
@@ -65,17 +73,19 @@ impl Caller {
         &self,
         id: NodeId,
         request: Message,
+        reply_max: usize,
         deadline: Duration,
     ) -> Result<Message, TransportError> {
         let peer = self.peers.lease(id);
         let begun = Instant::now();
         let patience = Patience::new(deadline, self.limits.body_bytes_per_second_min);
+        let asked = Asked { request: &request, reply_max, patience: &patience };
         let entered = peer.breaker().enter(begun);
         let result = match entered {
             Err(left) => Err(TransportError::Resting { peer: id, left }),
             Ok(()) => tokio::select! {
                 () = self.closing.cancelled() => Err(TransportError::Shutdown),
-                result = patience.bound(self.exchange(&peer, &request, &patience)) => result
+                result = patience.bound(self.exchange(&peer, asked)) => result
                     .unwrap_or_else(|after| Err(TransportError::Timeout { peer: id, after })),
             },
         };
@@ -97,19 +107,14 @@ impl Caller {
         result
     }
 
-    async fn exchange(
-        &self,
-        peer: &Lease,
-        request: &Message,
-        patience: &Patience,
-    ) -> Result<Message, TransportError> {
+    async fn exchange(&self, peer: &Lease, asked: Asked<'_>) -> Result<Message, TransportError> {
         let id = peer.id;
-        let lengths = Lengths::of(request).map_err(|error| self.failure(id, error))?;
+        let lengths = Lengths::of(asked.request).map_err(|error| self.failure(id, error))?;
         let _turn = self.turn(peer).await?;
-        self.hold_back(self.throttle.own_up(lengths.body), patience).await;
+        hold_back(self.throttle.own_up(lengths.body), asked.patience).await;
 
         if let Some(kept) = peer.take_idle() {
-            match self.attempt(peer, kept, request, patience).await {
+            match self.attempt(peer, kept, asked).await {
                 Ok(reply) => return Ok(reply),
                 Err(Failed {
                     error: FrameError::Ended | FrameError::Io(_),
@@ -121,9 +126,7 @@ impl Caller {
             }
         }
         let fresh = self.open(peer).await?;
-        self.attempt(peer, fresh, request, patience)
-            .await
-            .map_err(|failed| self.failure(id, failed.error))
+        self.attempt(peer, fresh, asked).await.map_err(|failed| self.failure(id, failed.error))
     }
 
     /// Waits for one of the peer's places.
@@ -144,9 +147,9 @@ impl Caller {
         &self,
         peer: &Peer,
         mut stream: ExchangeStream,
-        request: &Message,
-        patience: &Patience,
+        asked: Asked<'_>,
     ) -> Result<Message, Failed> {
+        let Asked { request, patience, .. } = asked;
         let _in_use = stream.usage.begin();
         // The patience with the whole call bounds what is small.
         let never = Duration::MAX;
@@ -163,7 +166,7 @@ impl Caller {
             Err(error @ FrameError::Ended) => return Err(before(error)),
             Err(error) => return Err(after(error)),
         };
-        let reply = self.read_reply(&mut stream.stream, lengths, patience).await.map_err(after)?;
+        let reply = self.read_reply(&mut stream.stream, lengths, asked).await.map_err(after)?;
         self.counters.bytes_in.add(lengths.total());
         peer.put_idle(stream);
         Ok(reply)
@@ -173,22 +176,21 @@ impl Caller {
         &self,
         from: &mut Stream,
         lengths: Lengths,
-        patience: &Patience,
+        asked: Asked<'_>,
     ) -> Result<Message, FrameError> {
+        let Asked { reply_max, patience, .. } = asked;
+        if lengths.body > reply_max {
+            return Err(FrameError::TooLarge { length: lengths.body, bound: reply_max });
+        }
         let head = frame::read_head(from, lengths.head, Duration::MAX).await?;
         patience.moves(lengths.body);
         // The bytes are on their way already; whoever asks for more of them waits.
-        self.hold_back(self.throttle.own_down(lengths.body), patience).await;
+        hold_back(self.throttle.own_down(lengths.body), patience).await;
         // Given back when the body is read: from then on it is the caller's to account for.
         let _reserved = self.reserve(lengths.body).await;
         let mut body = self.bodies.take(lengths.body);
         frame::read_full(from, body.as_mut(), patience.step()).await?;
         Ok(Message { head, body: body.into_bytes() })
-    }
-
-    async fn hold_back(&self, wait: Duration, patience: &Patience) {
-        patience.held_back(wait);
-        sleep_if_any(wait).await;
     }
 
     async fn reserve(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
@@ -300,6 +302,11 @@ impl Caller {
             }
         }
     }
+}
+
+async fn hold_back(wait: Duration, patience: &Patience) {
+    patience.held_back(wait);
+    sleep_if_any(wait).await;
 }
 
 /// Permits for the replies that are being received.

@@ -350,13 +350,14 @@ impl Transport for Network {
         self.inner.local
     }
 
-    fn call(
+    fn exchange(
         &self,
         peer: NodeId,
         request: Message,
+        reply_max: usize,
         deadline: Duration,
     ) -> BoxFuture<'_, Result<Message, TransportError>> {
-        Box::pin(self.inner.caller.call(peer, request, deadline))
+        Box::pin(self.inner.caller.call(peer, request, reply_max, deadline))
     }
 
     fn learn(&self, peer: NodeId, addresses: &[String]) {

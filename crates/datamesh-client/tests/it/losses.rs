@@ -1,9 +1,10 @@
 //! What is acknowledged survives the loss of holders.
 
 use datamesh_client::{ClientError, GetItem, PutOptions, Wanted};
+use datamesh_core::NodeId;
 use datamesh_core::message::Refusal;
 use datamesh_engine::WriteError;
-use datamesh_testkit::sim::{self, Lie};
+use datamesh_testkit::sim::{self, Event, Lie, Link, What};
 
 use crate::cluster::{Cluster, Shape, files, single};
 use crate::streams::{Collected, Files};
@@ -47,7 +48,7 @@ fn every_pair_of_a_segments_holders_may_be_lost() {
                     .nodes
                     .iter()
                     .map(|node| node.id)
-                    .chain([datamesh_core::NodeId([0xC1; 32])])
+                    .chain([NodeId([0xC1; 32])])
                     .filter(|id| !lost.contains(id))
                     .collect();
                 world.partition(&[&others, &lost]);
@@ -98,6 +99,26 @@ fn the_last_holders_that_are_left_are_asked_again_when_they_had_too_much_to_do()
         }));
         cluster.assert_intact(&files).await;
         assert!(busy.liar.told() > 0);
+    });
+}
+
+#[test]
+fn a_put_over_a_slow_line_sends_each_shard_once() {
+    sim::run(7, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let client = NodeId([0xC1; 32]);
+        // More than four mebibytes of shards take longer than anybody waits for a single holder.
+        let bandwidth = 600_000;
+        world.set_link(client, Link { bandwidth, ..Link::default() });
+        let started = world.elapsed();
+        let report = cluster.put(&single(3_000_000)).await;
+        assert_eq!(report.stored[0].owed, 0);
+        assert!((world.elapsed() - started).as_secs() > 5, "the line was not slow");
+        let trace = world.trace();
+        let large = |event: &&Event| {
+            event.what == What::Request && event.from == Some(client) && event.length > 500_000
+        };
+        assert_eq!(trace.events().filter(large).count(), 6);
     });
 }
 

@@ -191,6 +191,16 @@ async fn two_nodes_that_call_each_other_at_once_both_succeed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_that_is_larger_than_was_asked_for_is_not_read() {
+    let (node, client) = pair().await;
+    let ask = |most| client.exchange(node.local(), message(b"mebibyte", b""), most, LONG);
+    let error = ask((1 << 20) - 1).await.unwrap_err();
+    let (peer, length, bound) = (node.local(), 1 << 20, (1 << 20) - 1);
+    assert_eq!(error, TransportError::TooLarge { peer, length, bound });
+    assert_eq!(ask(1 << 20).await.unwrap().body.len(), 1 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_body_was_refused_unread_the_next_one_goes_through() {
     let (node, client) = pair().await;
     let body = vec![5; 3 << 20];

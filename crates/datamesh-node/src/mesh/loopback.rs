@@ -23,14 +23,15 @@ impl Transport for Loopback {
         self.transport.local()
     }
 
-    fn call(
+    fn exchange(
         &self,
         peer: NodeId,
         request: Message,
+        reply_max: usize,
         deadline: Duration,
     ) -> BoxFuture<'_, Result<Message, TransportError>> {
         if peer != self.local() {
-            return self.transport.call(peer, request, deadline);
+            return self.transport.exchange(peer, request, reply_max, deadline);
         }
         Box::pin(async move {
             tokio::time::timeout(deadline, self.service.serve(peer, request))

@@ -27,10 +27,11 @@ impl Transport for SimTransport {
         self.local
     }
 
-    fn call(
+    fn exchange(
         &self,
         peer: NodeId,
         request: Message,
+        reply_max: usize,
         deadline: Duration,
     ) -> BoxFuture<'_, Result<Message, TransportError>> {
         Box::pin(async move {
@@ -38,7 +39,7 @@ impl Transport for SimTransport {
             let result = tokio::select! {
                 biased;
                 () = self.life.ended() => Err(TransportError::Shutdown),
-                result = timeout(deadline, self.exchange(peer, request)) => result
+                result = timeout(deadline, self.carry(peer, request, reply_max)) => result
                     .unwrap_or(Err(TransportError::Timeout { peer, after: deadline })),
             };
             under_way.ended = true;
@@ -100,8 +101,13 @@ impl SimTransport {
         self.world.exchange_event(self.local, peer, what);
     }
 
-    async fn exchange(&self, peer: NodeId, request: Message) -> Result<Message, TransportError> {
-        check(peer, &request)?;
+    async fn carry(
+        &self,
+        peer: NodeId,
+        request: Message,
+        reply_max: usize,
+    ) -> Result<Message, TransportError> {
+        check(peer, &request, BODY_BYTES_MAX)?;
         let turns = self.world.turns(self.local, peer);
         let _turn = turn(&turns, peer).await?;
         let connection = match self.world.connection(self.local, peer) {
@@ -110,7 +116,7 @@ impl SimTransport {
         };
         tokio::select! {
             biased;
-            result = self.travel(peer, request, &connection) => result,
+            result = self.travel(peer, request, reply_max, &connection) => result,
             error = self.broken(peer, &connection) => Err(error),
         }
     }
@@ -163,6 +169,7 @@ impl SimTransport {
         &self,
         peer: NodeId,
         request: Message,
+        reply_max: usize,
         connection: &Arc<Connection>,
     ) -> Result<Message, TransportError> {
         self.world.message_event(self.local, peer, What::Request, &request);
@@ -201,7 +208,7 @@ impl SimTransport {
             life.spawn(&failure, Box::pin(second.serve_again(later)));
         }
         match answered.await {
-            Ok(Answer::Reply(reply)) => self.take(peer, reply, connection).await,
+            Ok(Answer::Reply(reply)) => self.take(peer, reply, reply_max, connection).await,
             Ok(Answer::GivenUp(after)) => {
                 self.world.signal(peer, self.local).await;
                 let reason = format!("it gave up after {} s", after.as_secs());
@@ -221,10 +228,11 @@ impl SimTransport {
         &self,
         peer: NodeId,
         reply: Message,
+        reply_max: usize,
         connection: &Arc<Connection>,
     ) -> Result<Message, TransportError> {
         self.world.message_event(peer, self.local, What::Reply, &reply);
-        if let Err(error) = check(peer, &reply) {
+        if let Err(error) = check(peer, &reply, reply_max) {
             // The lengths come first, so nobody waits for the rest.
             self.world.signal(peer, self.local).await;
             return Err(error);
@@ -309,10 +317,8 @@ fn length(message: &Message) -> usize {
 }
 
 /// Checks a message against the bounds of the protocol.
-fn check(peer: NodeId, message: &Message) -> Result<(), TransportError> {
-    for (length, bound) in
-        [(message.head.len(), HEAD_BYTES_MAX), (message.body.len(), BODY_BYTES_MAX)]
-    {
+fn check(peer: NodeId, message: &Message, body_max: usize) -> Result<(), TransportError> {
+    for (length, bound) in [(message.head.len(), HEAD_BYTES_MAX), (message.body.len(), body_max)] {
         if length > bound {
             return Err(TransportError::TooLarge { peer, length, bound });
         }

@@ -144,9 +144,11 @@ pub(crate) fn leases(table: &mut Table, state: &LeaseState) {
         }
     }
     if let Some(run) = &state.run {
-        let renewed = format!("{} of {}", run.renewed, plural(run.segments, "segment"));
-        let failed = run.failure.as_ref().map_or_else(String::new, |why| format!(", then: {why}"));
-        table.pair("last renewal", format!("{renewed}, {}{failed}", ago(run.ended)));
+        let what = match &run.failure {
+            None => format!("{} of {}", run.renewed, plural(run.segments, "segment")),
+            Some(why) => format!("broke off: {why}"),
+        };
+        table.pair("last renewal", format!("{what}, {}", ago(run.ended)));
     }
 }
 
