@@ -262,3 +262,47 @@ pub struct RemoveReply {
     /// Changes of the catalog that too few nodes have yet; see [`PutReply::pending`].
     pub pending: u64,
 }
+
+/// Give the content of a file, or of all files below a folder, another name too.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DuplicateRequest {
+    /// A path, or the beginning of an id; with `recursive` a folder.
+    pub name: String,
+    /// The other name.
+    pub to: MeshPath,
+    /// Which version; the current one where there is none.
+    pub version: Option<u64>,
+    /// Everything below the folder `name`.
+    pub recursive: bool,
+    /// What has the other name already gets a new version.
+    pub replace: bool,
+}
+
+/// Give a file, or a folder with everything below it, another name.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RenameRequest {
+    /// A path, or the beginning of a file's id.
+    pub name: String,
+    /// The new name.
+    pub to: MeshPath,
+    /// What has that name already gets a new version.
+    pub replace: bool,
+}
+
+/// A file and where it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedFile {
+    /// The name that it had, or that it was duplicated from.
+    pub from: MeshPath,
+    /// The other name.
+    pub to: MeshPath,
+}
+
+/// What has another name now. No byte of content was moved.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct PlacedReply {
+    /// The files, in the order of their old names.
+    pub files: Vec<PlacedFile>,
+    /// Changes of the catalog that too few nodes have yet; see [`PutReply::pending`].
+    pub pending: u64,
+}

@@ -23,9 +23,10 @@ pub use collect::{
 };
 pub use error::{ErrorKind, OperationError};
 pub use files::{
-    EntryFailure, FileVersion, GetReply, GetRequest, InfoReply, InfoRequest, ListEntry, ListReply,
-    ListRequest, PeerFault, PutReply, PutRequest, RemoveReply, RemoveRequest, SegmentInfo,
-    ShardInfo, StoredFile, VersionsReply, VersionsRequest,
+    DuplicateRequest, EntryFailure, FileVersion, GetReply, GetRequest, InfoReply, InfoRequest,
+    ListEntry, ListReply, ListRequest, PeerFault, PlacedFile, PlacedReply, PutReply, PutRequest,
+    RemoveReply, RemoveRequest, RenameRequest, SegmentInfo, ShardInfo, StoredFile, VersionsReply,
+    VersionsRequest,
 };
 pub use keys::{
     DeviceInfo, EpochInfo, KeysReply, KeysRequest, RekeyReply, RekeyRequest, RotateReply,

@@ -12,8 +12,9 @@ use crate::collect::{
 };
 use crate::error::{ErrorKind, OperationError};
 use crate::files::{
-    GetReply, GetRequest, InfoReply, InfoRequest, ListReply, ListRequest, PutReply, PutRequest,
-    RemoveReply, RemoveRequest, VersionsReply, VersionsRequest,
+    DuplicateRequest, GetReply, GetRequest, InfoReply, InfoRequest, ListReply, ListRequest,
+    PlacedReply, PutReply, PutRequest, RemoveReply, RemoveRequest, RenameRequest, VersionsReply,
+    VersionsRequest,
 };
 use crate::keys::{KeysReply, KeysRequest, RekeyReply, RekeyRequest, RotateReply, RotateRequest};
 use crate::mesh::{InviteReply, InviteRequest, JoinReply, JoinRequest, PeersReply, PeersRequest};
@@ -81,6 +82,10 @@ calls! {
     versions Versions(VersionsRequest) -> VersionsReply;
     /// Marks files as deleted.
     remove Remove(RemoveRequest) -> RemoveReply;
+    /// Gives files another name too.
+    duplicate Duplicate(DuplicateRequest) -> PlacedReply;
+    /// Gives a file or folder another name.
+    rename Rename(RenameRequest) -> PlacedReply;
     /// Gives versions of files up.
     purge Purge(PurgeRequest) -> PurgeReply;
     /// Takes a deleted or older version back.

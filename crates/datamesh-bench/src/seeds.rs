@@ -25,6 +25,9 @@ pub(crate) struct Seeded {
     batch: u64,
 }
 
+/// How the test runner ends where no test has the name.
+const NO_TESTS_RUN: i32 = 4;
+
 /// All of them.
 pub(crate) const ALL: [Seeded; 7] = [
     // Whole meshes in which everything goes wrong.
@@ -133,8 +136,8 @@ pub(crate) fn run(
         let begun = Instant::now();
         for number in failures(seeded, total.next, count) {
             println!(
-                "  {number} failed; again with: {}={number} {}=1 cargo test --package {} --test it -- {}",
-                seeded.first, seeded.count, seeded.tests[0].0, seeded.tests[0].1,
+                "  {number} failed; again with: {}={number} {}=1 cargo nextest run --workspace --no-capture {}",
+                seeded.first, seeded.count, seeded.tests[0].1,
             );
             failed.push(number.to_string());
         }
@@ -165,11 +168,10 @@ fn failures(seeded: &Seeded, first: u64, count: u64) -> Vec<u64> {
     let mut failed = Vec::new();
     for (package, test) in seeded.tests {
         let mut command = Command::new("cargo");
-        command.args(["test", "--quiet", "--package", package, "--test", "it", "--", test]);
-        if !test.ends_with("::") {
-            command.arg("--exact");
-        }
-        command.arg("--nocapture");
+        // With the whole workspace: one package alone would be built anew with other features.
+        command.args(["nextest", "run", "--workspace", "--profile", "long", "--no-capture"]);
+        let exact = if test.ends_with("::") { "" } else { "=" };
+        command.args(["-E", &format!("package(={package}) & test({exact}{test})")]);
         command.env(seeded.first, first.to_string()).env(seeded.count, count.to_string());
         let done = command.stdin(Stdio::null()).output().unwrap();
         let text = String::from_utf8_lossy(&done.stderr).into_owned()
@@ -177,7 +179,7 @@ fn failures(seeded: &Seeded, first: u64, count: u64) -> Vec<u64> {
         // What a machine cannot run is no run.
         let not_run = text.lines().find(|line| line.starts_with("not run: "));
         assert!(not_run.is_none(), "{not_run:?}");
-        assert!(!text.contains("running 0 tests"), "there is no test {test} of {package}");
+        assert!(done.status.code() != Some(NO_TESTS_RUN), "there is no test {test} of {package}");
         if done.status.success() {
             continue;
         }

@@ -4,7 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::configuration::{ConfigArgs, DoctorArgs};
 use crate::commands::demo::DemoArgs;
-use crate::commands::files::{GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, VersionsArgs};
+use crate::commands::files::{
+    DuplicateArgs, GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, RenameArgs, VersionsArgs,
+};
 use crate::commands::maintenance::{CleanupArgs, OptimizeArgs, RepairArgs};
 use crate::commands::network::{
     DiscoverArgs, DistributionArgs, HealthArgs, NetworksArgs, PeersArgs, StatsArgs,
@@ -52,6 +54,8 @@ pub(crate) enum Command {
     Versions(VersionsArgs),
     #[command(visible_alias = "rm")]
     Remove(RemoveArgs),
+    Duplicate(DuplicateArgs),
+    Rename(RenameArgs),
     Cleanup(CleanupArgs),
     Optimize(OptimizeArgs),
     Init(InitArgs),
@@ -91,6 +95,8 @@ impl Command {
             Self::Info(args) => args.run(context).await,
             Self::Versions(args) => args.run(context).await,
             Self::Remove(args) => args.run(context).await,
+            Self::Duplicate(args) => args.run(context).await,
+            Self::Rename(args) => args.run(context).await,
             Self::Cleanup(args) => args.run(context).await,
             Self::Optimize(args) => args.run(context).await,
             Self::Init(args) => args.run(context).await,

@@ -187,6 +187,44 @@ pub enum ClientError {
         /// What was asked for.
         name: String,
     },
+    /// A file has the name already.
+    #[error("there is a file \"{path}\" already")]
+    Taken {
+        /// The name.
+        path: MeshPath,
+    },
+    /// A folder has the name already.
+    #[error("\"{path}\" is a folder")]
+    TakenByFolder {
+        /// The name.
+        path: MeshPath,
+    },
+    /// The new name is the old one.
+    #[error("\"{path}\" has that name")]
+    SameName {
+        /// The name.
+        path: MeshPath,
+    },
+    /// A folder was to go below itself.
+    #[error("\"{to}\" is in \"{path}\" itself")]
+    IntoItself {
+        /// The folder.
+        path: MeshPath,
+        /// Where it was to go.
+        to: MeshPath,
+    },
+    /// A name that is no path, as it is too long.
+    #[error("the name \"{path}\" is longer than names may be")]
+    NameTooLong {
+        /// The name.
+        path: String,
+    },
+    /// An older version cannot get another name.
+    #[error("\"{name}\" is not the current version of its file")]
+    NotCurrent {
+        /// What was asked for.
+        name: String,
+    },
     /// Too few nodes still have a segment that another version was to refer to.
     #[error(
         "{shards} shards of segment {segment} are left on nodes that answer, {needed} are needed"

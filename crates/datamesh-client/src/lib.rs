@@ -16,9 +16,9 @@ pub use catalog::{
 };
 pub use client::{Client, ClientParts, Progress, ProgressFn};
 pub use collect::{
-    Cleaned, CleanupOptions, Duplicates, LeaseLook, LeaseRenewal, LeaseScope, LeasesRenewed,
-    LowFile, LowHealth, Purged, Rekeyed, Released, Repacked, ReschemeOptions, Reschemed, Retention,
-    Rewritten, Undeleted,
+    Cleaned, CleanupOptions, DuplicateOptions, Duplicates, LeaseLook, LeaseRenewal, LeaseScope,
+    LeasesRenewed, LowFile, LowHealth, Placed, Purged, Rekeyed, Released, Repacked,
+    ReschemeOptions, Reschemed, Retention, Rewritten, Undeleted,
 };
 pub use error::ClientError;
 pub use files::{Removed, SegmentPlacement, VersionInfo};

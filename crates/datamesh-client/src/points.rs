@@ -41,10 +41,12 @@ pub const TAKE_LOG: &str = "take.log";
 
 /// Files are marked as deleted.
 pub const REMOVE_COMMIT: &str = "remove.commit";
-/// The segments of a version that is taken back are renewed.
-pub const UNDELETE_RENEW: &str = "undelete.renew";
-/// It becomes the current one.
+/// Segments that are there already are renewed for what is to refer to them.
+pub const REFER_RENEW: &str = "refer.renew";
+/// A version that is taken back becomes the current one.
 pub const UNDELETE_COMMIT: &str = "undelete.commit";
+/// Duplicates, and files with other names, get their places.
+pub const PLACE_COMMIT: &str = "place.commit";
 /// Versions are given up.
 pub const PURGE_COMMIT: &str = "purge.commit";
 /// What nothing refers to is released.
@@ -59,7 +61,7 @@ pub const REWRITE_COMMIT: &str = "rewrite.commit";
 pub const REWRITE_SETTLE: &str = "rewrite.settle";
 
 /// All of them.
-pub const ALL: [&str; 27] = [
+pub const ALL: [&str; 28] = [
     PUT_BEGIN,
     PUT_SEND,
     PUT_NOTE,
@@ -79,8 +81,9 @@ pub const ALL: [&str; 27] = [
     TAKE_WHOLE,
     TAKE_LOG,
     REMOVE_COMMIT,
-    UNDELETE_RENEW,
+    REFER_RENEW,
     UNDELETE_COMMIT,
+    PLACE_COMMIT,
     PURGE_COMMIT,
     PURGE_RELEASE,
     LEFT_FORGET,

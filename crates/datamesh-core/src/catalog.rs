@@ -37,6 +37,9 @@ pub const PURGED_MAX: usize = 1024;
 /// Longest tag in bytes.
 pub const TAG_BYTES_MAX: usize = 128;
 
+/// Longest note of a version in bytes.
+pub const NOTE_BYTES_MAX: usize = 4096;
+
 /// Bytes of an [`EncapsulationKey`]: 1184 of ML-KEM-768, 32 of X25519.
 pub const ENCAPSULATION_KEY_BYTES: usize = 1216;
 
@@ -208,6 +211,8 @@ pub enum Change {
     Purge(Purge),
     /// A version's content lies elsewhere now: the same bytes in other segments.
     Rewrite(Box<Rewrite>),
+    /// Tags and a note of a version are others now.
+    Label(Label),
     /// A kind that this program does not know, kept as it came.
     Unknown {
         /// The kind's number.
@@ -222,6 +227,7 @@ impl Change {
     const DELETE: u8 = 2;
     const PURGE: u8 = 3;
     const REWRITE: u8 = 4;
+    const LABEL: u8 = 5;
 
     fn parts(&self) -> (u8, Vec<u8>) {
         match self {
@@ -229,6 +235,7 @@ impl Change {
             Self::Delete(delete) => (Self::DELETE, delete.to_bytes()),
             Self::Purge(purge) => (Self::PURGE, purge.to_bytes()),
             Self::Rewrite(rewrite) => (Self::REWRITE, rewrite.to_bytes()),
+            Self::Label(label) => (Self::LABEL, label.to_bytes()),
             Self::Unknown { kind, body } => (*kind, body.to_vec()),
         }
     }
@@ -240,6 +247,7 @@ impl Change {
             Self::DELETE => Ok(Self::Delete(crate::wire::decode(body)?)),
             Self::PURGE => Ok(Self::Purge(crate::wire::decode(body)?)),
             Self::REWRITE => Ok(Self::Rewrite(Box::new(crate::wire::decode(body)?))),
+            Self::LABEL => Ok(Self::Label(crate::wire::decode(body)?)),
             _ => Ok(Self::Unknown { kind, body: Bytes::copy_from_slice(body) }),
         }
     }
@@ -430,11 +438,7 @@ impl Decode for Put {
         };
         let (mode, modified, created, size) = (from.u32()?, from.u64()?, from.u64()?, from.u64()?);
         let hash = Hash::decode(from)?;
-        let tags = from.texts("tags", TAGS_MAX, TAG_BYTES_MAX)?;
-        let in_order = tags.windows(2).all(|pair| pair[0] < pair[1]);
-        if !in_order || tags.first().is_some_and(String::is_empty) {
-            return Err(WireError::Invalid { field: "tags" });
-        }
+        let tags = decode_tags(from)?;
         let protection =
             if from.flag("protection")? { Some(Protection::decode(from)?) } else { None };
         Ok(Self {
@@ -454,6 +458,16 @@ impl Decode for Put {
             content: Content::decode(from)?,
         })
     }
+}
+
+/// Tags as every record has them: none empty, in the order of their bytes, each once.
+fn decode_tags(from: &mut Reader<'_>) -> Result<Vec<String>, WireError> {
+    let tags = from.texts("tags", TAGS_MAX, TAG_BYTES_MAX)?;
+    let in_order = tags.windows(2).all(|pair| pair[0] < pair[1]);
+    if !in_order || tags.first().is_some_and(String::is_empty) {
+        return Err(WireError::Invalid { field: "tags" });
+    }
+    Ok(tags)
 }
 
 /// A delete marker.
@@ -555,6 +569,43 @@ impl Decode for Rewrite {
             return Err(WireError::Invalid { field: "rewritten content" });
         }
         Ok(Self { version, created, protection, key, content })
+    }
+}
+
+/// Changes the tags of a version, and its note. All labels of a version count, in the order of their
+/// clocks and then of their logs, so that what two devices add without knowledge of each other is both there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// The version.
+    pub version: VersionId,
+    /// When, by the device's clock.
+    pub created: Timestamp,
+    /// Tags that it has from now on, in the order of their bytes, each once. Of those beyond the
+    /// [`TAGS_MAX`] of a version the last are passed over.
+    pub add: Vec<String>,
+    /// Tags that it has no longer, likewise; taken away before the others are added.
+    pub remove: Vec<String>,
+    /// Its note from now on, at most [`NOTE_BYTES_MAX`], empty for none; nothing where that stays.
+    pub note: Option<String>,
+}
+
+impl Encode for Label {
+    fn encode(&self, out: &mut Writer) {
+        self.version.encode(out);
+        out.u64(self.created).texts(&self.add).texts(&self.remove).flag(self.note.is_some());
+        if let Some(note) = &self.note {
+            out.text(note);
+        }
+    }
+}
+
+impl Decode for Label {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        let (version, created) = (VersionId::decode(from)?, from.u64()?);
+        let (add, remove) = (decode_tags(from)?, decode_tags(from)?);
+        let noted = from.flag("note")?;
+        let note = if noted { Some(from.text("note", NOTE_BYTES_MAX)?) } else { None };
+        Ok(Self { version, created, add, remove, note })
     }
 }
 

@@ -40,6 +40,15 @@ pub(crate) fn client_error(error: &ClientError) -> OperationError {
         ClientError::Range { .. } | ClientError::Tags(_) | ClientError::Current { .. } => {
             made(ErrorKind::Usage)
         }
+        ClientError::Taken { .. } => made(ErrorKind::Usage)
+            .hint("choose another name, or with --replace make it a new version of that file"),
+        ClientError::TakenByFolder { path } => {
+            made(ErrorKind::Usage).hint(format!("to put it into the folder, say: '{path}/'"))
+        }
+        ClientError::SameName { .. }
+        | ClientError::IntoItself { .. }
+        | ClientError::NameTooLong { .. }
+        | ClientError::NotCurrent { .. } => made(ErrorKind::Usage),
         ClientError::NotRenewed { .. } => made(ErrorKind::Network).hint(
             "see which nodes answer with: datamesh peers; or get the version and put it again",
         ),

@@ -13,7 +13,7 @@ use crate::index::{self, Step};
 use super::record::{
     self, LOGS, LogState, PathState, Place, Standing, Tally, load, require, tally_key,
 };
-use super::{AccountDb, conflict, fold, operations};
+use super::{AccountDb, conflict, fold, labels, operations};
 
 /// What a check has looked at and found intact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -99,8 +99,11 @@ fn check_log(connection: &Connection, log: &LogId, state: &LogState) -> Result<u
 fn check_derived(connection: &Connection, operation: &Operation, place: &Place) -> Result<()> {
     let wrong = |reason: &str| Err(damaged("what is derived of an operation", reason));
     let (path, file, tags) = match &operation.change {
-        Change::Put(put) => (&put.path, put.file, &put.tags[..]),
-        Change::Delete(delete) => (&delete.path, delete.file, &[][..]),
+        Change::Put(put) => {
+            let tags = labels::apply(connection, (**put).clone())?.0.tags;
+            (&put.path, put.file, tags)
+        }
+        Change::Delete(delete) => (&delete.path, delete.file, Vec::new()),
         Change::Purge(purge) => {
             for version in &purge.versions {
                 if index::get(connection, &record::purged_key(version))?.is_none() {
@@ -117,6 +120,14 @@ fn check_derived(connection: &Connection, operation: &Operation, place: &Place) 
                 _ => wrong("a version that it rewrote has older content"),
             };
         }
+        Change::Label(label) => {
+            let key = record::label_key(&label.version, place.clock, &place.log);
+            let known = load::<Place>(connection, &key, "a label")?;
+            return match known {
+                Some(known) if known == *place => Ok(()),
+                _ => wrong("the version that it labels does not have it"),
+            };
+        }
         Change::Unknown { .. } => return Ok(()),
     };
     let version = record::version_key(path, place.clock, &place.log);
@@ -130,7 +141,10 @@ fn check_derived(connection: &Connection, operation: &Operation, place: &Place) 
         return wrong("its path has an older version");
     }
     if state.place == *place {
-        for tag in tags {
+        if (state.labelled != 0) != labels::any(connection, &state.version)? {
+            return wrong("its path does not say whether it has labels");
+        }
+        for tag in &tags {
             if index::get(connection, &record::tag_key(tag, path))?.is_none() {
                 return wrong("a tag does not lead to its path");
             }
@@ -222,7 +236,10 @@ fn tag_holds(connection: &Connection, key: &[u8]) -> Result<bool> {
         return Ok(false);
     };
     match operations::at(connection, &state.place)?.change {
-        Change::Put(put) => Ok(put.tags.iter().any(|held| held == tag)),
+        Change::Put(put) => {
+            let (put, _) = labels::apply(connection, *put)?;
+            Ok(put.tags.iter().any(|held| held == tag))
+        }
         _ => Ok(false),
     }
 }

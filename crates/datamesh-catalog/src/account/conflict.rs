@@ -180,6 +180,8 @@ fn show(connection: &Connection, rival: &Rival, tally: &mut Tally) -> Result<()>
     if path_state(connection, &put.path)?.is_some() {
         return Ok(());
     }
+    let labelled = labels::any(connection, &put.version)?;
+    let put = if labelled { labels::apply(connection, put)?.0 } else { put };
     for tag in &put.tags {
         index::put(connection, &tag_key(tag, &put.path), &[])?;
     }
@@ -191,6 +193,7 @@ fn show(connection: &Connection, rival: &Rival, tally: &mut Tally) -> Result<()>
         size: put.size,
         tags: put.tags.len() as u16,
         versions: 1,
+        labelled: u8::from(labelled),
     };
     fold::count(tally, &state);
     save(connection, &live_key(&put.path), &state)

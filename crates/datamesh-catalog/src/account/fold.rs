@@ -4,6 +4,8 @@
 //! of equal clocks the one of the highest device. So the result is the same whatever the order in
 //! which logs are folded, and an operation is never undone by an older one that arrives late.
 
+use std::borrow::Cow;
+
 use datamesh_core::catalog::{Change, Operation, Put, Rewrite};
 use datamesh_core::{FileId, MeshPath, VersionId};
 use rusqlite::Connection;
@@ -12,11 +14,11 @@ use crate::error::{CatalogError, Result, damaged};
 use crate::index;
 
 use super::conflict::{self, Rival};
-use super::operations;
 use super::record::{
     self, FileState, PathState, Place, Standing, Tally, deleted_key, file_key, live_key, load,
     purged_key, rewritten_key, save, tag_key, version_id_key, version_key,
 };
+use super::{labels, operations};
 
 /// What the fold needs of a put or a delete marker.
 pub(super) struct Effect<'a> {
@@ -26,7 +28,8 @@ pub(super) struct Effect<'a> {
     replaces: VersionId,
     standing: Standing,
     size: u64,
-    tags: &'a [String],
+    tags: Cow<'a, [String]>,
+    labelled: bool,
 }
 
 impl<'a> Effect<'a> {
@@ -39,7 +42,8 @@ impl<'a> Effect<'a> {
                 replaces: put.replaces,
                 standing: put.kind.into(),
                 size: put.size,
-                tags: &put.tags,
+                tags: Cow::Borrowed(&put.tags),
+                labelled: false,
             }),
             Change::Delete(delete) => Some(Self {
                 path: &delete.path,
@@ -48,9 +52,12 @@ impl<'a> Effect<'a> {
                 replaces: delete.replaces,
                 standing: Standing::Deleted,
                 size: 0,
-                tags: &[],
+                tags: Cow::Borrowed(&[]),
+                labelled: false,
             }),
-            Change::Purge(_) | Change::Rewrite(_) | Change::Unknown { .. } => None,
+            Change::Purge(_) | Change::Rewrite(_) | Change::Label(_) | Change::Unknown { .. } => {
+                None
+            }
         }
     }
 }
@@ -80,9 +87,19 @@ pub(super) fn fold(
         }
         return Ok(());
     }
-    let Some(effect) = Effect::of(&operation.change) else {
+    if let Change::Label(label) = &operation.change {
+        return labels::fold(connection, label, place);
+    }
+    let Some(mut effect) = Effect::of(&operation.change) else {
         return Ok(());
     };
+    if let Change::Put(put) = &operation.change
+        && labels::any(connection, &put.version)?
+    {
+        // They came before their put.
+        effect.labelled = true;
+        effect.tags = Cow::Owned(labels::apply(connection, (**put).clone())?.0.tags);
+    }
     save(connection, &version_key(effect.path, place.clock, &place.log), place)?;
     let id_key = version_id_key(&effect.version);
     let known: Option<Place> = load(connection, &id_key, "a version")?;
@@ -140,6 +157,29 @@ pub(super) fn put_now(connection: &Connection, put: Box<Put>) -> Result<Box<Put>
     }
 }
 
+/// Where a version is the one that is listed, and what stands there.
+pub(super) fn live_state(
+    connection: &Connection,
+    version: &VersionId,
+) -> Result<Option<(MeshPath, PathState)>> {
+    let place: Option<Place> = load(connection, &version_id_key(version), "a version")?;
+    let Some(place) = place else { return Ok(None) };
+    let Change::Put(put) = operations::at(connection, &place)?.change else { return Ok(None) };
+    let beside = conflict::conflict_name(&put, &place.log);
+    for path in [Some(put.path), beside].into_iter().flatten() {
+        let state: Option<PathState> = load(connection, &live_key(&path), "a path")?;
+        if let Some(state) = state.filter(|state| state.version == *version) {
+            return Ok(Some((path, state)));
+        }
+    }
+    Ok(None)
+}
+
+/// Says anew what stands at a path that is listed.
+pub(super) fn save_live(connection: &Connection, path: &MeshPath, state: &PathState) -> Result<()> {
+    save(connection, &live_key(path), state)
+}
+
 /// What stands at a path, deleted or not.
 pub(super) fn path_state(connection: &Connection, path: &MeshPath) -> Result<Option<PathState>> {
     match load(connection, &live_key(path), "a path")? {
@@ -175,14 +215,14 @@ fn fold_path(
     }
     if let Some(before) = &before {
         uncount(tally, before)?;
-        drop_tags(connection, path, before, effect.tags)?;
+        drop_tags(connection, path, before, &effect.tags)?;
         let moves =
             (before.standing == Standing::Deleted) != (effect.standing == Standing::Deleted);
         if moves && !index::remove(connection, &key_of(path, before.standing))? {
             return Err(damaged("a path", "it is missing"));
         }
     }
-    for tag in effect.tags {
+    for tag in &*effect.tags {
         index::put(connection, &tag_key(tag, path), &[])?;
     }
     let state = PathState {
@@ -193,6 +233,7 @@ fn fold_path(
         size: effect.size,
         tags: effect.tags.len() as u16,
         versions,
+        labelled: u8::from(effect.labelled),
     };
     count(tally, &state);
     save(connection, &key_of(path, effect.standing), &state)?;
@@ -226,8 +267,10 @@ pub(super) fn drop_tags(
     if before.tags == 0 {
         return Ok(());
     }
-    let operation = operations::at(connection, &before.place)?;
-    if let Change::Put(put) = &operation.change {
+    if let Change::Put(mut put) = operations::at(connection, &before.place)?.change {
+        if before.labelled != 0 {
+            put = Box::new(labels::apply(connection, *put)?.0);
+        }
         for tag in put.tags.iter().filter(|tag| !kept.contains(tag)) {
             index::remove(connection, &tag_key(tag, path))?;
         }

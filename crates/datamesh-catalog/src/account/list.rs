@@ -12,7 +12,7 @@ use crate::index::{self, Step};
 
 use super::fold::put_now;
 use super::record::{DELETED, LIVE, PathState, Standing, live_key, load, tag_prefix};
-use super::{AccountDb, operations};
+use super::{AccountDb, labels, operations};
 
 /// Most rows of a page.
 pub const PAGE_ROWS_MAX: usize = 10_000;
@@ -117,12 +117,14 @@ pub struct Summary {
     pub hash: Hash,
     /// Its tags.
     pub tags: Vec<String>,
+    /// Its note; empty for none.
+    pub note: String,
     /// How safely it was stored.
     pub protection: Option<Protection>,
 }
 
 impl Summary {
-    fn of(put: Put, versions: u64) -> Self {
+    fn of(put: Put, note: String, versions: u64) -> Self {
         let Put { path, file, version, kind, mode, modified, created, size, hash, .. } = put;
         let (tags, protection) = (put.tags, put.protection);
         Self {
@@ -137,6 +139,7 @@ impl Summary {
             size,
             hash,
             tags,
+            note,
             protection,
         }
     }
@@ -266,16 +269,19 @@ fn list(connection: &Connection, query: &ListQuery) -> Result<Page> {
 }
 
 fn summary(connection: &Connection, path: &MeshPath, state: &PathState) -> Result<Summary> {
-    match operations::at(connection, &state.place)?.change {
-        Change::Put(put) if put.path == *path => {
-            Ok(Summary::of(*put_now(connection, put)?, state.versions))
-        }
+    let put = match operations::at(connection, &state.place)?.change {
+        Change::Put(put) if put.path == *path => put,
         Change::Put(put) if state.standing == Standing::Conflict => {
-            let put = Put { path: path.clone(), ..*put_now(connection, put)? };
-            Ok(Summary::of(put, state.versions))
+            Box::new(Put { path: path.clone(), ..*put })
         }
-        _ => Err(damaged("a path", "its operation does not put it")),
-    }
+        _ => return Err(damaged("a path", "its operation does not put it")),
+    };
+    let put = *put_now(connection, put)?;
+    let (put, note) = match state.labelled {
+        0 => (put, String::new()),
+        _ => labels::apply(connection, put)?,
+    };
+    Ok(Summary::of(put, note, state.versions))
 }
 
 fn listed_by_itself(connection: &Connection, folder: &MeshPath, query: &ListQuery) -> Result<bool> {

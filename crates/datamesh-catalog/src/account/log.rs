@@ -220,6 +220,10 @@ fn body_length(change: &Change) -> usize {
         Change::Delete(delete) => 64 + delete.path.as_str().len(),
         Change::Purge(purge) => 16 + 16 * purge.versions.len(),
         Change::Rewrite(rewrite) => 256 + rewrite.content.sealed().len(),
+        Change::Label(label) => {
+            let tags = label.add.iter().chain(&label.remove).map(|tag| 4 + tag.len());
+            64 + tags.sum::<usize>() + label.note.as_ref().map_or(0, String::len)
+        }
         Change::Unknown { body, .. } => body.len(),
     }
 }

@@ -35,6 +35,7 @@ mod conflict;
 mod contents;
 mod epochs;
 mod fold;
+mod labels;
 mod list;
 mod log;
 mod operations;

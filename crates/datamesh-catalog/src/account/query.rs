@@ -12,7 +12,7 @@ use super::record::{
     FILES, FileState, PathState, Place, Standing, Tally, VERSION_IDS, load, purged_key, require,
     rewritten_key, tally_key, version_id_key, versions_prefix,
 };
-use super::{AccountDb, conflict, operations};
+use super::{AccountDb, conflict, labels, operations};
 
 /// Most versions that one call returns. A version may hold a manifest of 16 KiB.
 const VERSIONS_MAX: usize = 256;
@@ -36,6 +36,8 @@ pub struct Version {
     pub purged: bool,
     /// It is a conflict: a version beside the current one, listed under a name of its own.
     pub conflict: bool,
+    /// Its note; empty for none.
+    pub note: String,
     /// What it is.
     pub entry: Entry,
 }
@@ -328,14 +330,20 @@ fn at_path(
 
 fn versioned(connection: &Connection, operation: Operation, number: u64) -> Result<Version> {
     let Operation { log, sequence, clock, change, .. } = operation;
+    let mut note = String::new();
     let entry = match change {
-        Change::Put(put) => Entry::Put(put_now(connection, put)?),
+        Change::Put(put) => {
+            let (put, noted) = labels::apply(connection, *put_now(connection, put)?)?;
+            note = noted;
+            Entry::Put(Box::new(put))
+        }
         Change::Delete(delete) => Entry::Delete(delete),
-        Change::Purge(_) | Change::Rewrite(_) | Change::Unknown { .. } => {
+        Change::Purge(_) | Change::Rewrite(_) | Change::Label(_) | Change::Unknown { .. } => {
             return Err(damaged("a version", "its operation makes no version"));
         }
     };
-    let version = Version { number, log, sequence, clock, purged: false, conflict: false, entry };
+    let (purged, conflict) = (false, false);
+    let version = Version { number, log, sequence, clock, purged, conflict, note, entry };
     let purged = index::get(connection, &purged_key(&version.id()))?.is_some();
     Ok(Version { purged, ..version })
 }

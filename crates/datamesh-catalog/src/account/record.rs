@@ -8,6 +8,7 @@
 //! | `d` path | [`PathState`] | a deleted path |
 //! | `e` | an epochs record | the newest that was seen, as it came |
 //! | `f` file id | [`FileState`] | the newest operation that names the file |
+//! | `g` version id, clock, device | [`Place`] | a label of the version |
 //! | `h` content tag | version id | a version that has the content |
 //! | `i` version id | [`Place`] | the operation that made the version |
 //! | `j` log | [`Count`] | up to which operation the contents of a log were told |
@@ -171,6 +172,8 @@ record! {
         pub size: u64,
         pub tags: u16,
         pub versions: u64,
+        /// 1 where the current version has labels.
+        pub labelled: u8,
     }
 }
 
@@ -237,6 +240,15 @@ pub(super) fn file_key(file: &FileId) -> Vec<u8> {
 
 pub(super) fn version_id_key(version: &VersionId) -> Vec<u8> {
     [VERSION_IDS, &version.0].concat()
+}
+
+/// Before the labels of a version.
+pub(super) fn labels_prefix(version: &VersionId) -> Vec<u8> {
+    [b"g", &version.0[..]].concat()
+}
+
+pub(super) fn label_key(version: &VersionId, clock: u64, log: &LogId) -> Vec<u8> {
+    [&labels_prefix(version)[..], &clock.to_be_bytes(), &log.0].concat()
 }
 
 pub(super) fn rewritten_key(version: &VersionId) -> Vec<u8> {

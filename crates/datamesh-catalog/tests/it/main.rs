@@ -14,6 +14,7 @@ mod files;
 mod fixture;
 mod group;
 mod journal;
+mod labels;
 mod list;
 mod log;
 mod measure;

@@ -25,7 +25,10 @@ impl Model {
             let at = match &operation.change {
                 Change::Put(put) => put.path.to_string(),
                 Change::Delete(delete) => delete.path.to_string(),
-                Change::Purge(_) | Change::Rewrite(_) | Change::Unknown { .. } => continue,
+                Change::Purge(_)
+                | Change::Rewrite(_)
+                | Change::Label(_)
+                | Change::Unknown { .. } => continue,
             };
             self.versions.entry(at).or_default().push(operation.change.clone());
         }

@@ -9,13 +9,15 @@ use datamesh_testkit::processes::{Done, Mesh, PASSWORD};
 use crate::{PROGRAM, program};
 
 /// Every command and its other name.
-const COMMANDS: [(&str, Option<&str>); 28] = [
+const COMMANDS: [(&str, Option<&str>); 30] = [
     ("put", Some("upload")),
     ("get", Some("download")),
     ("list", Some("ls")),
     ("info", Some("show")),
     ("versions", None),
     ("remove", Some("rm")),
+    ("duplicate", None),
+    ("rename", None),
     ("cleanup", None),
     ("optimize", None),
     ("init", None),
@@ -91,6 +93,9 @@ fn wrong_use_ends_with_2_and_says_why() {
         &["service", "--domain", "a b"],
         &["init", "--non-interactive"],
         &["config", "get"],
+        &["duplicate", "a"],
+        &["duplicate", "-r", "--version", "1", "a", "b"],
+        &["rename", "a", "../b"],
         &["remove"],
         &["remove", "-r", "/"],
         &["demo", "--nodes", "3"],

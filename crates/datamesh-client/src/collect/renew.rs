@@ -20,7 +20,7 @@ use crate::client::Client;
 use crate::error::ClientError;
 
 /// Segments renewed at once.
-const RENEWED_AT_ONCE: usize = 16;
+pub(super) const RENEWED_AT_ONCE: usize = 16;
 
 /// Epochs that a renewal follows upwards: honest nodes know of a few, and one that always tells of a
 /// higher one is not followed for ever.

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datamesh_catalog::{Append, CatalogError, Contents, Entry, OPERATIONS_MAX, Owed};
+use datamesh_catalog::{Append, Contents, Entry, OPERATIONS_MAX, Owed};
 use datamesh_core::catalog::{
     Change, Content, MANIFEST_INLINE_BYTES_MAX, Protection, Put, Rewrite,
 };
@@ -30,9 +30,6 @@ use crate::points;
 
 /// Operations read at a time.
 const PAGE: usize = 256;
-
-/// How often a commit is tried whose segments were referred to again meanwhile.
-const RENEWED_AGAIN_MAX: usize = 16;
 
 /// Where slices are now, by the segment and offset where they were.
 #[derive(Default)]
@@ -203,7 +200,7 @@ impl Client {
                     old.extend(meta.iter().flat_map(|meta| &meta.slices).map(|s| s.segment));
                 }
             }
-            self.append_renewed(append, &moves.referred).await?;
+            self.append_renewed(points::REWRITE_COMMIT, append, &moves.referred).await?;
         }
         let moved = moves.made;
         drop(moved);
@@ -303,48 +300,5 @@ impl Client {
             content,
         })));
         Ok(true)
-    }
-
-    /// Commits, with the segments that it refers to renewed for all that refers to them.
-    async fn append_renewed(
-        &self,
-        append: Append,
-        referred: &BTreeSet<SegmentId>,
-    ) -> Result<(), ClientError> {
-        if append.changes.is_empty() {
-            return Ok(());
-        }
-        for _ in 0..RENEWED_AGAIN_MAX {
-            let renewed = self.renew_referred(referred).await?;
-            let keys = Arc::clone(&self.keys);
-            let append = Append { renewed, now: self.engine.now(), ..append.clone() };
-            let appended = self.catalog_call(move |catalog| {
-                catalog.append(append, |body| keys.sign_operation(body)).map(drop)
-            });
-            match self.step(points::REWRITE_COMMIT, appended).await {
-                Err(ClientError::Catalog(CatalogError::Referred { .. })) => {}
-                other => return other,
-            }
-        }
-        Err(ClientError::Contended)
-    }
-
-    /// Renews segments for all that refers to them. Returns for how many references each.
-    async fn renew_referred(
-        &self,
-        referred: &BTreeSet<SegmentId>,
-    ) -> Result<Vec<(SegmentId, u64)>, ClientError> {
-        let mut renewed = Vec::new();
-        if referred.is_empty() {
-            return Ok(renewed);
-        }
-        self.index_contents().await?;
-        let asked: Vec<SegmentId> = referred.iter().copied().collect();
-        let uses = self.catalog_call(move |catalog| catalog.uses(&asked)).await?;
-        for (segment, uses) in referred.iter().zip(uses.ok_or(ClientError::Contended)?) {
-            self.renew_segment(*segment, uses.max(1)).await?;
-            renewed.push((*segment, uses.max(1)));
-        }
-        Ok(renewed)
     }
 }

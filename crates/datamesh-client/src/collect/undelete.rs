@@ -1,13 +1,13 @@
 //! Taking a version back: a deleted or older version becomes the current one again, without moving
 //! its bytes.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use datamesh_catalog::{Append, Contents, Version};
-use datamesh_core::catalog::{Change, Content, Put};
-use datamesh_core::{MeshPath, SegmentId, VersionId, seam};
-use datamesh_crypto::VersionKey;
+use datamesh_core::catalog::Change;
+use datamesh_core::{MeshPath, VersionId};
 
+use super::referring::Stand;
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::points;
@@ -57,55 +57,20 @@ impl Client {
         if current == Some(old.version) {
             return Err(ClientError::Current { name: name() });
         }
-        let renew_published =
-            self.step(points::UNDELETE_RENEW, self.renew_for_reference(old)).await?;
-        let (entropy, version) = (&*self.entropy, VersionId(seam::random(&*self.entropy)));
-        let key = self.keys.unwrap_key(&old.version, &old.key)?;
-        let tag = old.content.tag();
-        let plain = key.open(&old.version, tag, old.content.sealed())?;
-        let key = VersionKey::draw(entropy);
-        let sealed = key.seal(entropy, &version, tag, &plain)?;
-        let content = match old.content {
-            Content::Inline(_) => Content::Inline(sealed),
-            Content::Manifest(_) => Content::Manifest(sealed),
-            Content::Meta(_) => Content::Meta(sealed),
+        let replaces = current.unwrap_or(VersionId([0; 16]));
+        let stand = Stand { path: path.clone(), file: old.file, replaces };
+        let (mut contents, mut referred) = (Contents::default(), BTreeSet::new());
+        let put = self.take_content(old, stand, &mut contents, &mut referred).await?;
+        let version = put.version;
+        let append = Append {
+            changes: vec![Change::Put(Box::new(put))],
+            contents: Some(contents),
+            renew_published: referred.iter().copied().collect(),
+            ..Append::default()
         };
-        let put = Put {
-            version,
-            replaces: current.unwrap_or(VersionId([0; 16])),
-            created: self.engine.now(),
-            key: self.keys.wrap(entropy, &version, &key)?,
-            content,
-            ..old.clone()
-        };
-        let mut contents = Contents::default();
-        self.add_contents(&mut contents, put.sealed()).await?;
-        let (keys, now) = (Arc::clone(&self.keys), self.engine.now());
-        let changes = vec![Change::Put(Box::new(put))];
-        let committing = self.catalog_call(move |catalog| {
-            let append = Append {
-                changes,
-                contents: Some(contents),
-                renew_published,
-                now,
-                ..Append::default()
-            };
-            catalog.append(append, |body| keys.sign_operation(body))
-        });
-        self.step(points::UNDELETE_COMMIT, committing).await?;
+        self.append_renewed(points::UNDELETE_COMMIT, append, &referred).await?;
         let pending = self.publish().await?.pending;
         self.renew_promised().await?;
         Ok(Undeleted { path, version, pending })
-    }
-
-    /// Renews the segments of a version on as many nodes as a commit needs, before another version
-    /// refers to them: somebody may be about to release them. Returns these segments.
-    async fn renew_for_reference(&self, put: &Put) -> Result<Vec<SegmentId>, ClientError> {
-        let segments = self.segments_of(put.sealed()).await?;
-        let uses = self.references(&segments, &Default::default()).await?;
-        for (segment, uses) in uses {
-            self.renew_segment(segment, uses.epoch()).await?;
-        }
-        Ok(segments.into_iter().collect())
     }
 }

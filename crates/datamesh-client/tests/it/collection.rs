@@ -16,18 +16,18 @@ use crate::cluster::{Cluster, single};
 const CLIENT: NodeId = NodeId([0xC1; 32]);
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
-const NOW: Retention = Retention { keep: 1, younger_than_ms: 0, deleted_for_ms: 0 };
+pub(crate) const NOW: Retention = Retention { keep: 1, younger_than_ms: 0, deleted_for_ms: 0 };
 
 /// A cluster and the collectors of its nodes.
-struct Mesh {
-    cluster: Cluster,
+pub(crate) struct Mesh {
+    pub(crate) cluster: Cluster,
     collectors: Vec<Collector>,
     /// The node that is cut off.
     away: Option<usize>,
 }
 
 impl Mesh {
-    fn new(world: &sim::World) -> Self {
+    pub(crate) fn new(world: &sim::World) -> Self {
         let cluster = Cluster::seven(world);
         let config = CollectorConfig { clock_bound_ms: 600_000, reconcile_ms: 86_400_000 };
         let collectors = cluster.nodes.iter().map(|node| {
@@ -38,7 +38,7 @@ impl Mesh {
     }
 
     /// Days pass; whoever is not cut off hears of the others.
-    async fn days(&self, mut days: i64) {
+    pub(crate) async fn days(&self, mut days: i64) {
         while days > 0 {
             let step = days.min(20);
             days -= step;
@@ -73,7 +73,7 @@ impl Mesh {
         self.meet().await;
     }
 
-    async fn collect(&self) {
+    pub(crate) async fn collect(&self) {
         for (n, collector) in self.collectors.iter().enumerate() {
             let passed = collector.pass().await;
             assert!(passed.is_ok() || self.away == Some(n), "{passed:?}");
@@ -81,7 +81,7 @@ impl Mesh {
     }
 
     /// Shards that are held, and shards in the trash, over all nodes.
-    fn shards(&self) -> (u64, u64) {
+    pub(crate) fn shards(&self) -> (u64, u64) {
         let usage = self.cluster.nodes.iter().map(|node| node.store.usage().unwrap());
         usage.fold((0, 0), |sum, usage| (sum.0 + usage.shards, sum.1 + usage.trash))
     }
@@ -103,7 +103,7 @@ impl Mesh {
     }
 }
 
-fn file(path: &str, seed: u64, size: usize) -> BTreeMap<MeshPath, Vec<u8>> {
+pub(crate) fn file(path: &str, seed: u64, size: usize) -> BTreeMap<MeshPath, Vec<u8>> {
     BTreeMap::from([(path.parse().unwrap(), fixtures::noise(seed, size))])
 }
 

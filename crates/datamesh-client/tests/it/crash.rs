@@ -15,7 +15,8 @@ use std::thread::{self, available_parallelism};
 
 use datamesh_catalog::AccountDb;
 use datamesh_client::{
-    CleanupOptions, ClientError, PutOptions, Retention, Wanted, derive_epochs, points,
+    CleanupOptions, ClientError, DuplicateOptions, PutOptions, Retention, Wanted, derive_epochs,
+    points,
 };
 use datamesh_core::{MeshPath, NodeId, SegmentId};
 use datamesh_engine::points as engine_points;
@@ -44,6 +45,8 @@ enum Op {
     Put(Tree),
     Remove(Vec<&'static str>),
     Undelete(&'static str),
+    Duplicate(&'static str, &'static str),
+    Rename(&'static str, &'static str),
     Purge(&'static str),
     Cleanup,
     Rotate,
@@ -76,6 +79,8 @@ fn scripts() -> Vec<Vec<Op>> {
         Op::Put(file("a", 3, 90_000)),
         Op::Remove(vec!["a"]),
         Op::Undelete("a"),
+        Op::Duplicate("a", "twin"),
+        Op::Rename("twin", "brother"),
         Op::Purge("a"),
         Op::CleanLeft,
         Op::Put(file("large", 2, 5_000_000)),
@@ -110,6 +115,13 @@ fn after(op: &Op, before: &Tree, removed: &Tree) -> Tree {
         Op::Undelete(name) => {
             let path: MeshPath = name.parse().unwrap();
             tree.insert(path.clone(), removed[&path].clone());
+        }
+        Op::Duplicate(from, to) => {
+            tree.insert(to.parse().unwrap(), before[&from.parse().unwrap()].clone());
+        }
+        Op::Rename(from, to) => {
+            let content = tree.remove(&from.parse().unwrap()).unwrap();
+            tree.insert(to.parse().unwrap(), content);
         }
         Op::CatchUp | Op::Purge(_) | Op::Cleanup | Op::Rotate | Op::PutBack | Op::CleanLeft => {}
     }
@@ -290,6 +302,15 @@ async fn operate(cluster: &Cluster, device: &Device, op: &Op) {
             assert_eq!((removed.paths.len(), removed.pending), (names.len(), 0));
         }
         Op::Undelete(name) => assert_eq!(client.undelete(name, None).await.unwrap().pending, 0),
+        Op::Duplicate(from, to) => {
+            let options = DuplicateOptions::default();
+            let placed = client.duplicate(from, &to.parse().unwrap(), options).await.unwrap();
+            assert_eq!((placed.files.len(), placed.pending), (1, 0));
+        }
+        Op::Rename(from, to) => {
+            let placed = client.rename(from, &to.parse().unwrap(), false).await.unwrap();
+            assert_eq!((placed.files.len(), placed.pending), (1, 0));
+        }
         Op::Purge(name) => {
             client.purge(&strings(&[name]), &NOW, false).await.unwrap();
         }
@@ -400,7 +421,7 @@ fn crashed(ops: &[Op], cut: usize, (point, crash, time): (&'static str, Crash, u
         }
         assert!(owner.seen().await == owner.tree, "{point} {crash:?} {time}: it goes on otherwise");
         // A renewal that came to no version keeps its segment: docs/collection.md.
-        let renews = [points::PUT_RENEW, points::UNDELETE_RENEW, engine_points::LEASES_RENEW];
+        let renews = [points::PUT_RENEW, points::REFER_RENEW, engine_points::LEASES_RENEW];
         finish(&mut owner, !renews.contains(&point)).await;
     });
 }

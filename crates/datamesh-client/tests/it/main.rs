@@ -19,6 +19,7 @@ mod limits;
 mod losses;
 mod moved;
 mod packs;
+mod places;
 mod repack;
 mod repair;
 mod rescheme;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use datamesh_core::catalog::{
-    Change, Content, Delete, EntryKind, Operation, Protection, Purge, Put, Rewrite, WrappedKey,
+    Change, Content, Delete, EntryKind, Label, Operation, Protection, Purge, Put, Rewrite,
+    WrappedKey,
 };
 use datamesh_core::signature::signed_bytes;
 use datamesh_core::wire::{self, Encode, WireError};
@@ -130,6 +131,16 @@ pub(crate) fn log() -> Vec<(&'static str, Operation)> {
                 key: put().key,
                 content: Content::Manifest(Bytes::copy_from_slice(&[0xce; 300])),
             })),
+        ),
+        (
+            "label",
+            Change::Label(Label {
+                version: version(1),
+                created: 1_700_000_000_008,
+                add: vec!["2026".to_owned(), "été".to_owned()],
+                remove: vec!["draft".to_owned()],
+                note: Some("signed by both".to_owned()),
+            }),
         ),
     ];
     let mut previous = Hash([0; 32]);
@@ -275,6 +286,29 @@ fn tags_have_one_order() {
     }
 }
 
+#[test]
+fn labels_have_their_bounds_too() {
+    let read = |edit: &dyn Fn(&mut Label)| {
+        let (version, created) = (version(1), 5);
+        let (add, remove) = (Vec::new(), Vec::new());
+        let mut label = Label { version, created, add, remove, note: None };
+        edit(&mut label);
+        let change = Change::Label(label);
+        wire::decode::<Operation>(&signed(1, Hash([0; 32]), change).to_bytes()).map(drop)
+    };
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+    assert!(read(&|_| {}).is_ok());
+    assert!(read(&|label| label.note = Some("é".repeat(2048))).is_ok());
+    let longer = read(&|label| label.note = Some("x".repeat(4097)));
+    assert!(matches!(longer, Err(WireError::Bound { .. })));
+    let many = read(&|label| label.remove = (0..65).map(|n| format!("{n:02}")).collect());
+    assert!(matches!(many, Err(WireError::Bound { .. })));
+    let disorder = read(&|label| label.add = words(&["b", "a"]));
+    assert_eq!(disorder, Err(WireError::Invalid { field: "tags" }));
+    let empty = read(&|label| label.remove = words(&[""]));
+    assert_eq!(empty, Err(WireError::Invalid { field: "tags" }));
+}
+
 proptest! {
     #[test]
     fn no_bytes_upset_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
@@ -284,7 +318,7 @@ proptest! {
     }
 
     #[test]
-    fn no_body_upsets_the_reader(kind in 0u8..5, body in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn no_body_upsets_the_reader(kind in 0u8..6, body in prop::collection::vec(any::<u8>(), 0..300)) {
         let operation = signed(1, Hash([0; 32]), Change::Unknown { kind, body: body.into() });
         if let Ok(read) = wire::decode::<Operation>(&operation.to_bytes()) {
             prop_assert_eq!(read.to_bytes(), operation.to_bytes());

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use datamesh_api::{
-    ErrorKind, EventFn, GetReply, GetRequest, InfoReply, InfoRequest, ListEntry, ListReply,
-    ListRequest, OperationError, Progress, PutReply, PutRequest, RemoveReply, RemoveRequest,
-    SegmentInfo, ShardInfo, VersionsReply, VersionsRequest,
+    DuplicateRequest, ErrorKind, EventFn, GetReply, GetRequest, InfoReply, InfoRequest, ListEntry,
+    ListReply, ListRequest, OperationError, PlacedFile, PlacedReply, Progress, PutReply,
+    PutRequest, RemoveReply, RemoveRequest, RenameRequest, SegmentInfo, ShardInfo, VersionsReply,
+    VersionsRequest,
 };
 use datamesh_catalog::{AccountDb, CatalogError, Cursor, ListQuery, Listed, Summary, Version};
-use datamesh_client::{ClientError, GetItem, ProgressFn, PutOptions, Removed, Wanted};
+use datamesh_client::{
+    ClientError, DuplicateOptions, GetItem, Placed, ProgressFn, PutOptions, Removed, Wanted,
+};
 use datamesh_core::catalog::EntryKind;
 use datamesh_core::stream::{Sink, Source};
 use datamesh_core::{MeshPath, SegmentId};
@@ -58,6 +61,11 @@ fn folder(name: &str) -> Result<Option<MeshPath>, OperationError> {
             parsed.map(Some).map_err(|error| OperationError::new(ErrorKind::Usage, error))
         }
     }
+}
+
+fn placed(placed: Placed) -> PlacedReply {
+    let file = |(from, to)| PlacedFile { from, to };
+    PlacedReply { files: placed.files.into_iter().map(file).collect(), pending: placed.pending }
 }
 
 /// What a list was asked for.
@@ -149,6 +157,28 @@ impl HomeOperations {
             failed: convert::failures(report.failed),
             faults: convert::faults(report.faults),
         })
+    }
+
+    pub(super) async fn do_duplicate(
+        &self,
+        request: DuplicateRequest,
+    ) -> Result<PlacedReply, OperationError> {
+        let client = self.whole_client().await?;
+        let DuplicateRequest { name, to, version, recursive, replace } = request;
+        let name = if recursive { name.trim_end_matches('/').to_owned() } else { name };
+        let options = DuplicateOptions { version, recursive, replace };
+        let done = client.duplicate(&name, &to, options).await;
+        done.map(placed).map_err(|error| convert::client_error(&error))
+    }
+
+    pub(super) async fn do_rename(
+        &self,
+        request: RenameRequest,
+    ) -> Result<PlacedReply, OperationError> {
+        let client = self.whole_client().await?;
+        let name = request.name.trim_end_matches('/');
+        let done = client.rename(name, &request.to, request.replace).await;
+        done.map(placed).map_err(|error| convert::client_error(&error))
     }
 
     pub(super) async fn do_list(&self, request: ListRequest) -> Result<ListReply, OperationError> {

@@ -222,6 +222,8 @@ impl HomeOperations {
             Call::Info(request) => Answer::Info(self.do_info(request).await?),
             Call::Versions(request) => Answer::Versions(self.do_versions(request).await?),
             Call::Remove(request) => Answer::Remove(self.do_remove(request).await?),
+            Call::Duplicate(request) => Answer::Duplicate(self.do_duplicate(request).await?),
+            Call::Rename(request) => Answer::Rename(self.do_rename(request).await?),
             Call::Purge(request) => Answer::Purge(self.do_purge(request).await?),
             Call::Undelete(request) => Answer::Undelete(self.do_undelete(request).await?),
             Call::Cleanup(request) => Answer::Cleanup(self.do_cleanup(request).await?),

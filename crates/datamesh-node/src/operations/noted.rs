@@ -25,6 +25,12 @@ pub(super) fn asked(call: &Call) -> Option<(&'static str, Detail)> {
             let named = names(request.names.iter().map(String::as_str));
             ("file.remove", vec![("asked", named)])
         }
+        Call::Duplicate(request) => {
+            ("file.duplicate", vec![("name", request.name.clone()), ("to", request.to.to_string())])
+        }
+        Call::Rename(request) => {
+            ("file.rename", vec![("name", request.name.clone()), ("to", request.to.to_string())])
+        }
         Call::Invite(request) => {
             let powers = format!("node: {}, account: {}", request.node, request.account);
             ("invite.issue", vec![("uses", request.uses.to_string()), ("powers", powers)])
@@ -44,6 +50,9 @@ fn outcome(detail: &mut Detail, answer: &Result<Answer, OperationError>) {
         Ok(Answer::Remove(RemoveReply { removed, .. })) => {
             detail.push(("removed", removed.len().to_string()));
             detail.push(("names", names(removed.iter().map(|path| path.as_str()))));
+        }
+        Ok(Answer::Duplicate(reply) | Answer::Rename(reply)) => {
+            detail.push(("files", reply.files.len().to_string()));
         }
         Ok(Answer::Invite(InviteReply { expires, .. })) => {
             detail.push(("expires", expires.to_string()));

@@ -1,17 +1,22 @@
 //! Commands about files.
 
+mod duplicate;
 mod get;
 mod info;
 mod list;
+mod placed;
 mod put;
 mod remove;
+mod rename;
 mod versions;
 
+pub(crate) use duplicate::DuplicateArgs;
 pub(crate) use get::GetArgs;
 pub(crate) use info::InfoArgs;
 pub(crate) use list::ListArgs;
 pub(crate) use put::PutArgs;
 pub(crate) use remove::RemoveArgs;
+pub(crate) use rename::RenameArgs;
 pub(crate) use versions::VersionsArgs;
 
 use datamesh_api::FileVersion;

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use datamesh_catalog::{AccountDb, Owner as LogOwner};
 use datamesh_client::{
-    CleanupOptions, Client, ClientError, ClientParts, GetItem, LeaseRenewal, LeaseScope, Packs,
-    Publication, PutOptions, Retention, Wanted,
+    CleanupOptions, Client, ClientError, ClientParts, DuplicateOptions, GetItem, LeaseRenewal,
+    LeaseScope, Packs, Publication, PutOptions, Retention, Wanted,
 };
 use datamesh_core::{LogId, MeshPath, NodeId, SegmentId, VersionId};
 use datamesh_crypto::DeviceKeys;
 use datamesh_testkit::fixtures;
+use datamesh_testkit::sim::World;
 use tokio::time::{sleep, timeout};
 
 use super::mesh::Mesh;
@@ -253,8 +254,7 @@ pub(super) async fn work(mesh: &Mesh, mut device: Device, steps: u64) -> (Device
     for step in 0..steps {
         sleep(Duration::from_secs(world.draw(240))).await;
         device.meet().await;
-        let number = world.draw(PATHS);
-        let path: MeshPath = format!("of {}/file {number}", device.id.0[0]).parse().unwrap();
+        let path = path_of(&device, world.draw(PATHS));
         let seed = world.seed() << 20 | u64::from(device.id.0[0]) << 12 | step;
         // One in eight ends in the middle.
         let patience = match world.draw(8) {
@@ -268,6 +268,48 @@ pub(super) async fn work(mesh: &Mesh, mut device: Device, steps: u64) -> (Device
         }
     }
     (device, truth)
+}
+
+fn path_of(device: &Device, number: u64) -> MeshPath {
+    format!("of {}/file {number}", device.id.0[0]).parse().unwrap()
+}
+
+/// Duplicates a file, or gives it another name, where another may be already.
+async fn place(
+    device: &Device,
+    truth: &mut Truth,
+    path: &MeshPath,
+    to: &MeshPath,
+    stays: bool,
+    world: &World,
+) {
+    let contents: BTreeSet<Content> = truth.is(path).into_iter().flatten().collect();
+    for content in &contents {
+        truth.may_be(to, Some(*content));
+        truth.tried.entry(to.clone()).or_default().insert(*content);
+    }
+    if path == to {
+        return;
+    }
+    let (client, name) = (&device.client, path.as_str());
+    let placed = if stays {
+        let options = DuplicateOptions { replace: true, ..DuplicateOptions::default() };
+        client.duplicate(name, to, options).await
+    } else {
+        truth.may_be(path, None);
+        client.rename(name, to, true).await
+    };
+    match placed {
+        Ok(placed) if placed.pending == 0 => {
+            truth.acknowledged += 1;
+            truth.current.insert(to.clone(), contents.into_iter().map(Some).collect());
+            if !stays {
+                truth.certain(path, None);
+            }
+        }
+        Ok(placed) => world.note(format!("place: {} pending", placed.pending)),
+        Err(error) => world.note(format!("place: {error}")),
+    }
 }
 
 /// One operation. What it may leave behind is true from its beginning on, in case it is cut off.
@@ -307,7 +349,7 @@ async fn operate(
                 Err(error) => world.note(format!("put: {error}")),
             }
         }
-        45..70 => {
+        45..62 => {
             let expected = truth.is(path);
             let found = match client.resolve(&name, None).await {
                 Ok(version) => match device.fetch(path, version.number).await {
@@ -321,6 +363,10 @@ async fn operate(
             let right = expected.iter().any(|content| found == content.map(bytes));
             let length = found.map(|bytes| bytes.len());
             assert!(right, "{path} has {length:?} bytes and should be {expected:?}");
+        }
+        62..70 => {
+            let to = path_of(device, world.draw(PATHS));
+            place(device, truth, path, &to, draw < 66, world).await;
         }
         70..80 => {
             truth.may_be(path, None);
