@@ -160,6 +160,8 @@ pub struct FileVersion {
     pub modified: Timestamp,
     /// Its tags.
     pub tags: Vec<String>,
+    /// Its note; empty for none.
+    pub note: String,
     /// The scheme; nothing where the content lives in the catalog.
     pub scheme: Option<Scheme>,
     /// Stored with `--allow-degraded`.

@@ -7,6 +7,8 @@
 mod collect;
 mod error;
 mod files;
+mod find;
+pub mod grammar;
 mod keys;
 mod leases;
 mod mesh;
@@ -27,6 +29,10 @@ pub use files::{
     ListEntry, ListReply, ListRequest, PeerFault, PlacedFile, PlacedReply, PutReply, PutRequest,
     RemoveReply, RemoveRequest, RenameRequest, SegmentInfo, ShardInfo, StoredFile, VersionsReply,
     VersionsRequest,
+};
+pub use find::{
+    Filter, LabelReply, LabelRequest, LabelledFile, PopularFile, PopularReply, PopularRequest,
+    SearchReply, SearchRequest, Sort,
 };
 pub use keys::{
     DeviceInfo, EpochInfo, KeysReply, KeysRequest, RekeyReply, RekeyRequest, RotateReply,

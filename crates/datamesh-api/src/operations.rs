@@ -16,6 +16,9 @@ use crate::files::{
     PlacedReply, PutReply, PutRequest, RemoveReply, RemoveRequest, RenameRequest, VersionsReply,
     VersionsRequest,
 };
+use crate::find::{
+    LabelReply, LabelRequest, PopularReply, PopularRequest, SearchReply, SearchRequest,
+};
 use crate::keys::{KeysReply, KeysRequest, RekeyReply, RekeyRequest, RotateReply, RotateRequest};
 use crate::mesh::{InviteReply, InviteRequest, JoinReply, JoinRequest, PeersReply, PeersRequest};
 use crate::reach::{
@@ -86,6 +89,12 @@ calls! {
     duplicate Duplicate(DuplicateRequest) -> PlacedReply;
     /// Gives a file or folder another name.
     rename Rename(RenameRequest) -> PlacedReply;
+    /// Finds files.
+    search Search(SearchRequest) -> SearchReply;
+    /// Names the files that were fetched most often here.
+    popular Popular(PopularRequest) -> PopularReply;
+    /// Changes tags and notes.
+    label Label(LabelRequest) -> LabelReply;
     /// Gives versions of files up.
     purge Purge(PurgeRequest) -> PurgeReply;
     /// Takes a deleted or older version back.

@@ -125,6 +125,12 @@ pub enum CatalogError {
         /// The digits.
         digits: String,
     },
+    /// What was searched for cannot be.
+    #[error("{reason}")]
+    Search {
+        /// Why.
+        reason: String,
+    },
     /// Nothing is known of the transfer.
     #[error("no transfer {id} is under way")]
     NoTransfer {

@@ -1,9 +1,10 @@
-//! All SQL of DataMesh: two databases, two types.
+//! All SQL of DataMesh: three databases, three types.
 //!
 //! [`AccountDb`] is what an account owns: its devices' operations, and the paths, versions and tags
 //! that follow from them. [`NodeDb`] is what a node remembers of its mesh: adverts, receipts and
 //! grants, each of which somebody else still has. The first refuses to serve what it cannot prove;
-//! the second is thrown away and rebuilt.
+//! the second is thrown away and rebuilt. [`SearchDb`] is what searches look through; it follows from the
+//! first and can be made again.
 //!
 //! Calls block: run them where blocking is allowed. Types are shared by reference between threads;
 //! writers that meet share one synced transaction, readers never wait for writers.
@@ -17,6 +18,7 @@ mod journal;
 mod node;
 pub mod points;
 mod readers;
+mod search;
 mod sum;
 
 pub use account::{
@@ -29,3 +31,4 @@ pub use journal::{
     SliceDone, Source, TRANSFERS_MAX, Transfer,
 };
 pub use node::{Counter, DamagedCopy, NodeDb, NodeLimits, PeerAudit};
+pub use search::{Fetched, FetchedQuery, Order, SearchDb, SearchQuery};

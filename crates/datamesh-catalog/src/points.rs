@@ -74,6 +74,9 @@ pub const NODE_COUNTER: &str = "node.counter";
 /// A setting is kept.
 pub const NODE_SETTING: &str = "node.setting";
 
+/// The search index is written. Not one of those below: it can be made again from the catalog.
+pub(crate) const SEARCH: &str = "search.write";
+
 /// All of them.
 pub const ALL: [&str; 31] = [
     DATABASE_MAKE,

@@ -2,8 +2,10 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::commands::batch::BatchTagArgs;
 use crate::commands::configuration::{ConfigArgs, DoctorArgs};
 use crate::commands::demo::DemoArgs;
+use crate::commands::discovery::{PopularArgs, RecentArgs, SearchArgs};
 use crate::commands::files::{
     DuplicateArgs, GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, RenameArgs, VersionsArgs,
 };
@@ -56,6 +58,11 @@ pub(crate) enum Command {
     Remove(RemoveArgs),
     Duplicate(DuplicateArgs),
     Rename(RenameArgs),
+    #[command(visible_alias = "find")]
+    Search(SearchArgs),
+    Recent(RecentArgs),
+    Popular(PopularArgs),
+    BatchTag(BatchTagArgs),
     Cleanup(CleanupArgs),
     Optimize(OptimizeArgs),
     Init(InitArgs),
@@ -97,6 +104,10 @@ impl Command {
             Self::Remove(args) => args.run(context).await,
             Self::Duplicate(args) => args.run(context).await,
             Self::Rename(args) => args.run(context).await,
+            Self::Search(args) => args.run(context).await,
+            Self::Recent(args) => args.run(context).await,
+            Self::Popular(args) => args.run(context).await,
+            Self::BatchTag(args) => args.run(context).await,
             Self::Cleanup(args) => args.run(context).await,
             Self::Optimize(args) => args.run(context).await,
             Self::Init(args) => args.run(context).await,

@@ -8,6 +8,7 @@ mod client;
 mod collect;
 mod error;
 mod files;
+mod labels;
 mod pipeline;
 pub mod points;
 
@@ -22,6 +23,7 @@ pub use collect::{
 };
 pub use error::ClientError;
 pub use files::{Removed, SegmentPlacement, VersionInfo};
+pub use labels::{LabelChange, Labelled, LabelledFile};
 pub use pipeline::{
     Compress, EntryFailure, GetItem, GetReport, Packs, PutOptions, PutReport, StoredEntry, Wanted,
 };

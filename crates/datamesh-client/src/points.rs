@@ -47,6 +47,8 @@ pub const REFER_RENEW: &str = "refer.renew";
 pub const UNDELETE_COMMIT: &str = "undelete.commit";
 /// Duplicates, and files with other names, get their places.
 pub const PLACE_COMMIT: &str = "place.commit";
+/// Tags and notes of files change.
+pub const LABEL_COMMIT: &str = "label.commit";
 /// Versions are given up.
 pub const PURGE_COMMIT: &str = "purge.commit";
 /// What nothing refers to is released.
@@ -61,7 +63,7 @@ pub const REWRITE_COMMIT: &str = "rewrite.commit";
 pub const REWRITE_SETTLE: &str = "rewrite.settle";
 
 /// All of them.
-pub const ALL: [&str; 28] = [
+pub const ALL: [&str; 29] = [
     PUT_BEGIN,
     PUT_SEND,
     PUT_NOTE,
@@ -84,6 +86,7 @@ pub const ALL: [&str; 28] = [
     REFER_RENEW,
     UNDELETE_COMMIT,
     PLACE_COMMIT,
+    LABEL_COMMIT,
     PURGE_COMMIT,
     PURGE_RELEASE,
     LEFT_FORGET,

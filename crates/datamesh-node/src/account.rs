@@ -196,6 +196,7 @@ pub(crate) fn catalog_error(error: &CatalogError) -> OperationError {
         CatalogError::Incomplete => {
             OperationError { kind: ErrorKind::Network, ..made }.hint("start more of its nodes")
         }
+        CatalogError::Search { .. } => OperationError { kind: ErrorKind::Usage, ..made },
         CatalogError::DiskFull => made.hint("make room on the disk of the home and try again"),
         _ => made,
     }

@@ -57,6 +57,7 @@ pub async fn connect(
         bootstrap: Arc::new(Bootstrap::of(home)),
         public,
         catalog,
+        search: std::sync::Mutex::default(),
         publication: Arc::default(),
         node: None,
         leases: LeaseWatch::of(home),

@@ -475,6 +475,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         bootstrap: Arc::clone(&bootstrap),
         public,
         catalog,
+        search: std::sync::Mutex::default(),
         publication: Arc::default(),
         node: Some(NodeParts {
             node,

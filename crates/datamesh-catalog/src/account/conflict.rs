@@ -20,11 +20,11 @@ use crate::error::{Result, damaged};
 use crate::index;
 
 use super::fold::{self, Effect, path_state};
-use super::operations;
 use super::record::{
     PathState, Place, Standing, Tally, live_key, load, purged_key, rivals_key, save, seen_key,
     tag_key, version_id_key,
 };
+use super::{labels, operations};
 
 /// Longest name in a path, in bytes.
 const NAME_BYTES_MAX: usize = 255;
@@ -172,6 +172,21 @@ fn named(connection: &Connection, place: &Place) -> Result<Option<Put>> {
         Change::Put(put) => Ok(conflict_name(&put, &place.log).map(|path| Put { path, ..*put })),
         _ => Err(damaged("a rival", "its operation puts no file")),
     }
+}
+
+/// The names under which the rivals of a path are listed.
+pub(super) fn names(connection: &Connection, path: &MeshPath) -> Result<Vec<MeshPath>> {
+    let mut names = Vec::new();
+    for rival in rivals(connection, path)?.0 {
+        let Some(put) = named(connection, &rival.place)? else { continue };
+        let shown = path_state(connection, &put.path)?.is_some_and(|state| {
+            state.standing == Standing::Conflict && state.version == rival.version
+        });
+        if shown {
+            names.push(put.path);
+        }
+    }
+    Ok(names)
 }
 
 /// Lists a rival under its own name, unless somebody has put something there.

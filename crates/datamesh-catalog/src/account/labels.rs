@@ -65,6 +65,18 @@ pub(super) fn apply(connection: &Connection, mut put: Put) -> Result<(Put, Strin
     Ok((put, note))
 }
 
+/// A version's note.
+pub(super) fn note(connection: &Connection, version: &VersionId) -> Result<String> {
+    let mut note = String::new();
+    walk(connection, version, |label| {
+        if let Some(noted) = label.note {
+            note = noted;
+        }
+        Ok(Step::On)
+    })?;
+    Ok(note)
+}
+
 /// Whether a version has labels.
 pub(super) fn any(connection: &Connection, version: &VersionId) -> Result<bool> {
     let mut any = false;

@@ -12,7 +12,7 @@ use crate::index::{self, Step};
 
 use super::fold::put_now;
 use super::record::{DELETED, LIVE, PathState, Standing, live_key, load, tag_prefix};
-use super::{AccountDb, labels, operations};
+use super::{AccountDb, conflict, labels, operations};
 
 /// Most rows of a page.
 pub const PAGE_ROWS_MAX: usize = 10_000;
@@ -162,6 +162,24 @@ impl AccountDb {
         self.query(|connection| match load::<PathState>(connection, &live_key(path), "a path")? {
             Some(state) => summary(connection, path, &state).map(Some),
             None => Ok(None),
+        })
+    }
+
+    /// What a list says of a path and of the conflicts of its versions: those of them that are listed.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] where the answer cannot be proved.
+    pub fn listed_of(&self, path: &MeshPath) -> Result<Vec<Summary>> {
+        self.query(|connection| {
+            let mut paths = conflict::names(connection, path)?;
+            paths.insert(0, path.clone());
+            let mut found = Vec::new();
+            for path in paths {
+                if let Some(state) = load::<PathState>(connection, &live_key(&path), "a path")? {
+                    found.push(summary(connection, &path, &state)?);
+                }
+            }
+            Ok(found)
         })
     }
 

@@ -217,6 +217,16 @@ impl AccountDb {
         })
     }
 
+    /// The notes of these versions, empty for none, in the order given.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] where the answer cannot be proved.
+    pub fn notes(&self, versions: &[VersionId]) -> Result<Vec<String>> {
+        self.query(|connection| {
+            versions.iter().map(|version| labels::note(connection, version)).collect()
+        })
+    }
+
     /// For each of these versions the log and sequence of the operation that says where its content is
     /// now; nothing where that is its put. In the order given.
     ///

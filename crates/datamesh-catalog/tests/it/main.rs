@@ -25,4 +25,5 @@ mod purge;
 mod query;
 mod rewrite;
 mod schema;
+mod search;
 mod steps;

@@ -9,7 +9,7 @@ use datamesh_testkit::processes::{Done, Mesh, PASSWORD};
 use crate::{PROGRAM, program};
 
 /// Every command and its other name.
-const COMMANDS: [(&str, Option<&str>); 30] = [
+const COMMANDS: [(&str, Option<&str>); 34] = [
     ("put", Some("upload")),
     ("get", Some("download")),
     ("list", Some("ls")),
@@ -18,6 +18,10 @@ const COMMANDS: [(&str, Option<&str>); 30] = [
     ("remove", Some("rm")),
     ("duplicate", None),
     ("rename", None),
+    ("search", Some("find")),
+    ("recent", None),
+    ("popular", None),
+    ("batch-tag", None),
     ("cleanup", None),
     ("optimize", None),
     ("init", None),
@@ -96,6 +100,14 @@ fn wrong_use_ends_with_2_and_says_why() {
         &["duplicate", "a"],
         &["duplicate", "-r", "--version", "1", "a", "b"],
         &["rename", "a", "../b"],
+        &["search", "--size", "big", "a"],
+        &["search", "--date", "someday", "a"],
+        &["search", "--type", "tar.gz"],
+        &["search", "--sort", "taste"],
+        &["recent", "--limit", "many"],
+        &["popular", "--period", "aeon"],
+        &["batch-tag", "*"],
+        &["batch-tag", "--add-tags", "a"],
         &["remove"],
         &["remove", "-r", "/"],
         &["demo", "--nodes", "3"],

@@ -10,6 +10,7 @@ mod audit_log;
 mod bad_input;
 mod collection;
 mod demo;
+mod discovery;
 mod leases;
 mod losses;
 mod namespaces;

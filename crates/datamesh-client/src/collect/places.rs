@@ -18,9 +18,10 @@ use super::referring::Stand;
 use crate::below::Below;
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::labels::note_of;
 use crate::points;
 
-/// Files that one transaction takes: each brings up to two operations.
+/// Files that one transaction takes: each brings up to three operations.
 const BATCH: usize = 512;
 
 /// How to duplicate.
@@ -196,6 +197,8 @@ impl Client {
         placed: &mut Placed,
     ) -> Result<(), ClientError> {
         let paths: Vec<MeshPath> = batch.iter().map(|(_, to)| to.clone()).collect();
+        let versions: Vec<VersionId> = batch.iter().map(|(put, _)| put.version).collect();
+        let notes = self.catalog_call(move |catalog| catalog.notes(&versions)).await?;
         let known: BTreeMap<MeshPath, (FileId, VersionId)> = self
             .catalog_call(move |catalog| {
                 let known = |path: MeshPath| Ok(catalog.current_at(&path)?.map(|it| (path, it)));
@@ -203,8 +206,8 @@ impl Client {
             })
             .await?;
         let (mut contents, mut referred) = (Contents::default(), BTreeSet::new());
-        let mut changes = Vec::with_capacity(2 * batch.len());
-        for (put, to) in batch {
+        let mut changes = Vec::with_capacity(3 * batch.len());
+        for ((put, to), note) in batch.iter().zip(notes) {
             let there = known.get(to);
             let file = match (old, there) {
                 (Old::Goes, _) => put.file,
@@ -214,7 +217,9 @@ impl Client {
             let replaces = there.map_or(VersionId([0; 16]), |(_, version)| *version);
             let stand = Stand { path: to.clone(), file, replaces };
             let placed = self.take_content(put, stand, &mut contents, &mut referred).await?;
+            let version = placed.version;
             changes.push(Change::Put(Box::new(placed)));
+            changes.extend(note_of(version, note, self.engine.now()));
             if old == Old::Goes {
                 changes.push(Change::Delete(Delete {
                     file: put.file,

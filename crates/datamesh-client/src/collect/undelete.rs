@@ -10,6 +10,7 @@ use datamesh_core::{MeshPath, VersionId};
 use super::referring::Stand;
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::labels::note_of;
 use crate::points;
 
 /// What came of taking a version back.
@@ -62,8 +63,10 @@ impl Client {
         let (mut contents, mut referred) = (Contents::default(), BTreeSet::new());
         let put = self.take_content(old, stand, &mut contents, &mut referred).await?;
         let version = put.version;
+        let mut changes = vec![Change::Put(Box::new(put))];
+        changes.extend(note_of(version, found.note.clone(), self.engine.now()));
         let append = Append {
-            changes: vec![Change::Put(Box::new(put))],
+            changes,
             contents: Some(contents),
             renew_published: referred.iter().copied().collect(),
             ..Append::default()

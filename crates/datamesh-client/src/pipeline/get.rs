@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use datamesh_core::catalog::{Content, EntryKind, Put, SealedContent};
 use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Sink, StreamError};
-use datamesh_core::{Hash, MeshPath, wire};
+use datamesh_core::{FileId, Hash, MeshPath, wire};
 use datamesh_crypto::manifest::Compression;
 use datamesh_crypto::{Manifest, Slice};
 use datamesh_engine::{Fault, Urgency};
@@ -57,6 +57,8 @@ pub enum Wanted {
 pub struct GetReport {
     /// Entries that arrived whole.
     pub files: u64,
+    /// The files among them.
+    pub fetched: Vec<FileId>,
     /// Bytes that they have.
     pub bytes: u64,
     /// How many of these the sink had already.
@@ -76,7 +78,7 @@ enum Step {
     /// A slice under way.
     Slice(oneshot::Receiver<Result<Opened, ClientError>>, Arc<Urgency>, usize),
     /// The entry's end, and the hash that what was fetched must have.
-    End(MeshPath, Option<Hash>),
+    End(MeshPath, FileId, Option<Hash>),
     /// The entry cannot be begun or goes no further.
     Broken(ClientError),
 }
@@ -202,7 +204,7 @@ impl GetRun<'_> {
             self.steps.push_back(Step::Broken(error));
             return Ok(());
         }
-        self.steps.push_back(Step::End(path, hash.filter(|_| held == 0)));
+        self.steps.push_back(Step::End(path, put.file, hash.filter(|_| held == 0)));
         Ok(())
     }
 
@@ -297,7 +299,7 @@ impl GetRun<'_> {
                     Err(error) => self.fail(error, sink).await?,
                 }
             }
-            Step::End(path, hash) => {
+            Step::End(path, file, hash) => {
                 let Some(entry) = self.entry.take() else { return Ok(()) };
                 if entry.failed {
                     return Ok(());
@@ -311,6 +313,7 @@ impl GetRun<'_> {
                 }
                 sink.end(None).await?;
                 self.report.files += 1;
+                self.report.fetched.push(file);
                 self.report.bytes += entry.bytes;
                 self.report.resumed_bytes += entry.held;
                 self.done.files += 1;

@@ -9,6 +9,7 @@ pub(crate) mod slices;
 
 pub use get::{GetItem, GetReport, Wanted};
 pub use packs::Packs;
+pub(crate) use put::checked_tags;
 pub use put::{Compress, EntryFailure, PutOptions, PutReport, StoredEntry};
 
 use datamesh_core::descriptor::{CELL_BYTES_MAX, SEGMENT_BYTES_MAX};

@@ -227,7 +227,8 @@ impl Client {
     }
 }
 
-fn checked_tags(tags: &[String]) -> Result<Vec<String>, ClientError> {
+/// Tags in their order, each once.
+pub(crate) fn checked_tags(tags: &[String]) -> Result<Vec<String>, ClientError> {
     let mut tags: Vec<String> = tags.iter().map(|tag| tag.trim().to_owned()).collect();
     tags.sort();
     tags.dedup();

@@ -15,8 +15,8 @@ use std::thread::{self, available_parallelism};
 
 use datamesh_catalog::AccountDb;
 use datamesh_client::{
-    CleanupOptions, ClientError, DuplicateOptions, PutOptions, Retention, Wanted, derive_epochs,
-    points,
+    CleanupOptions, ClientError, DuplicateOptions, LabelChange, PutOptions, Retention, Wanted,
+    derive_epochs, points,
 };
 use datamesh_core::{MeshPath, NodeId, SegmentId};
 use datamesh_engine::points as engine_points;
@@ -47,6 +47,8 @@ enum Op {
     Undelete(&'static str),
     Duplicate(&'static str, &'static str),
     Rename(&'static str, &'static str),
+    /// Another note.
+    Label(&'static str),
     Purge(&'static str),
     Cleanup,
     Rotate,
@@ -80,6 +82,7 @@ fn scripts() -> Vec<Vec<Op>> {
         Op::Remove(vec!["a"]),
         Op::Undelete("a"),
         Op::Duplicate("a", "twin"),
+        Op::Label("twin"),
         Op::Rename("twin", "brother"),
         Op::Purge("a"),
         Op::CleanLeft,
@@ -123,7 +126,13 @@ fn after(op: &Op, before: &Tree, removed: &Tree) -> Tree {
             let content = tree.remove(&from.parse().unwrap()).unwrap();
             tree.insert(to.parse().unwrap(), content);
         }
-        Op::CatchUp | Op::Purge(_) | Op::Cleanup | Op::Rotate | Op::PutBack | Op::CleanLeft => {}
+        Op::CatchUp
+        | Op::Label(_)
+        | Op::Purge(_)
+        | Op::Cleanup
+        | Op::Rotate
+        | Op::PutBack
+        | Op::CleanLeft => {}
     }
     tree
 }
@@ -310,6 +319,15 @@ async fn operate(cluster: &Cluster, device: &Device, op: &Op) {
         Op::Rename(from, to) => {
             let placed = client.rename(from, &to.parse().unwrap(), false).await.unwrap();
             assert_eq!((placed.files.len(), placed.pending), (1, 0));
+        }
+        Op::Label(name) => {
+            let change = LabelChange {
+                add: strings(&["red"]),
+                note: Some("a note".to_owned()),
+                ..LabelChange::default()
+            };
+            let done = client.label(vec![name.parse().unwrap()], &change, false).await.unwrap();
+            assert_eq!((done.files.len(), done.failed.len(), done.pending), (1, 0, 0));
         }
         Op::Purge(name) => {
             client.purge(&strings(&[name]), &NOW, false).await.unwrap();

@@ -289,7 +289,7 @@ fn tags_have_one_order() {
 #[test]
 fn labels_have_their_bounds_too() {
     let read = |edit: &dyn Fn(&mut Label)| {
-        let (version, created) = (version(1), 5);
+        let (version, created) = (VersionId([1; 16]), 5);
         let (add, remove) = (Vec::new(), Vec::new());
         let mut label = Label { version, created, add, remove, note: None };
         edit(&mut label);

@@ -119,7 +119,7 @@ impl HomeOperations {
     ) -> Result<GetReply, OperationError> {
         let client = self.current_client().await?;
         let wrap = |error: ClientError| convert::client_error(&error);
-        let single = !request.recursive;
+        let (single, whole) = (!request.recursive, request.range.is_none());
         let report = if request.recursive {
             let wanted = Wanted::Below(folder(&request.name)?);
             client.get(wanted, sink, Some(progress(events))).await
@@ -149,6 +149,9 @@ impl HomeOperations {
             && let Some(error) = &report.error
         {
             return Err(convert::client_error(error));
+        }
+        if whole {
+            self.note_fetched(report.fetched).await;
         }
         Ok(GetReply {
             files: report.files,

@@ -2,6 +2,7 @@
 
 mod collect;
 mod files;
+mod find;
 mod keys;
 mod leases;
 mod membership;
@@ -12,12 +13,12 @@ mod security;
 mod state;
 mod upkeep;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use datamesh_api::{
     Answer, Call, EventFn, GetReply, GetRequest, OperationError, Operations, PutReply, PutRequest,
 };
-use datamesh_catalog::{AccountDb, NodeDb, NodeLimits};
+use datamesh_catalog::{AccountDb, NodeDb, NodeLimits, SearchDb};
 use datamesh_client::{Client, ClientParts, Packs, Publication};
 use datamesh_core::stream::{Sink, Source};
 use datamesh_core::{BoxFuture, Genesis, NodeId, Transport};
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) bootstrap: Arc<Bootstrap>,
     pub(crate) public: Option<PublicAccount>,
     pub(crate) catalog: Option<Arc<AccountDb>>,
+    /// What searches look through, once somebody searched.
+    pub(crate) search: Mutex<Option<Arc<SearchDb>>>,
     /// What is known of the account's heads on the mesh.
     pub(crate) publication: Arc<Publication>,
     pub(crate) node: Option<NodeParts>,
@@ -224,6 +227,9 @@ impl HomeOperations {
             Call::Remove(request) => Answer::Remove(self.do_remove(request).await?),
             Call::Duplicate(request) => Answer::Duplicate(self.do_duplicate(request).await?),
             Call::Rename(request) => Answer::Rename(self.do_rename(request).await?),
+            Call::Search(request) => Answer::Search(self.do_search(request).await?),
+            Call::Popular(request) => Answer::Popular(self.do_popular(request).await?),
+            Call::Label(request) => Answer::Label(self.do_label(request).await?),
             Call::Purge(request) => Answer::Purge(self.do_purge(request).await?),
             Call::Undelete(request) => Answer::Undelete(self.do_undelete(request).await?),
             Call::Cleanup(request) => Answer::Cleanup(self.do_cleanup(request).await?),

@@ -31,6 +31,10 @@ pub(super) fn asked(call: &Call) -> Option<(&'static str, Detail)> {
         Call::Rename(request) => {
             ("file.rename", vec![("name", request.name.clone()), ("to", request.to.to_string())])
         }
+        Call::Label(request) if !request.dry_run => {
+            let named = names(request.patterns.iter().map(String::as_str));
+            ("file.label", vec![("asked", named)])
+        }
         Call::Invite(request) => {
             let powers = format!("node: {}, account: {}", request.node, request.account);
             ("invite.issue", vec![("uses", request.uses.to_string()), ("powers", powers)])
@@ -54,6 +58,7 @@ fn outcome(detail: &mut Detail, answer: &Result<Answer, OperationError>) {
         Ok(Answer::Duplicate(reply) | Answer::Rename(reply)) => {
             detail.push(("files", reply.files.len().to_string()));
         }
+        Ok(Answer::Label(reply)) => detail.push(("files", reply.files.len().to_string())),
         Ok(Answer::Invite(InviteReply { expires, .. })) => {
             detail.push(("expires", expires.to_string()));
         }

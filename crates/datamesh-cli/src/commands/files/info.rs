@@ -79,6 +79,9 @@ fn about(reply: &InfoReply) -> Table {
     if !version.tags.is_empty() {
         table.pair("tags", version.tags.join(", "));
     }
+    if !version.note.is_empty() {
+        table.pair("note", &version.note);
+    }
     table.pair("file id", version.file);
     table.pair("version id", version.version);
     match version.scheme {

@@ -1,7 +1,11 @@
 //! `datamesh list`.
 
-use datamesh_api::{FileVersion, ListEntry, ListReply, ListRequest, OperationsExt};
+use clap::ValueEnum;
+use datamesh_api::{
+    FileVersion, ListEntry, ListReply, ListRequest, OperationsExt, SearchRequest, Sort,
+};
 
+use crate::commands::discovery::{FilterArgs, show};
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 use crate::output::{Table, size, time};
@@ -12,22 +16,35 @@ use super::protection;
 /// Entries that are asked for at once: what is in memory, whatever the account holds.
 const PAGE_ENTRIES: usize = 1000;
 
+/// Files that are listed at most where they are narrowed.
+const NARROWED_MAX: usize = 10_000;
+
 /// List files
+///
+/// With --type, --size, --date, --regex or --sort it lists files to any depth, as `search` does.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   datamesh list                      the top of the account
   datamesh list photos/2026 -r       everything below a folder
   datamesh list -r --tags draft      all files with a tag
+  datamesh list --size \">1GB\" --sort size --reverse
   datamesh list -r --json            for programs; `next` is null at the end")]
 pub(crate) struct ListArgs {
     /// To any depth
     #[arg(short, long)]
     recursive: bool,
 
-    /// Only files with all these tags
-    #[arg(long, value_delimiter = ',', value_name = "TAG,...")]
-    tags: Vec<String>,
+    #[command(flatten)]
+    filter: FilterArgs,
+
+    /// Order: name, size (smallest first), date (stored first)
+    #[arg(long, value_enum, value_name = "ORDER")]
+    sort: Option<By>,
+
+    /// The other way round
+    #[arg(long, requires = "sort")]
+    reverse: bool,
 
     /// Most entries
     #[arg(long, value_name = "COUNT")]
@@ -39,6 +56,9 @@ pub(crate) struct ListArgs {
 
 impl ListArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
+        if self.filter.narrows_more() || self.sort.is_some() {
+            return self.run_narrowed(context).await;
+        }
         let folder = self.folder.as_deref().map(mesh_folder).transpose()?.flatten();
         let operations = context.connect().await?;
         let mut left = self.limit.unwrap_or(usize::MAX);
@@ -48,7 +68,7 @@ impl ListArgs {
             let request = ListRequest {
                 folder: folder.clone(),
                 recursive: self.recursive,
-                tags: self.tags.clone(),
+                tags: self.filter.tags.clone(),
                 limit: Some(left.min(PAGE_ENTRIES)),
                 after: after.take(),
             };
@@ -70,6 +90,33 @@ impl ListArgs {
         }
         Ok(Outcome::Done)
     }
+}
+
+impl ListArgs {
+    /// Files to any depth that fit, from the search index.
+    async fn run_narrowed(self, context: &Context) -> Result<Outcome, Stop> {
+        let request = SearchRequest {
+            words: None,
+            filter: self.filter.read(self.folder.as_deref())?,
+            sort: match self.sort {
+                None | Some(By::Name) => Sort::Name,
+                Some(By::Size) => Sort::Size,
+                Some(By::Date) => Sort::Date,
+            },
+            reverse: self.reverse,
+            limit: self.limit.unwrap_or(NARROWED_MAX),
+        };
+        let operations = context.connect().await?;
+        show(context, &operations.search(request).await?)
+    }
+}
+
+/// Orders of a list.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum By {
+    Name,
+    Size,
+    Date,
 }
 
 /// Writes page by page what reads as one answer.
@@ -118,7 +165,8 @@ impl Pages {
     }
 }
 
-fn row(version: &FileVersion) -> [String; 5] {
+/// A file or empty folder as a row of a table.
+pub(crate) fn row(version: &FileVersion) -> [String; 5] {
     let folder = version.kind == Some(datamesh_core::catalog::EntryKind::Folder);
     [
         if folder { format!("{}/", version.path) } else { version.path.to_string() },

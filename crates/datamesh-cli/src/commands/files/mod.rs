@@ -13,7 +13,7 @@ mod versions;
 pub(crate) use duplicate::DuplicateArgs;
 pub(crate) use get::GetArgs;
 pub(crate) use info::InfoArgs;
-pub(crate) use list::ListArgs;
+pub(crate) use list::{ListArgs, row};
 pub(crate) use put::PutArgs;
 pub(crate) use remove::RemoveArgs;
 pub(crate) use rename::RenameArgs;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use datamesh_catalog::{Append, CatalogError, Contents, Owed};
+use datamesh_catalog::{AccountDb, Append, CatalogError, Contents, Owed};
 use datamesh_core::catalog::{Change, Content, MANIFEST_INLINE_BYTES_MAX, Protection, Put};
 use datamesh_core::wire::Encode;
 use datamesh_core::{FileId, MeshPath, SegmentId, VersionId, seam};
@@ -13,11 +13,31 @@ use datamesh_engine::Spread;
 use super::{COMMIT_BATCH, EntryFailure, Open, PutRun, StoredEntry};
 use crate::collect::contents::add_manifest;
 use crate::error::ClientError;
+use crate::labels::note_of;
 use crate::pipeline::sending::{Sending, settle};
 use crate::points;
 
 /// How often a commit is tried whose segments were referred to again meanwhile.
 const RENEWED_AGAIN_MAX: usize = 16;
+
+/// What has a path before a put: that of it which stays.
+#[derive(Default)]
+struct Known {
+    file: Option<FileId>,
+    version: Option<VersionId>,
+    tags: Vec<String>,
+    note: String,
+}
+
+impl Known {
+    fn of(catalog: &AccountDb, path: &MeshPath) -> Result<Self, CatalogError> {
+        let Some((file, version)) = catalog.current_at(path)? else { return Ok(Self::default()) };
+        let (file, version) = (Some(file), Some(version));
+        let listed = catalog.summary(path)?.map(|listed| (listed.tags, listed.note));
+        let (tags, note) = listed.unwrap_or_default();
+        Ok(Self { file, version, tags, note })
+    }
+}
 
 impl PutRun<'_> {
     /// Commits the files that are ready: from here on they are stored.
@@ -57,10 +77,11 @@ impl PutRun<'_> {
         let known = self
             .client
             .catalog_call(move |catalog| {
-                paths.iter().map(|path| catalog.current_at(path)).collect::<Result<Vec<_>, _>>()
+                paths.iter().map(|path| Known::of(catalog, path)).collect::<Result<Vec<_>, _>>()
             })
             .await?;
         for (open, known) in batch.into_iter().zip(known) {
+            let note = known.note.clone();
             let (transfer, segments) = (open.transfer, open.segments());
             committed.extend(segments.iter().copied());
             transfers.extend(transfer.map(|transfer| (transfer, segments)));
@@ -80,7 +101,9 @@ impl PutRun<'_> {
                 owed: missing.len(),
                 known: already,
             });
+            let version = put.version;
             changes.push(Change::Put(Box::new(put)));
+            changes.extend(note_of(version, note, self.client.engine.now()));
         }
         self.append(
             Append { changes, owed, contents: Some(contents), ..Append::default() },
@@ -134,15 +157,15 @@ impl PutRun<'_> {
     async fn operation(
         &mut self,
         open: Open,
-        known: Option<(FileId, VersionId)>,
+        known: Known,
         held: &mut Vec<Arc<Sending>>,
         contents: &mut Contents,
     ) -> Result<(Put, Vec<(SegmentId, u8)>), ClientError> {
         let client = self.client;
         let entropy = &*client.entropy;
         let version = VersionId(seam::random(entropy));
-        let (file, replaces) =
-            known.unwrap_or_else(|| (FileId(seam::random(entropy)), VersionId([0; 16])));
+        let file = known.file.unwrap_or_else(|| FileId(seam::random(entropy)));
+        let replaces = known.version.unwrap_or(VersionId([0; 16]));
         let key = VersionKey::draw(entropy);
         let (mut owed, mut margin) = (open.owed, open.margin);
         held.extend(open.sending);
@@ -183,7 +206,7 @@ impl PutRun<'_> {
             created: client.engine.now(),
             size: open.size,
             hash: open.hash,
-            tags: self.options.tags.clone(),
+            tags: if self.options.tags.is_empty() { known.tags } else { self.options.tags.clone() },
             protection: protected.then_some(protection),
             key: client.keys.wrap(entropy, &version, &key)?,
             content,

@@ -1,0 +1,1 @@
+INSERT INTO tagged (tag, file) VALUES (?1, ?2)

@@ -1,0 +1,1 @@
+DELETE FROM tagged WHERE file = ?1

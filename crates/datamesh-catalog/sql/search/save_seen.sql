@@ -1,0 +1,1 @@
+INSERT OR REPLACE INTO seen (log, sequence) VALUES (?1, ?2)

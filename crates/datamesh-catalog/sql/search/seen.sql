@@ -1,0 +1,1 @@
+SELECT sequence FROM seen WHERE log = ?1

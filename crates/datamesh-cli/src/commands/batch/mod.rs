@@ -1,0 +1,5 @@
+//! Commands over many files at once.
+
+mod tag;
+
+pub(crate) use tag::BatchTagArgs;

@@ -1,0 +1,110 @@
+//! Files get other names, tags and notes, and are found again: with a daemon and without, alike.
+
+use datamesh_testkit::fixtures::noise;
+use datamesh_testkit::processes::Mesh;
+use serde_json::Value;
+
+use crate::PROGRAM;
+
+/// Names of what a command found, in order.
+fn names(found: &Value) -> Vec<&str> {
+    found["files"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn files_are_renamed_labelled_and_found() {
+    let mesh = Mesh::of(PROGRAM, 6);
+    mesh.pipe(
+        "n0",
+        &["put", "--tags", "finance", "--", "-", "work/annual report.pdf"],
+        &noise(1, 3_000_000),
+    )
+    .ok();
+    mesh.pipe("n0", &["put", "--", "-", "work/draft.txt"], &noise(2, 5_000)).ok();
+    mesh.pipe("n0", &["put", "--", "-", "holidays/paris.jpg"], &noise(3, 90_000)).ok();
+    let json = |arguments: &[&str]| mesh.run("n0", &[&["--json"], arguments].concat()).ok().json();
+
+    assert_eq!(names(&json(&["search", "rep"])), ["work/annual report.pdf"]);
+    assert_eq!(names(&json(&["find", "--type", "image"])), ["holidays/paris.jpg"]);
+    assert_eq!(names(&json(&["list", "--size", ">1MB"])), ["work/annual report.pdf"]);
+    assert_eq!(
+        names(&json(&["list", "--sort", "size", "--reverse"])),
+        ["work/annual report.pdf", "holidays/paris.jpg", "work/draft.txt"]
+    );
+    assert_eq!(names(&json(&["recent", "--limit", "1"])), ["holidays/paris.jpg"]);
+    assert_eq!(names(&json(&["recent", "--date", "<2020-01-01"])), [] as [&str; 0]);
+    assert_eq!(names(&json(&["search", "--regex", r"^work/.*\.txt$"])), ["work/draft.txt"]);
+
+    // Tags and notes, of one file and by a pattern.
+    let seen = json(&["batch-tag", "--dry-run", "--add-tags", "old", "work/*"]);
+    assert_eq!(seen["files"].as_array().unwrap().len(), 2);
+    assert_eq!(names(&json(&["search", "--tags", "old"])), [] as [&str; 0]);
+    let tagged = json(&["batch-tag", "--add-tags", "old", "--remove-tags", "finance", "work/*"]);
+    assert_eq!(tagged["files"][0]["tags"], serde_json::json!(["old"]));
+    json(&["batch-tag", "--note", "with the whole family", "holidays/paris.jpg"]);
+    assert_eq!(names(&json(&["search", "family"])), ["holidays/paris.jpg"]);
+    let mixed =
+        mesh.run("n0", &["--json", "batch-tag", "--add-tags", "x", "none", "work/draft.txt"]);
+    let mixed = mixed.code(4).json();
+    assert_eq!(mixed["failed"][0]["path"], "none");
+    assert_eq!(
+        names(&json(&["list", "-r", "--type", "txt", "--tags", "x,old"])),
+        ["work/draft.txt"]
+    );
+    mesh.run("n0", &["batch-tag", "--add-tags", "x", "nothing/**"]).code(3);
+    mesh.run("n0", &["batch-tag", "--add-tags", "x", "a[b"]).code(2);
+
+    // Other names: what was there is not overwritten, what was found is found there.
+    let before = json(&["stats"])["store"]["shards"].clone();
+    json(&["duplicate", "work/draft.txt", "work/second.txt"]);
+    mesh.run("n0", &["rename", "work/draft.txt", "work/second.txt"]).code(2);
+    mesh.run("n0", &["rename", "work/draft.txt", "holidays"]).code(2);
+    mesh.run("n0", &["rename", "nobody", "somebody"]).code(3);
+    let moved = json(&["rename", "holidays/paris.jpg", "work/"]);
+    assert_eq!(moved["files"][0]["to"], "work/paris.jpg");
+    let moved = json(&["rename", "work", "archive"]);
+    assert_eq!(moved["files"].as_array().unwrap().len(), 4);
+    assert_eq!(json(&["stats"])["store"]["shards"], before, "no byte moved");
+    assert_eq!(names(&json(&["search", "family"])), ["archive/paris.jpg"]);
+    assert!(
+        mesh.bytes("n0", &["get", "--", "archive/annual report.pdf", "-"]) == noise(1, 3_000_000)
+    );
+    assert!(mesh.bytes("n0", &["get", "--", "archive/second.txt", "-"]) == noise(2, 5_000));
+
+    // A new version keeps tags and note, unless it brings tags of its own.
+    mesh.pipe("n0", &["put", "--", "-", "archive/paris.jpg"], &noise(4, 1000)).ok();
+    let info = json(&["info", "archive/paris.jpg"]);
+    assert_eq!(info["version"]["note"], "with the whole family");
+    mesh.pipe("n0", &["put", "--tags", "fresh", "--", "-", "archive/second.txt"], &noise(4, 10))
+        .ok();
+    assert_eq!(
+        json(&["info", "archive/second.txt"])["version"]["tags"],
+        serde_json::json!(["fresh"])
+    );
+
+    // What was fetched most.
+    for _ in 0..2 {
+        mesh.bytes("n0", &["get", "--", "archive/draft.txt", "-"]);
+    }
+    let popular = json(&["popular", "--period", "week"]);
+    assert_eq!(popular["files"][0]["file"]["path"], "archive/draft.txt");
+    assert_eq!(popular["files"][0]["fetches"], 2);
+
+    // Without the daemon all is the same; an index that is damaged or gone is made anew.
+    let with = json(&["search", "--sort", "name", "archive"]);
+    let popular = json(&["popular"]);
+    let mut mesh = mesh;
+    mesh.kill(0);
+    let alone = |arguments: &[&str]| mesh.run("n0", &[&["--json"], arguments].concat()).ok().json();
+    assert_eq!(alone(&["search", "--sort", "name", "archive"]), with);
+    assert_eq!(alone(&["popular"]), popular);
+    let index = mesh.path("n0").join("account/search.db");
+    let length = std::fs::metadata(&index).unwrap().len();
+    std::fs::write(&index, noise(9, length as usize)).unwrap();
+    assert_eq!(alone(&["search", "--sort", "name", "archive"]), with);
+    std::fs::remove_file(&index).unwrap();
+    assert_eq!(alone(&["search", "--sort", "name", "archive"]), with);
+    let renamed = alone(&["rename", "archive/draft.txt", "draft.txt"]);
+    assert_eq!(renamed["files"][0]["to"], "draft.txt");
+    assert_eq!(names(&alone(&["search", "draft"])), ["draft.txt"]);
+}

@@ -1,0 +1,247 @@
+//! Operations that find files, and that change what they are found by.
+
+use std::ops::RangeInclusive;
+use std::sync::{Arc, PoisonError};
+
+use datamesh_api::{
+    EntryFailure, ErrorKind, Filter, LabelReply, LabelRequest, LabelledFile, OperationError,
+    PopularFile, PopularReply, PopularRequest, SearchReply, SearchRequest, Sort,
+};
+use datamesh_catalog::{
+    AccountDb, CatalogError, Cursor, FetchedQuery, ListQuery, Listed, Named, Order, SearchDb,
+    SearchQuery,
+};
+use datamesh_client::LabelChange;
+use datamesh_core::{FileId, MeshPath};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::{HomeOperations, Shared};
+use crate::account::catalog_error;
+use crate::convert;
+
+/// Where the search index of the account lies.
+const INDEX: &str = "account/search.db";
+
+/// Files of a page of the list that patterns are compared with.
+const PAGE: usize = 5000;
+
+/// Most patterns of one request.
+const PATTERNS_MAX: usize = 1000;
+
+/// Longest pattern in bytes.
+const PATTERN_BYTES_MAX: usize = 4096;
+
+/// Runs something with the account's search index, as new as its catalog; where the index turns out to be
+/// damaged, once more with one that is made anew. Blocks.
+fn with_index<T>(
+    shared: &Shared,
+    catalog: &AccountDb,
+    work: impl Fn(&SearchDb) -> Result<T, CatalogError>,
+) -> Result<T, CatalogError> {
+    let path = shared.home.file(INDEX);
+    let mut kept = shared.search.lock().unwrap_or_else(PoisonError::into_inner);
+    for last in [false, true] {
+        let index = match kept.take() {
+            Some(index) => index,
+            None => Arc::new(SearchDb::open(&path)?),
+        };
+        if let Some(damage) = index.rebuilt() {
+            tracing::warn!(%damage, "the search index was damaged and is made anew");
+        }
+        match index.catch_up(catalog).and_then(|()| work(&index)) {
+            Err(CatalogError::Damaged(damage)) if !last => {
+                tracing::warn!(%damage, "the search index is made anew");
+                drop(index);
+                SearchDb::put_aside(&path)?;
+            }
+            done => {
+                *kept = Some(index);
+                return done;
+            }
+        }
+    }
+    // The second round returns whatever comes of it.
+    Err(CatalogError::Busy)
+}
+
+fn range(of: Option<(u64, u64)>) -> Option<RangeInclusive<u64>> {
+    of.map(|(from, to)| from..=to)
+}
+
+fn query(request: SearchRequest) -> SearchQuery {
+    let Filter { folder, tags, extensions, size, stored, pattern } = request.filter;
+    SearchQuery {
+        words: request.words,
+        pattern,
+        folder,
+        tags,
+        extensions,
+        size: range(size),
+        stored: range(stored),
+        order: match request.sort {
+            Sort::Fit => Order::Fit,
+            Sort::Name => Order::Name,
+            Sort::Size => Order::Size,
+            Sort::Date => Order::Stored,
+        },
+        reverse: request.reverse,
+        limit: request.limit,
+    }
+}
+
+/// Paths, and patterns of paths.
+struct Patterns {
+    paths: Vec<MeshPath>,
+    globs: GlobSet,
+}
+
+impl Patterns {
+    fn read(patterns: &[String]) -> Result<Self, OperationError> {
+        let wrong = |message: String| OperationError::new(ErrorKind::Usage, message);
+        let long = patterns.iter().any(|pattern| pattern.len() > PATTERN_BYTES_MAX);
+        if patterns.len() > PATTERNS_MAX || long {
+            return Err(wrong("at most 1000 patterns of at most 4096 bytes are taken".to_owned()));
+        }
+        let (mut paths, mut globs) = (Vec::new(), GlobSetBuilder::new());
+        for pattern in patterns {
+            if pattern.contains(['*', '?', '[', '{']) {
+                let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+                globs.add(glob.map_err(|error| wrong(error.to_string()))?);
+            } else {
+                paths
+                    .push(pattern.parse().map_err(|error| wrong(format!("{pattern:?}: {error}")))?);
+            }
+        }
+        let globs = globs.build().map_err(|error| wrong(error.to_string()))?;
+        Ok(Self { paths, globs })
+    }
+
+    /// The files that are meant, in the order of their names. Blocks.
+    fn files(mut self, catalog: &AccountDb) -> Result<Vec<MeshPath>, CatalogError> {
+        let mut after: Option<Cursor> = None;
+        while !self.globs.is_empty() {
+            let query = ListQuery {
+                recursive: true,
+                limit: Some(PAGE),
+                after: after.take(),
+                ..ListQuery::default()
+            };
+            let page = catalog.list(&query)?;
+            let fits = |row: &&Listed| self.globs.is_match(row.path().as_str());
+            self.paths.extend(page.rows.iter().filter(fits).map(|row| row.path().clone()));
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        self.paths.sort();
+        self.paths.dedup();
+        Ok(self.paths)
+    }
+}
+
+impl HomeOperations {
+    /// Runs a blocking call with the catalog and what else the process shares.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        catalog: &Arc<AccountDb>,
+        call: impl FnOnce(&Shared, &AccountDb) -> Result<T, CatalogError> + Send + 'static,
+    ) -> Result<T, OperationError> {
+        let (shared, catalog) = (Arc::clone(&self.shared), Arc::clone(catalog));
+        match tokio::task::spawn_blocking(move || call(&shared, &catalog)).await {
+            Ok(result) => result.map_err(|error| catalog_error(&error)),
+            Err(_) => Err(OperationError::new(ErrorKind::Failed, "the catalog call broke off")),
+        }
+    }
+
+    pub(super) async fn do_search(
+        &self,
+        request: SearchRequest,
+    ) -> Result<SearchReply, OperationError> {
+        let query = query(request);
+        let (files, more) = self
+            .blocking(self.current_catalog().await?, move |shared, catalog| {
+                let (paths, more) = with_index(shared, catalog, |index| index.search(&query))?;
+                // What the index found the catalog proves; what is gone since is passed over.
+                let found = paths.iter().map(|path| catalog.summary(path));
+                let found: Vec<_> = found.collect::<Result<_, _>>()?;
+                Ok((found, more))
+            })
+            .await?;
+        let files = files.into_iter().flatten().map(convert::summary).collect();
+        Ok(SearchReply { files, more })
+    }
+
+    pub(super) async fn do_popular(
+        &self,
+        request: PopularRequest,
+    ) -> Result<PopularReply, OperationError> {
+        let query = FetchedQuery { since: request.since, limit: request.limit };
+        let files = self
+            .blocking(self.current_catalog().await?, move |shared, catalog| {
+                let fetched = with_index(shared, catalog, |index| index.fetched(query))?;
+                let mut files = Vec::new();
+                for fetched in fetched {
+                    let Some(Named::File(_, path)) = catalog.resolve(&fetched.file.to_string())?
+                    else {
+                        continue;
+                    };
+                    // Another file may have its name by now.
+                    let there = catalog.summary(&path)?.filter(|it| it.file == fetched.file);
+                    files.extend(there.map(|summary| PopularFile {
+                        file: convert::summary(summary),
+                        fetches: fetched.count,
+                        last_fetched: fetched.last,
+                    }));
+                }
+                Ok(files)
+            })
+            .await?;
+        Ok(PopularReply { files })
+    }
+
+    pub(super) async fn do_label(
+        &self,
+        request: LabelRequest,
+    ) -> Result<LabelReply, OperationError> {
+        let LabelRequest { patterns, add, remove, note, dry_run } = request;
+        let patterns = Patterns::read(&patterns)?;
+        let client = self.current_client().await?;
+        let catalog = self.whole_catalog().await?;
+        let paths = self.blocking(catalog, move |_, catalog| patterns.files(catalog)).await?;
+        if paths.is_empty() {
+            return Err(OperationError::new(ErrorKind::NotFound, "no file has such a name"));
+        }
+        let change = LabelChange { add, remove, note };
+        let done = client.label(paths, &change, dry_run).await;
+        let done = done.map_err(|error| convert::client_error(&error))?;
+        let file = |file: datamesh_client::LabelledFile| LabelledFile {
+            path: file.path,
+            tags: file.tags,
+            note: file.note,
+            unchanged: file.unchanged,
+        };
+        let failed =
+            |(path, reason): (MeshPath, String)| EntryFailure { path: path.to_string(), reason };
+        Ok(LabelReply {
+            files: done.files.into_iter().map(file).collect(),
+            failed: done.failed.into_iter().map(failed).collect(),
+            dry_run,
+            pending: done.pending,
+        })
+    }
+
+    /// Notes that files were fetched; what cannot be noted fails nothing.
+    pub(super) async fn note_fetched(&self, files: Vec<FileId>) {
+        let Some(catalog) = self.shared.catalog.as_ref().filter(|_| !files.is_empty()) else {
+            return;
+        };
+        let now = datamesh_core::Clock::now(&crate::system::SystemClock);
+        let noting = self.blocking(catalog, move |shared, catalog| {
+            with_index(shared, catalog, |index| index.note_fetched(&files, now))
+        });
+        if let Err(error) = noting.await {
+            tracing::warn!(%error, "what was fetched is not noted for `popular`");
+        }
+    }
+}
