@@ -141,7 +141,7 @@ fn check_derived(connection: &Connection, operation: &Operation, place: &Place) 
         return wrong("its path has an older version");
     }
     if state.place == *place {
-        if (state.labelled != 0) != labels::any(connection, &state.version)? {
+        if state.tags.labelled != labels::any(connection, &state.version)? {
             return wrong("its path does not say whether it has labels");
         }
         for tag in &tags {

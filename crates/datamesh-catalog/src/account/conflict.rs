@@ -21,8 +21,8 @@ use crate::index;
 
 use super::fold::{self, Effect, path_state};
 use super::record::{
-    PathState, Place, Standing, Tally, live_key, load, purged_key, rivals_key, save, seen_key,
-    tag_key, version_id_key,
+    PathState, Place, Standing, TagCount, Tally, live_key, load, purged_key, rivals_key, save,
+    seen_key, tag_key, version_id_key,
 };
 use super::{labels, operations};
 
@@ -206,9 +206,8 @@ fn show(connection: &Connection, rival: &Rival, tally: &mut Tally) -> Result<()>
         version: put.version,
         standing: Standing::Conflict,
         size: put.size,
-        tags: put.tags.len() as u16,
+        tags: TagCount::of(&put.tags, labelled),
         versions: 1,
-        labelled: u8::from(labelled),
     };
     fold::count(tally, &state);
     save(connection, &live_key(&put.path), &state)

@@ -15,8 +15,8 @@ use crate::index;
 
 use super::conflict::{self, Rival};
 use super::record::{
-    self, FileState, PathState, Place, Standing, Tally, deleted_key, file_key, live_key, load,
-    purged_key, rewritten_key, save, tag_key, version_id_key, version_key,
+    self, FileState, PathState, Place, Standing, TagCount, Tally, deleted_key, file_key, live_key,
+    load, purged_key, rewritten_key, save, tag_key, version_id_key, version_key,
 };
 use super::{labels, operations};
 
@@ -231,9 +231,8 @@ fn fold_path(
         version: effect.version,
         standing: effect.standing,
         size: effect.size,
-        tags: effect.tags.len() as u16,
+        tags: TagCount::of(&effect.tags, effect.labelled),
         versions,
-        labelled: u8::from(effect.labelled),
     };
     count(tally, &state);
     save(connection, &key_of(path, effect.standing), &state)?;
@@ -264,12 +263,12 @@ pub(super) fn drop_tags(
     before: &PathState,
     kept: &[String],
 ) -> Result<()> {
-    if before.tags == 0 {
+    if before.tags.count == 0 {
         return Ok(());
     }
     if let Change::Put(mut put) = operations::at(connection, &before.place)?.change {
-        if before.labelled != 0 {
-            put = Box::new(labels::apply(connection, *put)?.0);
+        if before.tags.labelled {
+            *put = labels::apply(connection, *put)?.0;
         }
         for tag in put.tags.iter().filter(|tag| !kept.contains(tag)) {
             index::remove(connection, &tag_key(tag, path))?;

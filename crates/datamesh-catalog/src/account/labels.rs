@@ -12,7 +12,9 @@ use crate::index::{self, Step};
 
 use super::fold::{live_state, save_live};
 use super::operations;
-use super::record::{Place, label_key, labels_prefix, load, save, tag_key, version_id_key};
+use super::record::{
+    Place, TagCount, label_key, labels_prefix, load, save, tag_key, version_id_key,
+};
 
 /// Folds a label: its version's tags lead to the path where the version is current.
 pub(super) fn fold(connection: &Connection, label: &Label, place: &Place) -> Result<()> {
@@ -28,8 +30,7 @@ pub(super) fn fold(connection: &Connection, label: &Label, place: &Place) -> Res
     for tag in after.iter().filter(|tag| !before.contains(tag)) {
         index::put(connection, &tag_key(tag, &path), &[])?;
     }
-    state.tags = after.len() as u16;
-    state.labelled = 1;
+    state.tags = TagCount::of(&after, true);
     save_live(connection, &path, &state)
 }
 

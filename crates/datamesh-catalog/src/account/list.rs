@@ -295,9 +295,9 @@ fn summary(connection: &Connection, path: &MeshPath, state: &PathState) -> Resul
         _ => return Err(damaged("a path", "its operation does not put it")),
     };
     let put = *put_now(connection, put)?;
-    let (put, note) = match state.labelled {
-        0 => (put, String::new()),
-        _ => labels::apply(connection, put)?,
+    let (put, note) = match state.tags.labelled {
+        false => (put, String::new()),
+        true => labels::apply(connection, put)?,
     };
     Ok(Summary::of(put, note, state.versions))
 }

@@ -161,6 +161,36 @@ impl Decode for Standing {
     }
 }
 
+/// How many tags the current version of a path has, and whether it has labels. Two bytes: the highest bit says
+/// the latter, which catalogs of before there were labels have not set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TagCount {
+    pub(super) count: u16,
+    pub(super) labelled: bool,
+}
+
+impl TagCount {
+    const LABELLED: u16 = 1 << 15;
+
+    /// Of these tags.
+    pub(super) fn of(tags: &[String], labelled: bool) -> Self {
+        Self { count: tags.len() as u16, labelled }
+    }
+}
+
+impl Encode for TagCount {
+    fn encode(&self, out: &mut Writer) {
+        out.u16(self.count | if self.labelled { Self::LABELLED } else { 0 });
+    }
+}
+
+impl Decode for TagCount {
+    fn decode(from: &mut Reader<'_>) -> std::result::Result<Self, WireError> {
+        let bits = from.u16()?;
+        Ok(Self { count: bits & !Self::LABELLED, labelled: bits & Self::LABELLED != 0 })
+    }
+}
+
 record! {
     /// A path: its current version and what the counts need of it.
     #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,10 +200,8 @@ record! {
         pub version: VersionId,
         pub standing: Standing,
         pub size: u64,
-        pub tags: u16,
+        pub tags: TagCount,
         pub versions: u64,
-        /// 1 where the current version has labels.
-        pub labelled: u8,
     }
 }
 

@@ -244,7 +244,7 @@ impl Client {
 
 /// Files below `folder`, each with its name below `to`.
 fn moved(
-    page: Vec<Box<Put>>,
+    page: impl IntoIterator<Item = Box<Put>>,
     folder: &MeshPath,
     to: &MeshPath,
 ) -> Result<Vec<(Box<Put>, MeshPath)>, ClientError> {

@@ -95,7 +95,7 @@ async fn scenario(world: World) {
     // A few files at a time, each time a segment of their own: by which nodes the ranking of a segment
     // prefers a node gets more or less, and over few segments that would not even out.
     let all: Vec<_> = files.iter().collect();
-    for some in all.chunks(2) {
+    for some in all.chunks(3) {
         let some = some.iter().map(|(path, bytes)| ((*path).clone(), (*bytes).clone())).collect();
         let (mut files, options) = (Files::new(&some), PutOptions::default());
         let report = device.client.put(&mut files, &options, None).await.unwrap();
@@ -151,5 +151,5 @@ async fn scenario(world: World) {
 
 #[test]
 fn nodes_join_a_full_mesh_and_fill_evens_out() {
-    sim::run_many(4, |world| async move { scenario(world).await });
+    sim::run_many(3, |world| async move { scenario(world).await });
 }
