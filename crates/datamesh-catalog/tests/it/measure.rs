@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use datamesh_catalog::{Order, SearchDb, SearchQuery};
 use datamesh_core::catalog::Change;
 
 use crate::fixture::{Catalog, append, change, path, put};
@@ -105,7 +106,45 @@ fn measure() {
     let start = Instant::now();
     let page = catalog.db.list(&datamesh_catalog::ListQuery::default()).unwrap();
     eprintln!("page of {} folders: {:.1} ms", page.rows.len(), start.elapsed().as_secs_f64() * 1e3);
+    searches(&catalog);
     let start = Instant::now();
     let checked = catalog.db.check().unwrap();
     eprintln!("check of {} operations: {:.1} s", checked.operations, start.elapsed().as_secs_f64());
+}
+
+fn searches(catalog: &Catalog) {
+    let file = catalog.folder.path().join("search.db");
+    let start = Instant::now();
+    let db = SearchDb::open(&file).unwrap();
+    db.catch_up(&catalog.db).unwrap();
+    eprintln!("search index of everything: {:.2} s", start.elapsed().as_secs_f64());
+    drop(db);
+    let bytes = std::fs::metadata(&file).unwrap().len();
+    eprintln!("search index: {:.1} MB", bytes as f64 / 1e6);
+    let start = Instant::now();
+    let db = SearchDb::open(&file).unwrap();
+    db.catch_up(&catalog.db).unwrap();
+    eprintln!("open, nothing to catch up with: {:.2} ms", start.elapsed().as_secs_f64() * 1e3);
+    let query = SearchQuery { limit: 50, ..SearchQuery::default() };
+    let words = |words: &str| SearchQuery { words: Some(words.to_owned()), ..query.clone() };
+    let pattern =
+        |pattern: &str| SearchQuery { pattern: Some(pattern.to_owned()), ..query.clone() };
+    let newest = SearchQuery { order: Order::Stored, reverse: true, ..query.clone() };
+    let largest = SearchQuery { order: Order::Size, size: Some(3..=u64::MAX), ..newest.clone() };
+    for (what, query) in [
+        ("a word that one file has", words("0051234")),
+        ("a word that every file has", words("file")),
+        ("two words that 500 files have", words("file \"folder 0042\"")),
+        ("a pattern that nothing fits", pattern("nowhere$")),
+        ("the 50 newest", newest),
+        ("the 50 largest", largest),
+    ] {
+        let start = Instant::now();
+        let (found, more) = db.search(&query).unwrap();
+        for path in &found {
+            catalog.db.summary(path).unwrap().unwrap();
+        }
+        let ms = start.elapsed().as_secs_f64() * 1e3;
+        eprintln!("{what}: {} found, more: {more}, {ms:.1} ms", found.len());
+    }
 }
