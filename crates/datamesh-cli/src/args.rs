@@ -3,7 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::batch::BatchTagArgs;
-use crate::commands::configuration::{ConfigArgs, DoctorArgs};
+use crate::commands::configuration::{
+    ConfigArgs, DoctorArgs, GenerateCompletionArgs, QuickHelpArgs,
+};
 use crate::commands::demo::DemoArgs;
 use crate::commands::discovery::{PopularArgs, RecentArgs, SearchArgs};
 use crate::commands::files::{
@@ -85,6 +87,8 @@ pub(crate) enum Command {
     Config(ConfigArgs),
     Doctor(DoctorArgs),
     Demo(DemoArgs),
+    GenerateCompletion(GenerateCompletionArgs),
+    QuickHelp(QuickHelpArgs),
 }
 
 impl Command {
@@ -130,6 +134,8 @@ impl Command {
             Self::Config(args) => args.run(context),
             Self::Doctor(args) => args.run(context).await,
             Self::Demo(args) => args.run(context).await,
+            Self::GenerateCompletion(args) => args.run(context),
+            Self::QuickHelp(args) => args.run(context),
         }
     }
 }

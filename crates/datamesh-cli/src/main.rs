@@ -4,6 +4,7 @@
 
 mod args;
 mod commands;
+mod completion;
 mod context;
 mod error;
 mod local;
@@ -32,6 +33,7 @@ const TASK_THREADS_MAX: usize = 4;
 const END_PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
+    completion::answer();
     match Args::try_parse() {
         Ok(args) => run(args),
         Err(error) => refuse(&error),

@@ -16,7 +16,7 @@ use crate::system::{SystemClock, SystemEntropy};
 
 const KEYSTORE: &str = "account/keystore";
 const PUBLIC: &str = "account/public";
-const CATALOG: &str = "account/catalog.db";
+pub(crate) const CATALOG: &str = "account/catalog.db";
 
 /// Gives the password when a keystore must be opened.
 pub type PasswordSource = Arc<dyn Fn() -> Result<Zeroizing<String>, OperationError> + Send + Sync>;

@@ -22,6 +22,7 @@ mod home;
 mod keys;
 mod local;
 mod mesh;
+mod names;
 mod operations;
 #[doc(hidden)]
 pub mod parsers;
@@ -40,6 +41,7 @@ pub use connect::{connect, is_served};
 pub use doctor::doctor;
 pub use home::{Home, Status, read_status};
 pub use keys::{KEY_FILE_BYTES_MAX, add_device, export_keys, import_keys, recovery_kit};
+pub use names::names_beginning;
 pub use presets::{PRESETS, Preset};
 pub use recover::{RecoveredAccount, recover_account};
 pub use service::{ServiceOptions, run_service};

@@ -9,7 +9,7 @@ use datamesh_testkit::processes::{Done, Mesh, PASSWORD};
 use crate::{PROGRAM, program};
 
 /// Every command and its other name.
-const COMMANDS: [(&str, Option<&str>); 34] = [
+const COMMANDS: [(&str, Option<&str>); 36] = [
     ("put", Some("upload")),
     ("get", Some("download")),
     ("list", Some("ls")),
@@ -44,6 +44,8 @@ const COMMANDS: [(&str, Option<&str>); 34] = [
     ("config", None),
     ("doctor", None),
     ("demo", None),
+    ("generate-completion", None),
+    ("quick-help", None),
 ];
 
 fn run(arguments: &[&str]) -> Done {

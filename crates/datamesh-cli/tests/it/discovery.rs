@@ -108,3 +108,42 @@ fn files_are_renamed_labelled_and_found() {
     assert_eq!(renamed["files"][0]["to"], "draft.txt");
     assert_eq!(names(&alone(&["search", "draft"])), ["draft.txt"]);
 }
+
+/// What a shell is told that may come next, behind these words.
+fn completions(home: &std::path::Path, words: &[&str]) -> Vec<String> {
+    let mut command = crate::program();
+    command.env("DATAMESH_HOME", home).env("DATAMESH_COMPLETE", "bash");
+    // As the script of `generate-completion bash` calls it.
+    command.env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string());
+    command.env("_CLAP_COMPLETE_COMP_TYPE", "9").env("_CLAP_COMPLETE_SPACE", "true");
+    command.env("_CLAP_IFS", "\n").arg("--").args(words);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn shells_complete_commands_flags_and_names() {
+    let mesh = Mesh::of(PROGRAM, 6);
+    for name in ["photos/paris.jpg", "photos/rome.jpg", "notes.txt"] {
+        mesh.pipe("n0", &["put", "--", "-", name], &noise(1, 500)).ok();
+    }
+    let home = mesh.path("n0");
+    let told = |words: &[&str]| completions(&home, &[&["datamesh"], words].concat());
+    assert_eq!(told(&["rena"]), ["rename"]);
+    assert!(told(&["search", "--ta"]).contains(&"--tags".to_owned()));
+    assert_eq!(told(&["get", "ph"]), ["photos/"]);
+    assert_eq!(told(&["get", "photos/"]), ["photos/paris.jpg", "photos/rome.jpg"]);
+    assert_eq!(told(&["remove", "notes.txt", "photos/r"]), ["photos/rome.jpg"]);
+    assert_eq!(told(&["info", "nothing"]), [] as [&str; 0]);
+    assert_eq!(told(&["info", "../"]), [] as [&str; 0]);
+    // Without an account nothing is completed, and nothing is made.
+    let blank = tempfile::tempdir().unwrap();
+    assert_eq!(completions(blank.path(), &["datamesh", "get", "x"]), [] as [&str; 0]);
+    assert_eq!(std::fs::read_dir(blank.path()).unwrap().count(), 0);
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = crate::program().args(["generate-completion", shell]).output().unwrap();
+        let script = String::from_utf8(script.stdout).unwrap();
+        assert!(script.contains("DATAMESH_COMPLETE") && script.contains("datamesh"), "{script}");
+    }
+}

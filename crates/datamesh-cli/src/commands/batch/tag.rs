@@ -2,6 +2,7 @@
 
 use datamesh_api::{LabelRequest, OperationsExt};
 
+use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, usage};
 use crate::output::{Table, plural, visible};
@@ -35,7 +36,7 @@ pub(crate) struct BatchTagArgs {
     dry_run: bool,
 
     /// Names in the account, or patterns
-    #[arg(required = true, value_name = "GLOB")]
+    #[arg(required = true, value_name = "GLOB", add = mesh_names())]
     patterns: Vec<String>,
 }
 

@@ -3,6 +3,7 @@
 use datamesh_api::{OperationsExt, SearchRequest, Sort};
 
 use super::{FilterArgs, show};
+use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 
@@ -22,6 +23,7 @@ pub(crate) struct RecentArgs {
     limit: usize,
 
     /// Only below this folder
+    #[arg(add = mesh_names())]
     folder: Option<String>,
 }
 

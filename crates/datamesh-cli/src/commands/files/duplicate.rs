@@ -3,6 +3,7 @@
 use datamesh_api::{DuplicateRequest, OperationsExt};
 
 use super::placed;
+use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 
@@ -31,11 +32,11 @@ pub(crate) struct DuplicateArgs {
     replace: bool,
 
     /// A name in the account, or the beginning of an id
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = mesh_names())]
     name: String,
 
     /// The other name; one that ends with a slash is the folder that it goes into
-    #[arg(value_name = "NEW_NAME")]
+    #[arg(value_name = "NEW_NAME", add = mesh_names())]
     to: String,
 }
 

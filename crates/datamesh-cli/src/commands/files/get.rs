@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use datamesh_api::{GetReply, GetRequest, InfoRequest, OperationError, Operations, OperationsExt};
 
+use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed, usage};
 use crate::local::{LocalSink, Target, Written};
@@ -44,6 +45,7 @@ pub(crate) struct GetArgs {
     range: Option<ByteRange>,
 
     /// A name in the account, or the beginning of a file's or version's id
+    #[arg(add = mesh_names())]
     name: String,
 
     /// Where to: a folder, a file name, or - for standard output [default: this folder]

@@ -7,6 +7,7 @@ use datamesh_core::NodeId;
 use datamesh_core::catalog::EntryKind;
 
 use crate::commands::maintenance::leases;
+use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 use crate::output::{Table, node_id, plural, short, size, time, visible};
@@ -34,6 +35,7 @@ pub(crate) struct InfoArgs {
     version: Option<u64>,
 
     /// A name in the account, or the beginning of a file's or version's id
+    #[arg(add = mesh_names())]
     name: String,
 }
 

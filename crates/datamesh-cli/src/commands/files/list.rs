@@ -6,6 +6,7 @@ use datamesh_api::{
 };
 
 use crate::commands::discovery::{FilterArgs, show};
+use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 use crate::output::{Table, size, time};
@@ -51,6 +52,7 @@ pub(crate) struct ListArgs {
     limit: Option<usize>,
 
     /// Only below this folder
+    #[arg(add = mesh_names())]
     folder: Option<String>,
 }
 

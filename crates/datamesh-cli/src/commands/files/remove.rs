@@ -2,6 +2,7 @@
 
 use datamesh_api::{OperationsExt, RemoveRequest};
 
+use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, usage};
 use crate::output::{plural, visible};
@@ -24,7 +25,7 @@ pub(crate) struct RemoveArgs {
     recursive: bool,
 
     /// Names in the account, or beginnings of files' ids
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", add = mesh_names())]
     names: Vec<String>,
 }
 

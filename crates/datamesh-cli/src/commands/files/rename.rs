@@ -3,6 +3,7 @@
 use datamesh_api::{OperationsExt, RenameRequest};
 
 use super::placed;
+use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 
@@ -23,11 +24,11 @@ pub(crate) struct RenameArgs {
     replace: bool,
 
     /// A file or folder in the account, or the beginning of a file's id
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = mesh_names())]
     name: String,
 
     /// The new name; one that ends with a slash is the folder that it goes into
-    #[arg(value_name = "NEW_NAME")]
+    #[arg(value_name = "NEW_NAME", add = mesh_names())]
     to: String,
 }
 

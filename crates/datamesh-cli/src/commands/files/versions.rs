@@ -5,6 +5,7 @@ use std::time::Duration;
 use datamesh_api::{OperationsExt, PurgeRequest, UndeleteRequest, VersionsRequest};
 
 use crate::commands::maintenance::released;
+use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, usage};
 use crate::output::{Table, plural, size, time, visible};
@@ -55,7 +56,7 @@ pub(crate) struct VersionsArgs {
     dry_run: bool,
 
     /// Names in the account, or beginnings of files' ids
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", add = mesh_names())]
     names: Vec<String>,
 }
 

@@ -1,0 +1,52 @@
+//! `datamesh generate-completion`.
+
+use clap::ValueEnum;
+use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Zsh};
+
+use crate::completion::VARIABLE;
+use crate::context::Context;
+use crate::error::{Outcome, Stop, failed};
+
+/// Print what makes a shell complete commands, flags and names of files
+///
+/// The shell then asks this program at each key: so names of files in the account are completed too, as this
+/// device knows them (of the home in DATAMESH_HOME, or else the platform's).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  source <(datamesh generate-completion bash)                                  # in ~/.bashrc
+  source <(datamesh generate-completion zsh)                                   # in ~/.zshrc
+  datamesh generate-completion fish > ~/.config/fish/completions/datamesh.fish")]
+pub(crate) struct GenerateCompletionArgs {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    shell: Shell,
+}
+
+/// Shells that can be told.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+    Elvish,
+    Powershell,
+}
+
+impl GenerateCompletionArgs {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, Stop> {
+        let shell: &dyn EnvCompleter = match self.shell {
+            Shell::Bash => &Bash,
+            Shell::Zsh => &Zsh,
+            Shell::Fish => &Fish,
+            Shell::Elvish => &Elvish,
+            Shell::Powershell => &Powershell,
+        };
+        let mut script = Vec::new();
+        shell
+            .write_registration(VARIABLE, "datamesh", "datamesh", "datamesh", &mut script)
+            .map_err(failed)?;
+        context.output.raw(&String::from_utf8_lossy(&script))?;
+        Ok(Outcome::Done)
+    }
+}
