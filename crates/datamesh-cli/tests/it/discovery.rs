@@ -71,6 +71,16 @@ fn files_are_renamed_labelled_and_found() {
     );
     assert!(mesh.bytes("n0", &["get", "--", "archive/second.txt", "-"]) == noise(2, 5_000));
 
+    // A folder that was stored empty goes with what came into it.
+    let empty = mesh.path("empty");
+    std::fs::create_dir(&empty).unwrap();
+    mesh.run("n0", &["put", "-r", "--", empty.to_str().unwrap(), "box"]).ok();
+    mesh.pipe("n0", &["put", "--", "-", "box/in it"], &noise(5, 100)).ok();
+    let moved = json(&["rename", "box", "chest"]);
+    assert_eq!(moved["files"].as_array().unwrap().len(), 2);
+    assert!(mesh.bytes("n0", &["get", "--", "chest/in it", "-"]) == noise(5, 100));
+    mesh.run("n0", &["list", "box"]).code(3);
+
     // A new version keeps tags and note, unless it brings tags of its own.
     mesh.pipe("n0", &["put", "--", "-", "archive/paris.jpg"], &noise(4, 1000)).ok();
     let info = json(&["info", "archive/paris.jpg"]);

@@ -107,7 +107,13 @@ impl Client {
                 if current.is_none_or(|(_, current)| current != put.version) {
                     return Err(ClientError::NotCurrent { name: name.to_owned() });
                 }
-                At::Entry(put)
+                let below = put.path.clone();
+                let folder = put.kind == EntryKind::Folder;
+                if folder && self.catalog_call(move |catalog| is_folder(catalog, &below)).await? {
+                    At::Folder(put.path)
+                } else {
+                    At::Entry(put)
+                }
             }
             Err(error @ (ClientError::NotFound { .. } | ClientError::Deleted { .. })) => {
                 let folder: MeshPath = name.parse().map_err(|_| error.clone())?;

@@ -297,7 +297,12 @@ impl Mesh {
                 let (lease, since) = (store.lease(segment), store.trashed_since(segment, shard));
                 format!("{segment}:{shard} since {since:?}, {lease:?}")
             };
-            let left: Vec<String> = store.trash_after(None, 1000).into_iter().map(told).collect();
+            // What was moved waits there until its segment is whole, and what nobody renewed is not made
+            // whole any more: it goes with the segment, when its lease is over for long enough.
+            let now = life.engine.now();
+            let over = |segment| store.lease(segment).is_some_and(|lease| lease.ended_before(now));
+            let left = store.trash_after(None, 1000).into_iter();
+            let left: Vec<String> = left.filter(|(segment, _)| !over(*segment)).map(told).collect();
             (!left.is_empty()).then(|| format!("{}: {left:#?} {state:?}", member.id()))
         });
         full.collect()
