@@ -23,11 +23,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("datamesh-engine", &["core", "codec", "store", "catalog"]),
     ("datamesh-client", &["core", "crypto", "codec", "catalog", "engine"]),
     ("datamesh-api", &["core"]),
+    ("datamesh-mirror", &["core", "api"]),
     (
         "datamesh-node",
         &["core", "crypto", "codec", "store", "catalog", "net", "engine", "client", "api"],
     ),
-    ("datamesh-cli", &["core", "api", "node"]),
+    ("datamesh-cli", &["core", "api", "mirror", "node"]),
     ("datamesh-testkit", &["*"]),
     ("datamesh-bench", &["*"]),
     ("datamesh-fuzz", &["*"]),

@@ -9,7 +9,8 @@ use crate::commands::configuration::{
 use crate::commands::demo::DemoArgs;
 use crate::commands::discovery::{PopularArgs, RecentArgs, SearchArgs};
 use crate::commands::files::{
-    DuplicateArgs, GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, RenameArgs, VersionsArgs,
+    DuplicateArgs, GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, RenameArgs, SyncArgs,
+    VersionsArgs,
 };
 use crate::commands::maintenance::{CleanupArgs, OptimizeArgs, RepairArgs};
 use crate::commands::network::{
@@ -60,6 +61,7 @@ pub(crate) enum Command {
     Remove(RemoveArgs),
     Duplicate(DuplicateArgs),
     Rename(RenameArgs),
+    Sync(SyncArgs),
     #[command(visible_alias = "find")]
     Search(SearchArgs),
     Recent(RecentArgs),
@@ -94,6 +96,15 @@ pub(crate) enum Command {
 impl Command {
     /// The command runs until it is stopped and ends by itself when a signal asks it to.
     pub(crate) fn handles_signals(&self) -> bool {
+        match self {
+            Self::Service(_) => true,
+            Self::Sync(args) => args.watches(),
+            _ => false,
+        }
+    }
+
+    /// Its log is what it has to say, so that it says more than warnings.
+    pub(crate) fn is_service(&self) -> bool {
         matches!(self, Self::Service(_))
     }
 
@@ -112,6 +123,7 @@ impl Command {
             Self::Recent(args) => args.run(context).await,
             Self::Popular(args) => args.run(context).await,
             Self::BatchTag(args) => args.run(context).await,
+            Self::Sync(args) => args.run(context).await,
             Self::Cleanup(args) => args.run(context).await,
             Self::Optimize(args) => args.run(context).await,
             Self::Init(args) => args.run(context).await,

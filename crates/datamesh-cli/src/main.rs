@@ -7,9 +7,9 @@ mod commands;
 mod completion;
 mod context;
 mod error;
-mod local;
 mod output;
 mod password;
+mod signals;
 mod values;
 mod waiting;
 mod words;
@@ -19,12 +19,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Args, Command};
 use crate::context::Context;
 use crate::error::{Stop, failed, usage};
+use crate::signals::Signals;
 
 /// Most threads that run tasks: the work that computes and blocks has threads of its own.
 const TASK_THREADS_MAX: usize = 4;
@@ -58,7 +59,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 fn run(args: Args) -> ExitCode {
     let json = args.global.wants_json();
-    let usual = if args.command.handles_signals() { "info" } else { "warn" };
+    let usual = if args.command.is_service() { "info" } else { "warn" };
     log(args.global.log_level(usual));
     let context = match Context::new(args.global) {
         Ok(context) => context,
@@ -105,7 +106,7 @@ async fn run_command(command: Command, context: &Context, json: bool) -> u8 {
     };
     let interrupted = async {
         match caught {
-            Ok(Some(signals)) => signals.wait().await,
+            Ok(Some(mut signals)) => signals.wait().await,
             // Without handlers the system ends the program as it always did.
             _ => std::future::pending().await,
         }
@@ -123,32 +124,6 @@ async fn run_command(command: Command, context: &Context, json: bool) -> u8 {
         Err(Stop::Failed(error)) => {
             output::report(&error, json);
             error.kind.exit_code()
-        }
-    }
-}
-
-/// The signals that end the program.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn catch() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for one of them. Returns the exit code that shells expect then.
-    async fn wait(mut self) -> u8 {
-        tokio::select! {
-            _ = self.interrupt.recv() => 130,
-            _ = self.terminate.recv() => 143,
-            _ = self.hangup.recv() => 129,
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use datamesh_api::OperationError;
 use datamesh_node::PasswordSource;
@@ -33,6 +33,19 @@ impl Password {
         Arc::new(move || match &file {
             Some(file) => read(file),
             None => ask("Password of this home's keystore: "),
+        })
+    }
+
+    /// As [`source`](Self::source), but asks once and remembers what it was told: for a command that
+    /// opens the keystore again and again.
+    pub(crate) fn remembered(&self) -> PasswordSource {
+        let (source, told) = (self.source(), OnceLock::<Zeroizing<String>>::new());
+        Arc::new(move || match told.get() {
+            Some(password) => Ok(password.clone()),
+            None => {
+                let password = source()?;
+                Ok(told.get_or_init(|| password).clone())
+            }
         })
     }
 

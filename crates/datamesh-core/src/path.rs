@@ -3,7 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::seam::Timestamp;
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
+
+/// Longest ending that is kept behind the mark of a name, in bytes.
+const EXTENSION_BYTES_MAX: usize = 16;
 
 /// A file's name in its account: components joined by `/`, compared byte for byte.
 ///
@@ -51,6 +55,46 @@ impl MeshPath {
     pub fn below(&self, prefix: &Self) -> Option<&str> {
         self.0.strip_prefix(&prefix.0)?.strip_prefix('/')
     }
+
+    /// The name of what stands beside this path under a mark: `report (mark).txt` beside
+    /// `report.txt`. Nothing where the path has no room for it.
+    pub fn beside(&self, mark: &str) -> Option<Self> {
+        let (folder, name) = match self.0.rsplit_once('/') {
+            Some((folder, name)) => (Some(folder), name),
+            None => (None, self.as_str()),
+        };
+        let (stem, extension) = match name.rsplit_once('.') {
+            Some((stem, extension))
+                if !stem.is_empty()
+                    && !extension.is_empty()
+                    && extension.len() <= EXTENSION_BYTES_MAX
+                    && !extension.contains(' ') =>
+            {
+                (stem, format!(".{extension}"))
+            }
+            _ => (name, String::new()),
+        };
+        let mark = format!(" {mark}{extension}");
+        let before = folder.map_or(0, |folder| folder.len() + 1);
+        let room = Self::COMPONENT_BYTES_MAX.min(Self::BYTES_MAX.checked_sub(before)?);
+        let end = stem.floor_char_boundary(room.checked_sub(mark.len())?.min(stem.len()));
+        let name = format!("{}{mark}", &stem[..end]);
+        folder.map_or(name.clone(), |folder| format!("{folder}/{name}")).parse().ok()
+    }
+}
+
+/// The day of a time, in UTC, by the Gregorian calendar.
+pub fn day(time: Timestamp) -> String {
+    // Days since 0000-03-01, counted in eras of 400 years (Hinnant, days_from_civil).
+    let days = time / 86_400_000 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
 }
 
 impl fmt::Display for MeshPath {
@@ -137,5 +181,36 @@ mod tests {
         assert_eq!(path("a/b/c").below(&path("a")), Some("b/c"));
         assert_eq!(path("ab/c").below(&path("a")), None);
         assert_eq!(path("a").below(&path("a")), None);
+    }
+
+    #[test]
+    fn a_mark_stands_before_the_ending_and_the_name_is_cut() {
+        let beside = |text: &str| {
+            let path: MeshPath = text.parse().expect("valid in this test");
+            path.beside("(of x)").map(String::from)
+        };
+        assert_eq!(beside("a/report.txt").as_deref(), Some("a/report (of x).txt"));
+        assert_eq!(beside(".hidden").as_deref(), Some(".hidden (of x)"));
+        assert_eq!(beside("a.b c").as_deref(), Some("a.b c (of x)"));
+        let cut = beside(&"é".repeat(127)).expect("there is room");
+        assert!(cut.len() <= 255 && cut.ends_with("é (of x)"), "{cut}");
+    }
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        const DAY: u64 = 86_400_000;
+        for (days, text) in [
+            (0, "1970-01-01"),
+            (58, "1970-02-28"),
+            (59, "1970-03-01"),
+            (789, "1972-02-29"),
+            (11_016, "2000-02-29"),
+            (20_780, "2026-11-23"),
+            (47_540, "2100-02-28"),
+            (47_541, "2100-03-01"),
+        ] {
+            assert_eq!(day(days * DAY), text);
+            assert_eq!(day(days * DAY + DAY - 1), text);
+        }
     }
 }

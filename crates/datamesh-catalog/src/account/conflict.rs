@@ -12,8 +12,9 @@
 //! which logs arrive.
 
 use datamesh_core::catalog::{Change, Put};
+use datamesh_core::path::day;
 use datamesh_core::wire::{Decode, Encode, Reader, WireError, Writer};
-use datamesh_core::{LogId, MeshPath, Timestamp, VersionId, record};
+use datamesh_core::{LogId, MeshPath, VersionId, record};
 use rusqlite::Connection;
 
 use crate::error::{Result, damaged};
@@ -25,12 +26,6 @@ use super::record::{
     seen_key, tag_key, version_id_key,
 };
 use super::{labels, operations};
-
-/// Longest name in a path, in bytes.
-const NAME_BYTES_MAX: usize = 255;
-
-/// Longest ending that is kept behind the mark, in bytes.
-const EXTENSION_BYTES_MAX: usize = 16;
 
 /// Digits of ids in a name.
 const DIGITS: usize = 8;
@@ -239,72 +234,7 @@ pub(super) fn give_way(
 /// `report (conflict of 4f1c9a2b 2026-11-23 8d3e12aa).txt`, with the first digits of its log and its
 /// own id. Nothing where the path has no room for it.
 pub(super) fn conflict_name(put: &Put, log: &LogId) -> Option<MeshPath> {
-    let path = put.path.as_str();
-    let (folder, name) = match path.rsplit_once('/') {
-        Some((folder, name)) => (Some(folder), name),
-        None => (None, path),
-    };
-    let (stem, extension) = match name.rsplit_once('.') {
-        Some((stem, extension))
-            if !stem.is_empty()
-                && !extension.is_empty()
-                && extension.len() <= EXTENSION_BYTES_MAX
-                && !extension.contains(' ') =>
-        {
-            (stem, format!(".{extension}"))
-        }
-        _ => (name, String::new()),
-    };
     let (log, version) = (log.to_string(), put.version.to_string());
-    let mark = format!(
-        " (conflict of {} {} {}){extension}",
-        log.get(..DIGITS)?,
-        date(put.created),
-        version.get(..DIGITS)?
-    );
-    let before = folder.map_or(0, |folder| folder.len() + 1);
-    let room = NAME_BYTES_MAX.min(MeshPath::BYTES_MAX.checked_sub(before)?);
-    let mut end = room.checked_sub(mark.len())?.min(stem.len());
-    while !stem.is_char_boundary(end) {
-        end -= 1;
-    }
-    let name = format!("{}{mark}", &stem[..end]);
-    folder.map_or(name.clone(), |folder| format!("{folder}/{name}")).parse().ok()
-}
-
-/// The day of a time, in UTC, by the Gregorian calendar.
-fn date(time: Timestamp) -> String {
-    // Days since 0000-03-01, counted in eras of 400 years (Hinnant, days_from_civil).
-    let days = time / 86_400_000 + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn days_are_those_of_the_calendar() {
-        const DAY: u64 = 86_400_000;
-        for (days, text) in [
-            (0, "1970-01-01"),
-            (58, "1970-02-28"),
-            (59, "1970-03-01"),
-            (789, "1972-02-29"),
-            (11_016, "2000-02-29"),
-            (20_780, "2026-11-23"),
-            (47_540, "2100-02-28"),
-            (47_541, "2100-03-01"),
-        ] {
-            assert_eq!(date(days * DAY), text);
-            assert_eq!(date(days * DAY + DAY - 1), text);
-        }
-    }
+    let (log, version) = (log.get(..DIGITS)?, version.get(..DIGITS)?);
+    put.path.beside(&format!("(conflict of {log} {} {version})", day(put.created)))
 }

@@ -9,7 +9,7 @@ use datamesh_testkit::processes::{Done, Mesh, PASSWORD};
 use crate::{PROGRAM, program};
 
 /// Every command and its other name.
-const COMMANDS: [(&str, Option<&str>); 36] = [
+const COMMANDS: [(&str, Option<&str>); 37] = [
     ("put", Some("upload")),
     ("get", Some("download")),
     ("list", Some("ls")),
@@ -18,6 +18,7 @@ const COMMANDS: [(&str, Option<&str>); 36] = [
     ("remove", Some("rm")),
     ("duplicate", None),
     ("rename", None),
+    ("sync", None),
     ("search", Some("find")),
     ("recent", None),
     ("popular", None),

@@ -25,6 +25,7 @@ mod rotation;
 mod small_disk;
 mod space;
 mod strangers;
+mod sync;
 mod transfers;
 mod wrong_use;
 

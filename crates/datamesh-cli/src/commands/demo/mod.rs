@@ -17,8 +17,8 @@ use datamesh_core::{NodeId, SegmentId};
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed, usage};
-use crate::local::{LocalSink, LocalSource, Target};
 use crate::output::{Transfer, plural, size, to_stderr, visible};
+use datamesh_mirror::local::{LocalSink, LocalSource, Target};
 
 use compare::{Compared, compare};
 use mesh::Mesh;

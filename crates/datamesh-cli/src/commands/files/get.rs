@@ -7,10 +7,10 @@ use datamesh_api::{GetReply, GetRequest, InfoRequest, OperationError, Operations
 use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed, usage};
-use crate::local::{LocalSink, Target, Written};
 use crate::output::{Transfer, plural, rate, size, visible};
 use crate::values::{ByteRange, mesh_folder};
 use crate::waiting::waiting;
+use datamesh_mirror::local::{LocalSink, Target, Written};
 
 use super::RATED_BYTES_MIN;
 

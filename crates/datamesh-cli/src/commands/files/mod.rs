@@ -8,6 +8,7 @@ mod placed;
 mod put;
 mod remove;
 mod rename;
+mod sync;
 mod versions;
 
 pub(crate) use duplicate::DuplicateArgs;
@@ -17,6 +18,7 @@ pub(crate) use list::{ListArgs, row};
 pub(crate) use put::PutArgs;
 pub(crate) use remove::RemoveArgs;
 pub(crate) use rename::RenameArgs;
+pub(crate) use sync::SyncArgs;
 pub(crate) use versions::VersionsArgs;
 
 use datamesh_api::FileVersion;

@@ -7,10 +7,10 @@ use datamesh_core::{MeshPath, Scheme};
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed, usage};
-use crate::local::{self, LocalSource};
 use crate::output::{Transfer, plural, rate, size, visible};
 use crate::values::{mesh_folder, mesh_path};
 use crate::waiting::waiting;
+use datamesh_mirror::local::{self, LocalSource};
 
 use super::RATED_BYTES_MIN;
 

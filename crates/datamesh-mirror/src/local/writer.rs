@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 
 use super::part::{Part, Parts};
+use super::places::{Places, Verdict};
 use super::reason;
 use super::sink::Told;
 
@@ -99,6 +100,14 @@ impl Failure {
         }
     }
 
+    /// The reason, where no stream has to be told.
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Entry(text) | Self::All(text) => text,
+            Self::Closed | Self::GivenUp { .. } => "it was given up".to_owned(),
+        }
+    }
+
     pub(super) fn io(what: &str, error: &io::Error) -> Self {
         match Errno::from_io_error(error) {
             Some(errno) => Self::of(what, errno),
@@ -108,7 +117,12 @@ impl Failure {
 }
 
 impl Writer {
-    pub(super) fn new(place: Place, told: Arc<Mutex<Told>>, given_up: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        place: Place,
+        told: Arc<Mutex<Told>>,
+        given_up: Arc<AtomicBool>,
+        places: Option<Arc<Places>>,
+    ) -> Self {
         let files =
             |root: OwnedFd, naming| Where::Files { root: Arc::new(root), naming, last: None };
         let place = match place {
@@ -117,7 +131,7 @@ impl Writer {
             Place::Folder { root } => files(root, Naming::Last),
             Place::Tree { root } => files(root, Naming::Whole),
         };
-        Self { place, told, open: None, parts: Parts::new(given_up) }
+        Self { place, told, open: None, parts: Parts::new(given_up, places) }
     }
 
     /// Writes until the queue ends or nothing more can be written.
@@ -157,6 +171,7 @@ impl Writer {
             let left = part.leave();
             self.told().left += left;
         }
+        self.parts.sync_last();
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -189,6 +204,14 @@ impl Writer {
     }
 
     fn begin(&mut self, head: EntryHead) -> Result<Open, Failure> {
+        match self.parts.verdict(&head) {
+            Verdict::Wanted => {}
+            Verdict::NotWanted => return Ok(Open::Failed),
+            Verdict::Changed => {
+                let text = "it changed on the mesh meanwhile; the next sync fetches it";
+                return Err(Failure::Entry(text.to_owned()));
+            }
+        }
         let (root, naming, last) = match &mut self.place {
             Where::Stream(_) => return Ok(Open::Stream),
             Where::Files { root, naming, last } => (root, naming, last),
@@ -213,7 +236,7 @@ impl Writer {
         let Some((name, parents)) = below.split_last() else {
             return Err(Failure::Entry("it has no name".to_owned()));
         };
-        let parent = descend(root, last, parents)?;
+        let parent = descend(root, last, parents, self.parts.syncs())?;
         let name = OsString::from(name);
         match head.kind {
             EntryKind::File => {
@@ -242,10 +265,11 @@ impl Writer {
 
 /// Opens the folder that `parts` lead to below `root`, making those that are not there. The last
 /// one is remembered, as entries come folder by folder.
-fn descend(
+pub(super) fn descend(
     root: &Arc<OwnedFd>,
     last: &mut Option<(Vec<String>, Arc<OwnedFd>)>,
     parts: &[String],
+    sync: bool,
 ) -> Result<Arc<OwnedFd>, Failure> {
     let (mut at, known) = match last {
         Some((names, folder)) if parts.starts_with(names) => (Arc::clone(folder), names.len()),
@@ -253,6 +277,10 @@ fn descend(
     };
     for part in parts.iter().skip(known) {
         match rustix::fs::mkdirat(&*at, part.as_str(), Mode::from_raw_mode(0o777)) {
+            Ok(()) if sync => {
+                rustix::fs::fsync(&*at)
+                    .map_err(|error| Failure::of("the folder cannot be synced", error))?;
+            }
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => {
                 let what = format!("the folder \"{part}\" cannot be made");
@@ -266,7 +294,7 @@ fn descend(
 }
 
 /// Opens a folder in `at`, but not through a link.
-fn open_folder(at: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Failure> {
+pub(super) fn open_folder(at: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Failure> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
     rustix::fs::openat(at, name, flags, Mode::empty()).map_err(|error| {
         let shown = name.to_string_lossy();
@@ -286,16 +314,22 @@ fn open_folder(at: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Failure> {
 
 /// Makes a folder that is an entry of its own.
 fn folder(at: &OwnedFd, name: &OsStr, head: &EntryHead) -> Result<(), Failure> {
+    match make_folder(at, name)? {
+        Some(made) => restore(&made, head),
+        None => Ok(()),
+    }
+}
+
+/// Makes a folder and opens it; nothing where it was there.
+pub(super) fn make_folder(at: &OwnedFd, name: &OsStr) -> Result<Option<OwnedFd>, Failure> {
     let made = match rustix::fs::mkdirat(at, name, Mode::from_raw_mode(0o777)) {
         Ok(()) => true,
         Err(Errno::EXIST) => false,
         Err(error) => return Err(Failure::of("the folder cannot be made", error)),
     };
+    // What was there must be a folder, and no link to one.
     let opened = open_folder(at, name)?;
-    if made {
-        restore(&opened, head)?;
-    }
-    Ok(())
+    Ok(made.then_some(opened))
 }
 
 /// Gives the permission bits and the time of change back.

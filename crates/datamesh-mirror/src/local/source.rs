@@ -19,13 +19,14 @@ use datamesh_core::{BoxFuture, MeshPath};
 use tokio::sync::mpsc;
 
 use super::reader::{Item, Reader};
+use super::readings::Readings;
 use super::{QUEUE_ITEMS, reason};
 
 /// Entries that were not stored and why, shared with the reading thread.
 pub(super) type Problems = Arc<Mutex<Vec<EntryFailure>>>;
 
 /// A stream of local files.
-pub(crate) struct LocalSource {
+pub struct LocalSource {
     items: mpsc::Receiver<Item>,
     problems: Problems,
     /// Bytes that there are, where that is known beforehand.
@@ -34,7 +35,7 @@ pub(crate) struct LocalSource {
 
 impl LocalSource {
     /// One entry from standard input.
-    pub(crate) fn stdin(path: MeshPath) -> io::Result<Self> {
+    pub fn stdin(path: MeshPath) -> io::Result<Self> {
         let input = io::stdin().as_fd().try_clone_to_owned()?;
         Self::start(None, move |reader| reader.stream(File::from(input), path))
     }
@@ -44,7 +45,7 @@ impl LocalSource {
     ///
     /// # Errors
     /// [`OperationError`] where there is no such file, it is a folder, or it cannot be opened.
-    pub(crate) fn file(file: &Path, path: MeshPath) -> Result<Self, OperationError> {
+    pub fn file(file: &Path, path: MeshPath) -> Result<Self, OperationError> {
         let opened = open_named(file)?;
         let failed = |error: io::Error| not_readable(file, &error);
         let metadata = opened.metadata().map_err(failed)?;
@@ -63,13 +64,32 @@ impl LocalSource {
     ///
     /// # Errors
     /// [`OperationError`] where there is no such folder or it cannot be read.
-    pub(crate) fn tree(folder: &Path, into: Option<MeshPath>) -> Result<Self, OperationError> {
+    pub fn tree(folder: &Path, into: Option<MeshPath>) -> Result<Self, OperationError> {
         let failed = |error: io::Error| not_readable(folder, &error);
         let root = folder.canonicalize().map_err(failed)?;
         // Read once here, so that a folder without permission fails before the mesh is asked.
         let metadata = std::fs::read_dir(&root).map(drop);
         metadata.map_err(failed)?;
         Self::start(None, move |reader| reader.tree(root, into)).map_err(failed)
+    }
+
+    /// These files and empty folders below `folder`, each under the name that is given with it. What
+    /// is read of each file is told.
+    ///
+    /// # Errors
+    /// [`OperationError`] where no thread can be started to read them.
+    pub fn listed(
+        folder: &Path,
+        entries: Vec<(MeshPath, MeshPath)>,
+    ) -> Result<(Self, Readings), OperationError> {
+        let (readings, root) = (Readings::default(), folder.to_owned());
+        let noted = readings.clone();
+        let source = Self::start(None, move |reader| {
+            reader.note_to(noted);
+            reader.listed(&root, entries)
+        });
+        let source = source.map_err(|error| not_readable(folder, &error))?;
+        Ok((source, readings))
     }
 
     fn start(
@@ -87,12 +107,12 @@ impl LocalSource {
     }
 
     /// Bytes that there are, where that is known beforehand.
-    pub(crate) fn size(&self) -> Option<u64> {
+    pub fn size(&self) -> Option<u64> {
         self.size
     }
 
     /// What was not given to the stream, so far.
-    pub(crate) fn problems(&self) -> Vec<EntryFailure> {
+    pub fn problems(&self) -> Vec<EntryFailure> {
         std::mem::take(&mut self.problems.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -151,7 +171,7 @@ impl Source for LocalSource {
 }
 
 /// The folder's own name, for files that are stored under it; nothing for the root.
-pub(crate) fn folder_name(folder: &Path) -> Result<Option<String>, OperationError> {
+pub fn folder_name(folder: &Path) -> Result<Option<String>, OperationError> {
     let failed = |error: io::Error| not_readable(folder, &error);
     let full: PathBuf = folder.canonicalize().map_err(failed)?;
     Ok(full.file_name().map(|name| name.to_string_lossy().into_owned()))

@@ -16,18 +16,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use datamesh_core::Hash;
 use datamesh_core::stream::{EntryHead, LARGE_BYTES_MIN};
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::content::{ALIGNMENT, Content};
 use super::leftover::{self, Leftovers};
+use super::places::{Places, Verdict};
 use super::writer::{Failure, restore};
+use crate::fingerprint::Fingerprint;
 
 /// Fewer bytes are fetched again sooner than their file is explained.
 const KEPT_BYTES_MIN: u64 = 4 * 1024 * 1024;
 
 /// What is read at once of a part that was found.
 const READ_BYTES: usize = 1024 * 1024;
+
+/// Why a fetched file does not get its name.
+const CHANGED_HERE: &str = "what has its name here changed meanwhile; the next sync compares them";
 
 /// What the parts of a writer have in common.
 pub(super) struct Parts {
@@ -36,11 +41,43 @@ pub(super) struct Parts {
     leftovers: Leftovers,
     /// Set when nobody waits for the entry any more.
     given_up: Arc<AtomicBool>,
+    /// What may be written where; everything where there is none.
+    places: Option<Arc<Places>>,
+    /// The folder that files got their names in and that is not synced yet, where it is to be.
+    unsynced: Option<Arc<OwnedFd>>,
 }
 
 impl Parts {
-    pub(super) fn new(given_up: Arc<AtomicBool>) -> Self {
-        Self { count: 0, leftovers: Leftovers::default(), given_up }
+    pub(super) fn new(given_up: Arc<AtomicBool>, places: Option<Arc<Places>>) -> Self {
+        let leftovers = Leftovers::default();
+        Self { count: 0, leftovers, given_up, places, unsynced: None }
+    }
+
+    /// Whether an entry is to be written.
+    pub(super) fn verdict(&self, head: &EntryHead) -> Verdict {
+        self.places.as_ref().map_or(Verdict::Wanted, |places| places.verdict(head))
+    }
+
+    /// Whether what is written is synced.
+    pub(super) fn syncs(&self) -> bool {
+        self.places.is_some()
+    }
+
+    /// Notes that a file got its name in a folder; entries come folder by folder.
+    fn named_in(&mut self, folder: &Arc<OwnedFd>) {
+        if !self.unsynced.as_ref().is_some_and(|last| Arc::ptr_eq(last, folder)) {
+            self.sync_last();
+            self.unsynced = Some(Arc::clone(folder));
+        }
+    }
+
+    /// Syncs the folder that files got their names in last.
+    pub(super) fn sync_last(&mut self) {
+        if let Some(folder) = self.unsynced.take()
+            && let Err(error) = rustix::fs::fsync(&*folder)
+        {
+            tracing::warn!(%error, "a folder could not be synced");
+        }
     }
 }
 
@@ -192,10 +229,48 @@ impl Part {
         let finished = self.content.finish();
         finished.map_err(|error| Failure::io("it cannot be written", &error))?;
         restore(self.content.file(), &self.head)?;
-        rustix::fs::renameat(&*self.folder, &self.temporary, &*self.folder, &self.name)
-            .map_err(|error| Failure::of("it cannot be given its name", error))?;
+        match parts.places.clone() {
+            Some(places) => self.place(&places, parts)?,
+            None => rustix::fs::renameat(&*self.folder, &self.temporary, &*self.folder, &self.name)
+                .map_err(|error| Failure::of("it cannot be given its name", error))?,
+        }
         self.settled = true;
         parts.leftovers.remove_lasting(&self.folder, &leftover::kept(&self.name));
+        Ok(())
+    }
+
+    /// Gives the file its name where what has that name is still what was decided about.
+    fn place(&self, places: &Places, parts: &mut Parts) -> Result<(), Failure> {
+        let failed = |error| Failure::of("it cannot be given its name", error);
+        let file = self.content.file();
+        file.sync_all().map_err(|error| Failure::io("it cannot be synced", &error))?;
+        let there = match rustix::fs::statat(&*self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Some(stat),
+            Err(Errno::NOENT) => None,
+            Err(error) => return Err(failed(error)),
+        };
+        let changed = || Failure::Entry(CHANGED_HERE.to_owned());
+        if !places.is_as_decided(&self.head.path, there.as_ref()) {
+            return Err(changed());
+        }
+        let (from, to) = (&self.temporary, &self.name);
+        let flags = match places.is_empty(&self.head.path) {
+            true => RenameFlags::NOREPLACE,
+            false => RenameFlags::empty(),
+        };
+        let folder = &*self.folder;
+        match rustix::fs::renameat_with(folder, from, folder, to, flags) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Err(changed()),
+            // Not every file system can refuse to replace.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                rustix::fs::renameat(folder, from, folder, to).map_err(failed)?;
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        parts.named_in(&self.folder);
+        let stat = rustix::fs::fstat(file).map_err(failed)?;
+        places.note(self.head.path.clone(), Fingerprint::of_stat(&stat));
         Ok(())
     }
 

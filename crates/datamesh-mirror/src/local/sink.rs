@@ -5,7 +5,8 @@
 //! the process is killed, and then the next get of the file removes it; what was fetched of a large
 //! one stays under a hidden name, and the next get of it goes on there; below a folder nothing is
 //! written through a symbolic link.
-//! Not promised: that the files are synced to the disk. They can be fetched again.
+//! Not promised: that the files are synced to the disk. They can be fetched again. A mirror's are
+//! synced, because its base must not outlive them.
 
 use std::fs::File;
 use std::io;
@@ -22,18 +23,21 @@ use datamesh_core::BoxFuture;
 use datamesh_core::stream::{EntryHead, Sink, StreamError};
 use tokio::sync::{mpsc, oneshot};
 
+use super::places::Places;
 use super::writer::{Item, Place, Writer};
 use super::{QUEUE_ITEMS, reason};
 
 /// Where files are written.
 #[derive(Debug, Clone)]
-pub(crate) enum Target {
+pub enum Target {
     /// Standard output.
     Stdout,
     /// To this place: a folder that is there, or a file's name.
     Path(PathBuf),
     /// Below a folder, by their whole name.
     Tree(PathBuf),
+    /// The same, but only what is wanted there, each file synced.
+    Mirror(PathBuf, Arc<Places>),
 }
 
 /// What the writing thread has to tell.
@@ -53,7 +57,7 @@ pub(super) struct Told {
 type Tell = Box<dyn Fn(u64) + Send + Sync>;
 
 /// Writes fetched entries.
-pub(crate) struct LocalSink {
+pub struct LocalSink {
     items: Option<mpsc::Sender<Item>>,
     done: Option<oneshot::Receiver<()>>,
     thread: Option<JoinHandle<()>>,
@@ -66,11 +70,11 @@ pub(crate) struct LocalSink {
 
 /// What came of the writing.
 #[derive(Debug)]
-pub(crate) struct Written {
+pub struct Written {
     /// Entries that arrived and could not be written.
-    pub(crate) failed: Vec<EntryFailure>,
+    pub failed: Vec<EntryFailure>,
     /// The reader of the stream has left.
-    pub(crate) closed: bool,
+    pub closed: bool,
 }
 
 impl LocalSink {
@@ -78,13 +82,17 @@ impl LocalSink {
     ///
     /// # Errors
     /// [`OperationError`] where the target's folder is not there or cannot be opened.
-    pub(crate) fn open(target: Target) -> Result<Self, OperationError> {
+    pub fn open(target: Target) -> Result<Self, OperationError> {
+        let places = match &target {
+            Target::Mirror(_, places) => Some(Arc::clone(places)),
+            _ => None,
+        };
         let place = place(target)?;
         let (items, queue) = mpsc::channel(QUEUE_ITEMS);
         let (finished, done) = oneshot::channel();
         let told = Arc::<Mutex<Told>>::default();
         let given_up = Arc::<AtomicBool>::default();
-        let mut writer = Writer::new(place, Arc::clone(&told), Arc::clone(&given_up));
+        let mut writer = Writer::new(place, Arc::clone(&told), Arc::clone(&given_up), places);
         let thread = std::thread::Builder::new().name("write files".to_owned()).spawn(move || {
             writer.run(queue);
             drop(writer);
@@ -104,13 +112,13 @@ impl LocalSink {
     }
 
     /// Tells `length` how long each entry is before it comes.
-    pub(crate) fn length_to(&mut self, length: impl Fn(u64) + Send + Sync + 'static) {
+    pub fn length_to(&mut self, length: impl Fn(u64) + Send + Sync + 'static) {
         self.length = Some(Box::new(length));
     }
 
     /// Tells `left` in the end how many bytes of files that are not whole stay for the next get, if
     /// any do.
-    pub(crate) fn left_to(&mut self, left: impl Fn(u64) + Send + Sync + 'static) {
+    pub fn left_to(&mut self, left: impl Fn(u64) + Send + Sync + 'static) {
         self.left = Some(Box::new(left));
     }
 
@@ -118,7 +126,7 @@ impl LocalSink {
     ///
     /// # Errors
     /// [`OperationError`] where the writing itself broke down.
-    pub(crate) async fn finish(mut self) -> Result<Written, OperationError> {
+    pub async fn finish(mut self) -> Result<Written, OperationError> {
         drop(self.items.take());
         let ended = match self.done.take() {
             Some(done) => done.await.is_ok(),
@@ -207,7 +215,7 @@ fn place(target: Target) -> Result<Place, OperationError> {
             Ok(Place::Stream(File::from(output)))
         }
         Target::Path(path) => path_place(path),
-        Target::Tree(folder) => {
+        Target::Tree(folder) | Target::Mirror(folder, _) => {
             let failed = |error: io::Error| not_writable(&folder, &error);
             std::fs::create_dir_all(&folder).map_err(failed)?;
             let root = File::open(&folder).map_err(failed)?;

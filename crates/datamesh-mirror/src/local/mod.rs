@@ -1,4 +1,4 @@
-//! Files of this machine: what a put reads and a get writes.
+//! Files of this machine: what puts and mirrors read, and gets and mirrors write.
 //!
 //! Both ends do their reading and writing on a thread of their own and are joined to the operation
 //! by a short queue, so that a slow disk never holds up the tasks of the runtime and at most
@@ -7,23 +7,32 @@
 mod content;
 mod leftover;
 mod part;
+mod places;
 mod pool;
 mod reader;
+mod readings;
 mod sink;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod writer;
 
-pub(crate) use sink::{LocalSink, Target, Written};
-pub(crate) use source::{LocalSource, folder_name};
+pub use places::{Places, Wanted};
+pub use readings::{Reading, Readings};
+pub use sink::{LocalSink, Target, Written};
+pub use source::{LocalSource, folder_name};
+
+pub(crate) use leftover::is_temporary;
+pub(crate) use reader::{join, not_stored};
+pub(crate) use tree::Tree;
 
 /// Pieces and heads that wait between the disk and the operation: 6 MiB at most, enough to hide
 /// the time of one read or write.
 const QUEUE_ITEMS: usize = 24;
 
 /// A reason for people: the system's text without the error number.
-fn reason(error: &std::io::Error) -> String {
+pub(crate) fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     match text.rfind(" (os error ") {
         Some(at) => text[..at].to_lowercase(),

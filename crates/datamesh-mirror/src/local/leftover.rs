@@ -48,6 +48,11 @@ pub(super) fn lasting(kept: &str, hash: &Hash) -> OsString {
     OsString::from(format!(".{kept}.{digits}{SUFFIX}"))
 }
 
+/// Whether a file's name is a temporary one.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    repeated(name).is_some()
+}
+
 /// What a temporary name repeats of its file's, and whether it is that of a content; nothing where it
 /// is none.
 fn repeated(name: &str) -> Option<(&str, bool)> {

@@ -12,13 +12,15 @@ use bytes::Bytes;
 use datamesh_api::EntryFailure;
 use datamesh_core::catalog::EntryKind;
 use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Piece, SourceIdentity};
-use datamesh_core::{MeshPath, Timestamp};
+use datamesh_core::{Hash, MeshPath, Timestamp};
 use rustix::fs::{Advice, OFlags};
 use tokio::sync::mpsc;
 
 use super::pool::Pool;
+use super::readings::{Reading, Readings};
 use super::reason;
 use super::source::Problems;
+use crate::fingerprint::{self, Fingerprint, nanoseconds};
 
 /// Files up to this many bytes are read into memory of their own size: a whole buffer for each
 /// would be mostly empty.
@@ -41,6 +43,8 @@ pub(super) struct Reader {
     items: mpsc::Sender<Item>,
     problems: Problems,
     pool: Pool,
+    /// Where what was read of each file is noted, if anybody wants to know.
+    readings: Option<Readings>,
 }
 
 /// A folder on the way, with what is still to be visited in it.
@@ -54,7 +58,12 @@ struct Level {
 
 impl Reader {
     pub(super) fn new(items: mpsc::Sender<Item>, problems: Problems) -> Self {
-        Self { items, problems, pool: Pool::default() }
+        Self { items, problems, pool: Pool::default(), readings: None }
+    }
+
+    /// Notes what is read of each file.
+    pub(super) fn note_to(&mut self, readings: Readings) {
+        self.readings = Some(readings);
     }
 
     fn send(&self, item: Item) -> Result<(), Gone> {
@@ -72,7 +81,7 @@ impl Reader {
         let head =
             EntryHead { path, kind, mode: 0, modified: 0, size: None, source: None, hash: None };
         self.send(Item::Head(head))?;
-        self.content(file, None)
+        self.content(file, None, None)
     }
 
     /// Reads a regular file.
@@ -93,8 +102,31 @@ impl Reader {
             source: Some(identity(name, &metadata)),
             hash: None,
         };
+        let noted = self.readings.is_some().then(|| head.path.clone());
         self.send(Item::Head(head))?;
-        self.content(file, Some(metadata))
+        self.content(file, Some(metadata), noted)
+    }
+
+    /// Reads these files and empty folders below `root`, each under the name that is given with it.
+    pub(super) fn listed(
+        &mut self,
+        root: &Path,
+        entries: Vec<(MeshPath, MeshPath)>,
+    ) -> Result<(), Gone> {
+        for (below, path) in entries {
+            let full = root.join(below.as_str());
+            match full.symlink_metadata() {
+                Ok(metadata) if metadata.is_dir() => self.folder(&full, path)?,
+                Ok(_) => {
+                    let shown = path.to_string();
+                    if let Some(file) = self.open(&full, &shown) {
+                        self.file(file, &full, path)?;
+                    }
+                }
+                Err(error) => self.problem(path.as_str(), reason(&error)),
+            }
+        }
+        Ok(())
     }
 
     /// Reads everything below `root`.
@@ -210,7 +242,14 @@ impl Reader {
     }
 
     /// Sends the bytes and the end.
-    fn content(&mut self, mut file: File, expected: Option<Metadata>) -> Result<(), Gone> {
+    fn content(
+        &mut self,
+        mut file: File,
+        expected: Option<Metadata>,
+        noted: Option<MeshPath>,
+    ) -> Result<(), Gone> {
+        let begun = noted.is_some().then(fingerprint::now);
+        let mut hasher = blake3::Hasher::new();
         let size = expected.as_ref().map(Metadata::len);
         if size.is_some_and(|size| size > PIECE_BYTES_MAX as u64) {
             // A longer read-ahead by the system; it is no loss where that is refused.
@@ -229,6 +268,9 @@ impl Reader {
                 }
                 Ok(bytes) => {
                     total += bytes.len() as u64;
+                    if noted.is_some() {
+                        hasher.update(&bytes);
+                    }
                     if size.is_some_and(|size| total > size) {
                         break Piece::Broken(CHANGED.to_owned());
                     }
@@ -243,6 +285,14 @@ impl Reader {
                 }
             }
         };
+        if let (Piece::End, Some(readings), Some(path), Some(read), Some(begun)) =
+            (&end, &self.readings, noted, &expected, begun)
+        {
+            let hash = Hash(*hasher.finalize().as_bytes());
+            let fingerprint = Fingerprint::of(read);
+            let settled = fingerprint.settled(begun);
+            readings.note(Reading { path, hash, fingerprint, settled });
+        }
         self.send(Item::Piece(end))
     }
 
@@ -291,7 +341,8 @@ fn fill(file: &mut File, room: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-fn join(folder: &str, name: &str) -> String {
+/// A name in a folder; "" is the root and its name.
+pub(crate) fn join(folder: &str, name: &str) -> String {
     match (folder.is_empty(), name.is_empty()) {
         (true, _) => name.to_owned(),
         (_, true) => folder.to_owned(),
@@ -299,7 +350,8 @@ fn join(folder: &str, name: &str) -> String {
     }
 }
 
-fn not_stored(kind: FileType) -> Option<&'static str> {
+/// Why what is no file and no folder is not stored.
+pub(crate) fn not_stored(kind: FileType) -> Option<&'static str> {
     if kind.is_file() {
         None
     } else if kind.is_symlink() {
@@ -321,16 +373,14 @@ fn modified(metadata: &Metadata) -> Timestamp {
 }
 
 fn identity(name: &Path, metadata: &Metadata) -> SourceIdentity {
-    let nanoseconds =
-        |seconds: i64, part: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(part);
     SourceIdentity {
         name: name.to_string_lossy().into_owned(),
         size: metadata.len(),
-        modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()).cast_unsigned(),
+        modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
         identity: [
             metadata.dev(),
             metadata.ino(),
-            nanoseconds(metadata.ctime(), metadata.ctime_nsec()).cast_unsigned(),
+            nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
         ],
     }
 }

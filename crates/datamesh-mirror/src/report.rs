@@ -1,0 +1,65 @@
+//! What a pass did. Its fields are a stable contract: `--json` prints them.
+
+use datamesh_api::{EntryFailure, OperationError, PeerFault};
+use serde::Serialize;
+
+use crate::base::Found;
+use crate::plan::{Action, Direction, Kept};
+
+/// Files and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Amount {
+    /// Files.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+}
+
+/// What a pass did, or would do.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Nothing was done; `actions` are what would be.
+    pub dry_run: bool,
+    /// Which side follows which.
+    pub direction: Direction,
+    /// The local folder.
+    pub folder: String,
+    /// The mesh folder; `/` for all files.
+    pub remote: String,
+    /// How the memory of the last pass was found.
+    pub base: Found,
+    /// What was done, in the order in which it was.
+    pub actions: Vec<Action>,
+    /// Files and empty folders at which nothing had changed.
+    pub unchanged: u64,
+    /// What was stored.
+    pub uploaded: Amount,
+    /// Bytes of that which were not sent, because the account had stored them already.
+    pub known_bytes: u64,
+    /// Bytes of that which an earlier transfer had stored.
+    pub resumed_bytes: u64,
+    /// What was fetched.
+    pub downloaded: Amount,
+    /// What stays in the target of a mirror though its source does not have it.
+    pub kept: Vec<Kept>,
+    /// What was not done, and why.
+    pub failed: Vec<EntryFailure>,
+    /// Peers that failed on the way; others served in their place.
+    pub faults: Vec<PeerFault>,
+    /// Changes of the catalog that too few nodes have yet.
+    pub pending: u64,
+    /// Why the pass ended early; what is listed as done stays.
+    pub stopped: Option<OperationError>,
+}
+
+impl Report {
+    /// Something was done, or would be.
+    pub fn did_something(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
+    /// Something that should have been done was not.
+    pub fn is_partial(&self) -> bool {
+        !self.failed.is_empty() || self.pending > 0 || self.stopped.is_some()
+    }
+}

@@ -1,0 +1,392 @@
+//! An account in memory: versions by path, as the catalog keeps them, behind `Operations`.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use datamesh_api::{
+    Answer, Call, DuplicateRequest, EntryFailure, ErrorKind, EventFn, FileVersion, GetReply,
+    GetRequest, KeysReply, ListEntry, ListReply, ListRequest, OperationError, Operations,
+    PlacedFile, PlacedReply, PutReply, PutRequest, RemoveReply, RemoveRequest, RenameRequest,
+    StoredFile, UndeleteReply, UndeleteRequest, VersionsReply, VersionsRequest,
+};
+use datamesh_core::catalog::EntryKind;
+use datamesh_core::stream::{EntryHead, Piece, Sink, Source};
+use datamesh_core::{AccountId, BoxFuture, DeviceId, FileId, Hash, MeshPath, VersionId};
+use tokio::sync::Notify;
+
+/// Rows of a page, so few that listings have several.
+const PAGE: usize = 5;
+
+/// One version of a path; without content a delete marker.
+#[derive(Clone)]
+struct Version {
+    id: VersionId,
+    content: Option<Stored>,
+    tags: Vec<String>,
+}
+
+#[derive(Clone)]
+struct Stored {
+    kind: EntryKind,
+    bytes: Bytes,
+    mode: u32,
+    modified: u64,
+}
+
+/// The account.
+pub(crate) struct Account {
+    versions: Mutex<BTreeMap<MeshPath, Vec<Version>>>,
+    next: AtomicU64,
+    /// Calls that are still answered; the one after them never is.
+    fuse: AtomicU64,
+    /// Told when the fuse has burnt down.
+    pub(crate) burnt: Notify,
+    /// Files whose bytes came to the account.
+    pub(crate) received: AtomicU64,
+    /// Files whose bytes left it.
+    pub(crate) sent: AtomicU64,
+}
+
+type Answered<T> = Result<T, OperationError>;
+
+fn error(kind: ErrorKind, message: impl ToString) -> OperationError {
+    OperationError::new(kind, message)
+}
+
+impl Account {
+    pub(crate) fn new() -> Self {
+        Self {
+            versions: Mutex::default(),
+            next: AtomicU64::new(1),
+            fuse: AtomicU64::new(u64::MAX),
+            burnt: Notify::new(),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+        }
+    }
+
+    /// Answers so many calls more, and then none.
+    pub(crate) fn light(&self, calls: u64) {
+        self.fuse.store(calls, Ordering::SeqCst);
+    }
+
+    /// The files that are there, and their content.
+    pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let versions = self.versions.lock().unwrap();
+        let file = |(path, versions): (&MeshPath, &Vec<Version>)| {
+            let stored = versions.last()?.content.as_ref()?;
+            (stored.kind == EntryKind::File).then(|| (path.to_string(), stored.bytes.to_vec()))
+        };
+        versions.iter().filter_map(file).collect()
+    }
+
+    /// Whether some version has this content.
+    pub(crate) fn has_ever(&self, bytes: &[u8]) -> bool {
+        let versions = self.versions.lock().unwrap();
+        let mut all = versions.values().flatten();
+        all.any(|version| version.content.as_ref().is_some_and(|stored| stored.bytes == bytes))
+    }
+
+    /// Stores a file as another device would.
+    pub(crate) fn store(&self, path: &str, bytes: &[u8]) {
+        let bytes = Bytes::copy_from_slice(bytes);
+        let stored =
+            Stored { kind: EntryKind::File, bytes, mode: 0o644, modified: 1_600_000_000_000 };
+        self.append(&path.parse().unwrap(), Some(stored), Vec::new());
+    }
+
+    /// Marks a file as deleted as another device would.
+    pub(crate) fn delete(&self, path: &str) {
+        self.append(&path.parse().unwrap(), None, Vec::new());
+    }
+
+    /// The tags of a file.
+    pub(crate) fn tags(&self, path: &str) -> Vec<String> {
+        let versions = self.versions.lock().unwrap();
+        versions[&path.parse::<MeshPath>().unwrap()].last().unwrap().tags.clone()
+    }
+
+    /// Gives a file tags as another device would.
+    pub(crate) fn tag(&self, path: &str, tag: &str) {
+        let mut versions = self.versions.lock().unwrap();
+        let all = versions.get_mut(&path.parse::<MeshPath>().unwrap()).unwrap();
+        all.last_mut().unwrap().tags.push(tag.to_owned());
+    }
+
+    fn append(&self, path: &MeshPath, content: Option<Stored>, tags: Vec<String>) -> VersionId {
+        let number = self.next.fetch_add(1, Ordering::SeqCst);
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        let id = VersionId(id);
+        let mut versions = self.versions.lock().unwrap();
+        versions.entry(path.clone()).or_default().push(Version { id, content, tags });
+        id
+    }
+
+    /// Waits its turn among the other passes, and for ever when the fuse has burnt down.
+    async fn turn(&self) {
+        tokio::task::yield_now().await;
+        let burn = |left: u64| Some(if left == u64::MAX { left } else { left.saturating_sub(1) });
+        if self.fuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, burn) == Ok(0) {
+            self.burnt.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn current(&self, path: &MeshPath) -> Option<Version> {
+        let versions = self.versions.lock().unwrap();
+        versions.get(path)?.last().filter(|version| version.content.is_some()).cloned()
+    }
+
+    fn list(&self, request: ListRequest) -> Answered<ListReply> {
+        let versions = self.versions.lock().unwrap();
+        let after = request.after.map(|bytes| String::from_utf8(bytes).unwrap());
+        let mut entries = Vec::new();
+        for (path, all) in versions.iter() {
+            let below = request.folder.as_ref().is_none_or(|folder| path.below(folder).is_some());
+            if !below || after.as_ref().is_some_and(|after| path.as_str() <= after.as_str()) {
+                continue;
+            }
+            let last = all.len() - 1;
+            if all[last].content.is_none() {
+                continue;
+            }
+            if entries.len() == PAGE {
+                let ListEntry::Entry(version) = entries.last().unwrap() else { unreachable!() };
+                let next = Some(version.path.as_str().as_bytes().to_vec());
+                return Ok(ListReply { entries, next });
+            }
+            entries.push(ListEntry::Entry(told(path, &all[last], last)));
+        }
+        if entries.is_empty() && after.is_none() && request.folder.is_some() {
+            return Err(error(ErrorKind::NotFound, "there is nothing"));
+        }
+        Ok(ListReply { entries, next: None })
+    }
+
+    fn versions(&self, request: &VersionsRequest) -> Answered<VersionsReply> {
+        let path: MeshPath = request.name.parse().unwrap();
+        let versions = self.versions.lock().unwrap();
+        let all = versions.get(&path).ok_or_else(|| error(ErrorKind::NotFound, "no file"))?;
+        let told = all.iter().enumerate().map(|(at, version)| told(&path, version, at));
+        let mut versions: Vec<FileVersion> = told.collect();
+        versions.reverse();
+        Ok(VersionsReply { versions })
+    }
+
+    fn remove(&self, request: &RemoveRequest) -> Answered<RemoveReply> {
+        let paths: Vec<MeshPath> = request.names.iter().map(|name| name.parse().unwrap()).collect();
+        if let Some(missing) = paths.iter().find(|path| self.current(path).is_none()) {
+            return Err(error(ErrorKind::NotFound, format!("\"{missing}\" is not there")));
+        }
+        for path in &paths {
+            self.append(path, None, Vec::new());
+        }
+        Ok(RemoveReply { removed: paths, space_freed: 0, pending: 0 })
+    }
+
+    fn rename(&self, request: &RenameRequest) -> Answered<PlacedReply> {
+        let from: MeshPath = request.name.parse().unwrap();
+        let pairs: Vec<(MeshPath, MeshPath)> = match self.current(&from) {
+            Some(_) => vec![(from, request.to.clone())],
+            None => {
+                let versions = self.versions.lock().unwrap();
+                let live = versions.iter().filter(|(_, all)| all.last().unwrap().content.is_some());
+                live.filter_map(|(path, _)| {
+                    let below = path.below(&from)?;
+                    Some((path.clone(), format!("{}/{below}", request.to).parse().unwrap()))
+                })
+                .collect()
+            }
+        };
+        if pairs.is_empty() {
+            return Err(error(ErrorKind::NotFound, "no file"));
+        }
+        if pairs.iter().any(|(_, to)| self.current(to).is_some()) {
+            return Err(error(ErrorKind::Usage, "the name is taken"));
+        }
+        let mut files = Vec::new();
+        for (from, to) in pairs {
+            let version = self.current(&from).unwrap();
+            self.append(&to, version.content, version.tags);
+            self.append(&from, None, Vec::new());
+            files.push(PlacedFile { from, to });
+        }
+        Ok(PlacedReply { files, pending: 0 })
+    }
+
+    fn duplicate(&self, request: &DuplicateRequest) -> Answered<PlacedReply> {
+        let from: MeshPath = request.name.parse().unwrap();
+        if self.current(&request.to).is_some() {
+            return Err(error(ErrorKind::Usage, "the name is taken"));
+        }
+        let number = request.version.unwrap();
+        let version = self.versions.lock().unwrap()[&from][number as usize - 1].clone();
+        self.append(&request.to, version.content, version.tags);
+        let file = PlacedFile { from, to: request.to.clone() };
+        Ok(PlacedReply { files: vec![file], pending: 0 })
+    }
+
+    fn undelete(&self, request: &UndeleteRequest) -> Answered<UndeleteReply> {
+        let path: MeshPath = request.name.parse().unwrap();
+        let number = request.version.unwrap();
+        let version = self.versions.lock().unwrap()[&path][number as usize - 1].clone();
+        let version = self.append(&path, version.content, version.tags);
+        Ok(UndeleteReply { path, version, pending: 0 })
+    }
+
+    async fn do_put(&self, request: PutRequest, source: &mut dyn Source) -> Answered<PutReply> {
+        self.turn().await;
+        let broken = |broken: datamesh_core::stream::StreamError| error(ErrorKind::Failed, broken);
+        let mut reply = PutReply::default();
+        while let Some(head) = source.next_entry().await.map_err(broken)? {
+            let mut bytes = Vec::new();
+            let end = loop {
+                match source.next_piece().await.map_err(broken)? {
+                    Piece::Bytes(piece) => bytes.extend_from_slice(&piece),
+                    Piece::End => break None,
+                    Piece::Broken(reason) => break Some(reason),
+                }
+            };
+            if let Some(reason) = end {
+                reply.failed.push(EntryFailure { path: head.path.to_string(), reason });
+                continue;
+            }
+            self.turn().await;
+            if head.kind == EntryKind::File {
+                self.received.fetch_add(1, Ordering::SeqCst);
+            }
+            let size = bytes.len() as u64;
+            let EntryHead { kind, mode, modified, path, .. } = head;
+            let stored = Stored { kind, bytes: bytes.into(), mode, modified };
+            let version = self.append(&path, Some(stored), request.tags.clone());
+            reply.stored.push(StoredFile {
+                path,
+                file: FileId([1; 16]),
+                version,
+                size,
+                scheme: None,
+                margin: None,
+                degraded: false,
+                owed: 0,
+                known_bytes: 0,
+            });
+        }
+        Ok(reply)
+    }
+
+    async fn do_get(&self, request: GetRequest, sink: &mut dyn Sink) -> Answered<GetReply> {
+        self.turn().await;
+        let folder: Option<MeshPath> = request.name.parse().ok();
+        let mut wanted: Vec<(MeshPath, Stored)> = Vec::new();
+        if request.recursive {
+            for (path, all) in self.versions.lock().unwrap().iter() {
+                let name = match &folder {
+                    Some(folder) => path.below(folder).map(|below| below.parse().unwrap()),
+                    None => Some(path.clone()),
+                };
+                let content = all.last().unwrap().content.clone();
+                wanted.extend(name.zip(content));
+            }
+        } else {
+            let path = folder.unwrap();
+            let version = self.current(&path).and_then(|version| version.content);
+            wanted.push((path, version.ok_or_else(|| error(ErrorKind::NotFound, "deleted"))?));
+        }
+        let broken = |broken: datamesh_core::stream::StreamError| error(ErrorKind::Failed, broken);
+        let mut reply = GetReply::default();
+        for (path, stored) in wanted {
+            self.turn().await;
+            let head = EntryHead {
+                path,
+                kind: stored.kind,
+                mode: stored.mode,
+                modified: stored.modified,
+                size: Some(stored.bytes.len() as u64),
+                source: None,
+                hash: Some(Hash::of(&stored.bytes)),
+            };
+            self.sent.fetch_add(u64::from(stored.kind == EntryKind::File), Ordering::SeqCst);
+            sink.begin(head).await.map_err(broken)?;
+            if !stored.bytes.is_empty() {
+                sink.write(stored.bytes).await.map_err(broken)?;
+            }
+            sink.end(None).await.map_err(broken)?;
+            reply.files += 1;
+        }
+        Ok(reply)
+    }
+
+    async fn do_call(&self, call: Call) -> Answered<Answer> {
+        self.turn().await;
+        Ok(match call {
+            Call::List(request) => Answer::List(self.list(request)?),
+            Call::Versions(request) => Answer::Versions(self.versions(&request)?),
+            Call::Remove(request) => Answer::Remove(self.remove(&request)?),
+            Call::Rename(request) => Answer::Rename(self.rename(&request)?),
+            Call::Duplicate(request) => Answer::Duplicate(self.duplicate(&request)?),
+            Call::Undelete(request) => Answer::Undelete(self.undelete(&request)?),
+            Call::Keys(_) => Answer::Keys(KeysReply {
+                account: AccountId([7; 32]),
+                device: DeviceId([7; DeviceId::SIZE]),
+                epochs: Vec::new(),
+                epoch: None,
+                logs: Vec::new(),
+                may_be_old: false,
+            }),
+            other => return Err(error(ErrorKind::Usage, format!("not asked here: {other:?}"))),
+        })
+    }
+}
+
+fn told(path: &MeshPath, version: &Version, at: usize) -> FileVersion {
+    let stored = version.content.as_ref();
+    FileVersion {
+        path: path.clone(),
+        kind: stored.map(|stored| stored.kind),
+        file: FileId([1; 16]),
+        version: version.id,
+        number: at as u64 + 1,
+        size: stored.map_or(0, |stored| stored.bytes.len() as u64),
+        hash: stored.map(|stored| Hash::of(&stored.bytes)),
+        created: 0,
+        modified: stored.map_or(0, |stored| stored.modified),
+        tags: version.tags.clone(),
+        scheme: None,
+        degraded: false,
+        deleted: stored.is_none(),
+        purged: false,
+        note: String::new(),
+    }
+}
+
+fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> BoxFuture<'a, T> {
+    Box::pin(future)
+}
+
+impl Operations for Account {
+    fn call(&self, call: Call) -> BoxFuture<'_, Answered<Answer>> {
+        boxed(self.do_call(call))
+    }
+
+    fn put<'a>(
+        &'a self,
+        request: PutRequest,
+        source: &'a mut dyn Source,
+        _: EventFn,
+    ) -> BoxFuture<'a, Answered<PutReply>> {
+        boxed(self.do_put(request, source))
+    }
+
+    fn get<'a>(
+        &'a self,
+        request: GetRequest,
+        sink: &'a mut dyn Sink,
+        _: EventFn,
+    ) -> BoxFuture<'a, Answered<GetReply>> {
+        boxed(self.do_get(request, sink))
+    }
+}
