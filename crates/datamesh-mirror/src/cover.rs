@@ -50,7 +50,7 @@ pub(crate) fn cover(
     for path in wanted {
         // The outermost folder comes last.
         let whole = folders(path).filter(|folder| is_whole(folder)).last();
-        pieces.insert(whole.map_or_else(|| path.as_str(), |folder| folder));
+        pieces.insert(whole.unwrap_or_else(|| path.as_str()));
     }
     let piece = |text: &str| match text {
         "" => Some(Piece::Folder(None)),

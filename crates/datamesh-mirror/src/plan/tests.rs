@@ -44,6 +44,9 @@ fn remote(content: Content, version: u64) -> Remote {
     Remote { content, version: VersionId(id), number: 1, tags: Vec::new() }
 }
 
+/// A name by its number, and what is there here, on the mesh and in the base.
+type Entry = (usize, Option<u8>, Option<u8>, Option<u8>);
+
 /// Two sides and what they had in common, which plans are carried out on.
 #[derive(Debug, Clone)]
 struct World {
@@ -55,7 +58,7 @@ struct World {
 
 impl World {
     /// The base is what some of both sides once was.
-    fn new(entries: Vec<(usize, Option<u8>, Option<u8>, Option<u8>)>) -> Self {
+    fn new(entries: Vec<Entry>) -> Self {
         let mut world = Self {
             local: BTreeMap::new(),
             remote: BTreeMap::new(),
