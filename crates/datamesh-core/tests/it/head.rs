@@ -41,7 +41,10 @@ fn place(n: u8) -> ObjectPlace {
 
 /// The operations that there were when these vectors were written.
 fn operations() -> Vec<(&'static str, datamesh_core::catalog::Operation)> {
-    operation::log().into_iter().filter(|(name, _)| !["purge", "rewrite"].contains(name)).collect()
+    operation::log()
+        .into_iter()
+        .filter(|(name, _)| !["purge", "rewrite", "label"].contains(name))
+        .collect()
 }
 
 fn body() -> HeadBody {
