@@ -8,6 +8,7 @@
 //! account/           keystore, public part, catalog
 //! mesh/              genesis, ticket, grant, certificate, delegate key, invites
 //! node/              key, ports, adverts and receipts, peer book, store
+//! sync/              what folders of this machine and of the mesh had in common, of the command line
 //! ```
 
 use std::fs::{self, File, OpenOptions};
