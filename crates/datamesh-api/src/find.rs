@@ -50,8 +50,15 @@ pub struct SearchRequest {
     pub sort: Sort,
     /// The other way round.
     pub reverse: bool,
+    /// Files that are passed over first: those of the pages before.
+    pub skip: usize,
     /// Most files, up to 10,000.
     pub limit: usize,
+}
+
+impl SearchRequest {
+    /// Most files of one reply.
+    pub const LIMIT_MAX: usize = 10_000;
 }
 
 /// What was found.

@@ -19,7 +19,8 @@ fn compared(text: &str) -> Compared<'_> {
     Compared { sign, value: text[sign.len()..].trim() }
 }
 
-fn bytes(text: &str) -> Option<u64> {
+/// A number of bytes: `8GiB`, `500MB`, `1048576`; nothing where it is none, or 2⁶³ and more.
+pub fn bytes(text: &str) -> Option<u64> {
     let digits = text.starts_with(|c: char| c.is_ascii_digit());
     let bytes = bytesize::ByteSize::from_str(text).ok().filter(|_| digits)?.as_u64();
     // Beyond this the parser has rounded.

@@ -19,6 +19,9 @@ pub(crate) const WISHED: u64 = 10_000_000;
 /// Most executions of one batch.
 const BATCH: u64 = 1_000_000;
 
+/// Where temporary files need no disk, on most systems.
+const MEMORY: &str = "/dev/shm";
+
 /// Longest input.
 const INPUT_BYTES_MAX: usize = 16 * 1024;
 
@@ -80,8 +83,15 @@ fn fuzz(
     fs::create_dir_all(&kept).unwrap();
     let seeds = root.join("fuzz/corpus").join(target);
     fs::create_dir_all(&seeds).unwrap();
+    // The same versions of everything as the program has.
+    fs::copy(root.join("Cargo.lock"), root.join("fuzz/Cargo.lock")).unwrap();
     let mut command = Command::new("cargo");
-    command.args(["+nightly", "fuzz", "run", target]).arg(&kept).arg(&seeds).arg("--");
+    // No code of ours is unsafe, and what is in C would not be built with a sanitizer.
+    command.args(["+nightly", "fuzz", "run", "--sanitizer", "none", target]);
+    command.arg(&kept).arg(&seeds).arg("--");
+    if Path::new(MEMORY).is_dir() {
+        command.env("TMPDIR", MEMORY);
+    }
     command.arg(format!("-runs={executions}")).arg(format!("-max_len={INPUT_BYTES_MAX}"));
     command.args(["-print_final_stats=1", "-rss_limit_mb=2048", "-timeout=20"]);
     if let Some(time) = time {

@@ -123,6 +123,11 @@ impl Writer {
         }
     }
 
+    /// The first damage that anybody noticed.
+    pub(crate) fn damage(&self) -> Option<&Damage> {
+        self.damage.get()
+    }
+
     /// Remembers the first damage that anybody notices.
     pub(crate) fn noted<T>(&self, result: Result<T>) -> Result<T> {
         if let Err(CatalogError::Damaged(damage)) = &result {

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use datamesh_api::OperationError;
+use datamesh_api::{OperationError, grammar};
 use datamesh_core::MeshPath;
 
 use crate::error::usage;
@@ -11,9 +11,7 @@ use crate::error::usage;
 /// Bytes: `8GiB`, `500MB`, `1048576`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let wrong = || format!("\"{text}\" is not a size: write 8GiB, 500MB or a number of bytes");
-    let bytes = bytesize::ByteSize::from_str(text).map_err(|_| wrong())?.as_u64();
-    // Beyond this the parser has rounded, if it was not asked for in earnest.
-    if bytes >= 1 << 63 { Err(wrong()) } else { Ok(bytes) }
+    grammar::bytes(text).ok_or_else(wrong)
 }
 
 /// A length of time: `90s`, `15min`, `12h`, `7d`; a number alone is seconds.

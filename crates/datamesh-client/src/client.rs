@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use datamesh_catalog::AccountDb;
+use datamesh_catalog::{AccountDb, Append, CatalogError};
 use datamesh_codec::Pool;
 use datamesh_core::{Entropy, Executor, Grant, Scheme};
 use datamesh_crypto::DeviceKeys;
@@ -107,10 +107,37 @@ impl Client {
         step(self.executor(), point, work).await
     }
 
+    /// Takes a step: adds operations to this device's log, signed and with the time of now.
+    pub(crate) async fn append(
+        &self,
+        point: &'static str,
+        append: Append,
+    ) -> Result<(), ClientError> {
+        let (keys, append) = (Arc::clone(&self.keys), Append { now: self.engine.now(), ..append });
+        let appending = self.catalog_call(move |catalog| {
+            catalog.append(append, |body| keys.sign_operation(body)).map(drop)
+        });
+        self.step(point, appending).await
+    }
+
+    /// The same, where the operations refer to segments that are there already. Says whether they were added:
+    /// not where a segment was referred to again since it was renewed.
+    pub(crate) async fn append_referring(
+        &self,
+        point: &'static str,
+        append: Append,
+    ) -> Result<bool, ClientError> {
+        match self.append(point, append).await {
+            Ok(()) => Ok(true),
+            Err(ClientError::Catalog(CatalogError::Referred { .. })) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Runs a blocking call of the catalog.
     pub(crate) async fn catalog_call<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&AccountDb) -> Result<T, datamesh_catalog::CatalogError> + Send + 'static,
+        call: impl FnOnce(&AccountDb) -> Result<T, CatalogError> + Send + 'static,
     ) -> Result<T, ClientError> {
         let catalog = Arc::clone(&self.catalog);
         match block(self.executor(), move || call(&catalog)).await {

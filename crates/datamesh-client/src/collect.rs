@@ -21,7 +21,7 @@ mod low_health;
 mod places;
 mod purge;
 pub(crate) mod references;
-mod referring;
+pub(crate) mod referring;
 mod rekey;
 mod release;
 mod renew;

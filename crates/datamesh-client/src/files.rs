@@ -134,23 +134,20 @@ impl Client {
     /// Marks these as deleted, all in one transaction.
     async fn mark_deleted(&self, puts: &[Box<Put>]) -> Result<Vec<MeshPath>, ClientError> {
         let paths = puts.iter().map(|put| put.path.clone()).collect();
-        let delete = |put: &Put| {
-            Change::Delete(Delete {
-                file: put.file,
-                version: VersionId(seam::random(&*self.entropy)),
-                replaces: put.version,
-                path: put.path.clone(),
-                created: self.engine.now(),
-            })
-        };
-        let changes = puts.iter().map(|put| delete(put)).collect();
-        let (keys, now) = (std::sync::Arc::clone(&self.keys), self.engine.now());
-        let committing = self.catalog_call(move |catalog| {
-            let append = Append { changes, now, ..Append::default() };
-            catalog.append(append, |body| keys.sign_operation(body))
-        });
-        self.step(points::REMOVE_COMMIT, committing).await?;
+        let changes = puts.iter().map(|put| self.delete_marker(put)).collect();
+        self.append(points::REMOVE_COMMIT, Append { changes, ..Append::default() }).await?;
         Ok(paths)
+    }
+
+    /// The operation that deletes the file of this version.
+    pub(crate) fn delete_marker(&self, put: &Put) -> Change {
+        Change::Delete(Delete {
+            file: put.file,
+            version: VersionId(seam::random(&*self.entropy)),
+            replaces: put.version,
+            path: put.path.clone(),
+            created: self.engine.now(),
+        })
     }
 
     /// Marks everything below a folder as deleted, all files where there is none, page by page.

@@ -1,7 +1,5 @@
 //! Tags and notes of files that are stored already.
 
-use std::sync::Arc;
-
 use datamesh_catalog::{Append, OPERATIONS_MAX};
 use datamesh_core::catalog::{Change, Label, NOTE_BYTES_MAX, TAGS_MAX};
 use datamesh_core::{MeshPath, Timestamp, VersionId};
@@ -112,12 +110,7 @@ impl Client {
             if dry_run || changes.is_empty() {
                 continue;
             }
-            let (keys, now) = (Arc::clone(&self.keys), self.engine.now());
-            let committing = self.catalog_call(move |catalog| {
-                let append = Append { changes, now, ..Append::default() };
-                catalog.append(append, |body| keys.sign_operation(body)).map(drop)
-            });
-            self.step(points::LABEL_COMMIT, committing).await?;
+            self.append(points::LABEL_COMMIT, Append { changes, ..Append::default() }).await?;
         }
         if !dry_run {
             labelled.pending = self.publish().await?.pending;

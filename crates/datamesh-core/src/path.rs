@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::seam::Timestamp;
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 
-/// Longest ending that is kept behind the mark of a name, in bytes.
+/// Longest ending of a name, in bytes; what is longer is a part of the name.
 const EXTENSION_BYTES_MAX: usize = 16;
 
 /// A file's name in its account: components joined by `/`, compared byte for byte.
@@ -56,6 +56,17 @@ impl MeshPath {
         self.0.strip_prefix(&prefix.0)?.strip_prefix('/')
     }
 
+    /// What follows the last dot of the name; nothing where nothing comes before the dot, or what follows is
+    /// too long for an ending, or has a space in it.
+    pub fn extension(&self) -> Option<&str> {
+        let (stem, extension) = self.name().rsplit_once('.')?;
+        let is_one = !stem.is_empty()
+            && !extension.is_empty()
+            && extension.len() <= EXTENSION_BYTES_MAX
+            && !extension.contains(' ');
+        is_one.then_some(extension)
+    }
+
     /// The name of what stands beside this path under a mark: `report (mark).txt` beside
     /// `report.txt`. Nothing where the path has no room for it.
     pub fn beside(&self, mark: &str) -> Option<Self> {
@@ -63,16 +74,12 @@ impl MeshPath {
             Some((folder, name)) => (Some(folder), name),
             None => (None, self.as_str()),
         };
-        let (stem, extension) = match name.rsplit_once('.') {
-            Some((stem, extension))
-                if !stem.is_empty()
-                    && !extension.is_empty()
-                    && extension.len() <= EXTENSION_BYTES_MAX
-                    && !extension.contains(' ') =>
-            {
-                (stem, format!(".{extension}"))
+        let (stem, extension) = match self.extension() {
+            Some(extension) => {
+                let extension = format!(".{extension}");
+                (name.strip_suffix(&extension).unwrap_or(name), extension)
             }
-            _ => (name, String::new()),
+            None => (name, String::new()),
         };
         let mark = format!(" {mark}{extension}");
         let before = folder.map_or(0, |folder| folder.len() + 1);

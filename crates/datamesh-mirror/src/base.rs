@@ -394,6 +394,27 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_are_those_of_the_golden_file() {
+        let entries =
+            KnownTree::from([(path("a/b.txt"), known(1)), (path("an empty folder"), folder())]);
+        let record =
+            Encoded { folder: b"/home/me/photos", remote: "photos", root: 9, entries: &entries };
+        let bytes = record.bytes();
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/sync-base/two.bin");
+        if std::env::var_os("DATAMESH_BLESS").is_some() {
+            fs::create_dir_all(golden.parent().unwrap()).unwrap();
+            fs::write(&golden, &bytes).unwrap();
+        }
+        assert_eq!(bytes, fs::read(&golden).unwrap());
+        let read = parse(&bytes).unwrap();
+        assert_eq!(
+            (read.folder, read.remote, read.root),
+            (b"/home/me/photos".to_vec(), "photos".to_owned(), 9)
+        );
+        assert_eq!(read.entries, entries);
+    }
+
+    #[test]
     fn a_base_of_a_later_version_is_refused() {
         let home = tempfile::tempdir().unwrap();
         let mut base = Base::open(home.path(), Path::new("/a"), "b").unwrap();

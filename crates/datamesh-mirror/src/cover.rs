@@ -114,7 +114,7 @@ mod tests {
 
     fn tree(names: &[String]) -> RemoteTree {
         let content = Content::File { size: 1, hash: Hash([0; 32]) };
-        let remote = Remote { content, version: VersionId([0; 16]), number: 1, tags: Vec::new() };
+        let remote = Remote { content, version: VersionId([0; 16]), number: 1 };
         names.iter().map(|name| (path(name), remote.clone())).collect()
     }
 

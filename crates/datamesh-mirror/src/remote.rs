@@ -88,6 +88,6 @@ fn remote(version: FileVersion) -> Option<Remote> {
         (EntryKind::Folder, _) => Content::Folder,
         (EntryKind::File, hash) => Content::File { size: version.size, hash: hash? },
     };
-    let FileVersion { version, number, tags, .. } = version;
-    Some(Remote { content, version, number, tags })
+    let FileVersion { version, number, .. } = version;
+    Some(Remote { content, version, number })
 }

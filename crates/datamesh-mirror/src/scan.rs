@@ -217,3 +217,30 @@ pub(crate) fn read_all(root: &Path, found: &mut Scanned, asked: Vec<MeshPath>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use super::*;
+
+    /// The stack of a thread that blocks, by tokio's default.
+    const STACK_BYTES: usize = 2 << 20;
+
+    #[test]
+    fn a_tree_as_deep_as_names_allow_does_not_exhaust_the_stack() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_owned();
+        // As deep as a path of the system may be.
+        let levels = (4000 - root.as_os_str().len()) / 2;
+        let mut deepest = root.clone();
+        deepest.extend(std::iter::repeat_n("d", levels.min(DEPTH_MAX + 10)));
+        fs::create_dir_all(&deepest).unwrap();
+        let scanning = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || {
+            let rules = Rules::new(&[]).unwrap();
+            scan(&root, &KnownTree::new(), rules, Path::new("/nowhere")).unwrap()
+        });
+        let found = scanning.unwrap().join().unwrap();
+        assert_eq!((found.tree.len(), found.unseen.len()), (DEPTH_MAX, 1));
+    }
+}

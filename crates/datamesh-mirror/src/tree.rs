@@ -47,8 +47,6 @@ pub struct Remote {
     pub version: VersionId,
     /// Its number among the path's versions.
     pub number: u64,
-    /// Its tags, which the next version keeps.
-    pub tags: Vec<String>,
 }
 
 /// What both sides had at a name when they were last alike.

@@ -9,7 +9,7 @@ use crate::home::Home;
 
 /// Names of files, and of folders with a slash behind them, that begin with what was typed: those that the
 /// catalog of the home's account has on this device, at most `most`. None where there is no account or anything
-/// goes wrong. Asks nobody, takes no lock, changes nothing.
+/// goes wrong. Asks nobody and does not wait for the home's lock; no account and no catalog is made.
 pub fn names_beginning(home: &Home, typed: &str, most: usize) -> Vec<String> {
     let catalog = match account::public_account(home) {
         Ok(Some(public)) if home.has(account::CATALOG) => account::open_catalog(home, &public).ok(),

@@ -157,19 +157,19 @@ pub(super) fn put_now(connection: &Connection, put: Box<Put>) -> Result<Box<Put>
     }
 }
 
-/// Where a version is the one that is listed, and what stands there.
+/// Where a version is the one that is listed, its put as it came, and what stands there.
 pub(super) fn live_state(
     connection: &Connection,
     version: &VersionId,
-) -> Result<Option<(MeshPath, PathState)>> {
+) -> Result<Option<(MeshPath, Put, PathState)>> {
     let place: Option<Place> = load(connection, &version_id_key(version), "a version")?;
     let Some(place) = place else { return Ok(None) };
     let Change::Put(put) = operations::at(connection, &place)?.change else { return Ok(None) };
     let beside = conflict::conflict_name(&put, &place.log);
-    for path in [Some(put.path), beside].into_iter().flatten() {
+    for path in [Some(put.path.clone()), beside].into_iter().flatten() {
         let state: Option<PathState> = load(connection, &live_key(&path), "a path")?;
         if let Some(state) = state.filter(|state| state.version == *version) {
-            return Ok(Some((path, state)));
+            return Ok(Some((path, *put, state)));
         }
     }
     Ok(None)

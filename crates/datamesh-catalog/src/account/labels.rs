@@ -12,18 +12,18 @@ use crate::index::{self, Step};
 
 use super::fold::{live_state, save_live};
 use super::operations;
-use super::record::{
-    Place, TagCount, label_key, labels_prefix, load, save, tag_key, version_id_key,
-};
+use super::record::{Place, TagCount, label_key, labels_prefix, save, tag_key};
 
 /// Folds a label: its version's tags lead to the path where the version is current.
 pub(super) fn fold(connection: &Connection, label: &Label, place: &Place) -> Result<()> {
-    let before = put_of(connection, &label.version)?;
+    let listed = live_state(connection, &label.version)?;
+    let before = match &listed {
+        Some((_, put, _)) => apply(connection, put.clone())?.0.tags,
+        None => Vec::new(),
+    };
     save(connection, &label_key(&label.version, place.clock, &place.log), place)?;
-    let Some(before) = before else { return Ok(()) };
-    let Some((path, mut state)) = live_state(connection, &label.version)? else { return Ok(()) };
-    let after = apply(connection, before.clone())?.0.tags;
-    let before = before.tags;
+    let Some((path, put, mut state)) = listed else { return Ok(()) };
+    let after = apply(connection, put)?.0.tags;
     for tag in before.iter().filter(|tag| !after.contains(tag)) {
         index::remove(connection, &tag_key(tag, &path))?;
     }
@@ -34,17 +34,7 @@ pub(super) fn fold(connection: &Connection, label: &Label, place: &Place) -> Res
     save_live(connection, &path, &state)
 }
 
-/// The put of a version that is known, with its tags as they are now.
-fn put_of(connection: &Connection, version: &VersionId) -> Result<Option<Put>> {
-    let place: Option<Place> = load(connection, &version_id_key(version), "a version")?;
-    let Some(place) = place else { return Ok(None) };
-    match operations::at(connection, &place)?.change {
-        Change::Put(put) => Ok(Some(apply(connection, *put)?.0)),
-        _ => Ok(None),
-    }
-}
-
-/// The put with its tags as they are now, and its note.
+/// The put, which must have the tags that it came with, with those that it has now, and its note.
 pub(super) fn apply(connection: &Connection, mut put: Put) -> Result<(Put, String)> {
     let mut note = String::new();
     let version = put.version;

@@ -25,7 +25,7 @@ use datamesh_core::{AccountId, LogId, PublicKey};
 use rusqlite::Connection;
 
 use crate::database::{Database, Schema, beside, left_beside, put_aside};
-use crate::error::{CatalogError, Result, With, damaged};
+use crate::error::{CatalogError, Damage, Result, With, damaged};
 use crate::index;
 use crate::journal::Journal;
 use crate::points::{Steps, Watch};
@@ -177,6 +177,11 @@ impl AccountDb {
     /// Whether [`open`](Self::open) found no file and made one.
     pub fn created(&self) -> bool {
         self.database.created
+    }
+
+    /// The first damage that was noticed since it was opened.
+    pub fn damage(&self) -> Option<&Damage> {
+        self.database.writer.damage()
     }
 
     /// The transfers under way.

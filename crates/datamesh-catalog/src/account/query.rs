@@ -155,7 +155,7 @@ impl AccountDb {
             let Some(place) = load::<Place>(connection, &key, "a version")? else {
                 return Ok(None);
             };
-            let found = versioned(connection, operations::at(connection, &place)?, 0)?;
+            let found = versioned(connection, operations::at(connection, &place)?, 0, true)?;
             if found.id() != *version {
                 return Err(damaged("a version", "its operation makes another one"));
             }
@@ -193,7 +193,7 @@ impl AccountDb {
                 if number > after {
                     let place = read("a version", value)?;
                     let operation = operations::at(connection, &place)?;
-                    let version = at_path(connection, operation, number, path)?;
+                    let version = at_path(connection, operation, (number, true), path)?;
                     let conflict = rivals.0.iter().any(|rival| rival.version == version.id());
                     found.push(Version { conflict, ..version });
                 }
@@ -275,7 +275,8 @@ impl AccountDb {
                 }
                 (Found::None, Found::One(id, value)) => {
                     let place = read("a version", &value)?;
-                    let found = versioned(connection, operations::at(connection, &place)?, 0)?;
+                    let found =
+                        versioned(connection, operations::at(connection, &place)?, 0, true)?;
                     Ok(Some(Named::Version(VersionId(id), found.entry.path().clone())))
                 }
                 _ => ambiguous(),
@@ -312,9 +313,9 @@ pub(super) fn current(
 ) -> Result<Version> {
     let operation = operations::at(connection, &state.place)?;
     if state.standing != Standing::Conflict {
-        return at_path(connection, operation, state.versions, path);
+        return at_path(connection, operation, (state.versions, state.tags.labelled), path);
     }
-    let version = versioned(connection, operation, state.versions)?;
+    let version = versioned(connection, operation, state.versions, state.tags.labelled)?;
     match version.entry {
         Entry::Put(put) => {
             let entry = Entry::Put(Box::new(Put { path: path.clone(), ..*put }));
@@ -327,10 +328,10 @@ pub(super) fn current(
 fn at_path(
     connection: &Connection,
     operation: Operation,
-    number: u64,
+    (number, labelled): (u64, bool),
     path: &MeshPath,
 ) -> Result<Version> {
-    let version = versioned(connection, operation, number)?;
+    let version = versioned(connection, operation, number, labelled)?;
     if version.entry.path() == path {
         Ok(version)
     } else {
@@ -338,14 +339,22 @@ fn at_path(
     }
 }
 
-fn versioned(connection: &Connection, operation: Operation, number: u64) -> Result<Version> {
+/// The version that an operation made; `labelled` where it may have labels.
+fn versioned(
+    connection: &Connection,
+    operation: Operation,
+    number: u64,
+    labelled: bool,
+) -> Result<Version> {
     let Operation { log, sequence, clock, change, .. } = operation;
     let mut note = String::new();
     let entry = match change {
         Change::Put(put) => {
-            let (put, noted) = labels::apply(connection, *put_now(connection, put)?)?;
-            note = noted;
-            Entry::Put(Box::new(put))
+            let mut put = put_now(connection, put)?;
+            if labelled {
+                (*put, note) = labels::apply(connection, *put)?;
+            }
+            Entry::Put(put)
         }
         Change::Delete(delete) => Entry::Delete(delete),
         Change::Purge(_) | Change::Rewrite(_) | Change::Label(_) | Change::Unknown { .. } => {

@@ -14,6 +14,9 @@ use crate::error::{CatalogError, During, Result, damaged};
 /// Most paths that one call returns.
 pub(super) const FOUND_MAX: usize = 10_000;
 
+/// Most tags and extensions of a search.
+const NAMES_MAX: usize = 512;
+
 /// Most memory of a compiled pattern in bytes.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
@@ -52,6 +55,8 @@ pub struct SearchQuery {
     pub order: Order,
     /// The other way round.
     pub reverse: bool,
+    /// Paths that are passed over first: those of the pages before.
+    pub skip: usize,
     /// Most paths, up to 10,000.
     pub limit: usize,
 }
@@ -78,9 +83,14 @@ impl SearchDb {
     /// [`CatalogError::Search`] for words or a pattern that cannot be looked for,
     /// [`CatalogError::Damaged`] where the index is.
     pub fn search(&self, query: &SearchQuery) -> Result<(Vec<MeshPath>, bool)> {
+        if query.tags.len() + query.extensions.len() > NAMES_MAX {
+            let reason = format!("at most {NAMES_MAX} tags and types are looked for at once");
+            return Err(CatalogError::Search { reason });
+        }
         let pattern = query.pattern.as_deref().map(compile).transpose()?;
         let (sql, values) = statement(query)?;
-        self.read(|connection| find(connection, &sql, &values, pattern.as_ref(), query.limit))
+        let page = (query.skip, query.limit.min(FOUND_MAX));
+        self.read(|connection| find(connection, &sql, &values, pattern.as_ref(), page))
     }
 }
 
@@ -135,12 +145,11 @@ fn find(
     sql: &str,
     values: &[Box<dyn ToSql>],
     pattern: Option<&Regex>,
-    limit: usize,
+    (mut skip, limit): (usize, usize),
 ) -> Result<(Vec<MeshPath>, bool)> {
-    let limit = limit.min(FOUND_MAX);
     // Without a pattern to look at each row, no more rows are made than are shown.
     let sql = match pattern {
-        None => format!("{sql} LIMIT {}", limit + 1),
+        None => format!("{sql} LIMIT {} OFFSET {}", limit + 1, std::mem::take(&mut skip)),
         Some(_) => sql.to_owned(),
     };
     let mut statement = connection.prepare_cached(&sql).during("searching")?;
@@ -152,6 +161,10 @@ fn find(
         let path = row.get_ref(0).during("searching")?.as_str();
         let path = path.map_err(|_| damaged("the search index", "a path is no text"))?;
         if pattern.is_some_and(|pattern| !pattern.is_match(path)) {
+            continue;
+        }
+        if skip > 0 {
+            skip -= 1;
             continue;
         }
         if found.len() >= limit {

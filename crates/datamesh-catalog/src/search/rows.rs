@@ -13,9 +13,6 @@ use crate::error::{During, Result};
 /// Operations looked at in one transaction.
 const PAGE: usize = 512;
 
-/// Longest extension in bytes; what is longer is a part of the name.
-const EXTENSION_BYTES_MAX: usize = 16;
-
 impl SearchDb {
     /// Looks at the operations that the catalog took since the last time.
     ///
@@ -116,7 +113,8 @@ fn insert(connection: &Connection, base: &MeshPath, summary: &Summary) -> Result
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     let (size, stored) = (signed(summary.size), signed(summary.created));
     let file = include_str!("../../sql/search/add_file.sql");
-    execute(connection, file, &[&path, &base.as_str(), &extension(name), &size, &stored])?;
+    let extension = summary.path.extension().unwrap_or_default().to_lowercase();
+    execute(connection, file, &[&path, &base.as_str(), &extension, &size, &stored])?;
     let id = connection.last_insert_rowid();
     for tag in &summary.tags {
         execute(connection, include_str!("../../sql/search/add_tagged.sql"), &[tag, &id])?;
@@ -124,18 +122,4 @@ fn insert(connection: &Connection, base: &MeshPath, summary: &Summary) -> Result
     let words = include_str!("../../sql/search/add_words.sql");
     let tags = summary.tags.join(" ");
     execute(connection, words, &[&id, &name, &folder, &tags, &summary.note]).map(drop)
-}
-
-/// What follows the last dot of a name, in small letters; nothing where that is no extension.
-fn extension(name: &str) -> String {
-    match name.rsplit_once('.') {
-        Some((stem, extension))
-            if !stem.is_empty()
-                && extension.len() <= EXTENSION_BYTES_MAX
-                && !extension.contains(' ') =>
-        {
-            extension.to_lowercase()
-        }
-        _ => String::new(),
-    }
 }

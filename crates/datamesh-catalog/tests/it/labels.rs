@@ -79,6 +79,20 @@ fn a_version_has_no_more_tags_than_it_may() {
     catalog.db.check().unwrap();
 }
 
+#[test]
+fn a_tag_that_had_no_room_does_not_come_back_when_there_is() {
+    let catalog = Catalog::new();
+    let many: Vec<String> = (0..63).map(|n| format!("tag {n:02}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    catalog.append(vec![change(tagged("a", "one", &many))]);
+    catalog.append(vec![label("one", &["x1", "x2"], &[], None)]);
+    catalog.append(vec![label("one", &[], &["tag 00"], None), label("one", &[], &[], Some("n"))]);
+    assert_eq!(labels(&catalog.db, "a").0.len(), 63);
+    assert_eq!(having(&catalog.db, "x1"), ["a"]);
+    assert_eq!(having(&catalog.db, "x2"), [] as [&str; 0]);
+    catalog.db.check().unwrap();
+}
+
 /// Changes of one device.
 fn changes() -> impl Strategy<Value = Vec<Change>> {
     const TAGS: [&str; 3] = ["blue", "green", "red"];

@@ -99,6 +99,13 @@ fn sizes_dates_extensions_and_tags_narrow_it() {
     let newest = SearchQuery { order: Order::Stored, reverse: true, limit: 2, ..all() };
     assert_eq!(found(&db, &newest), ["b/.txt", "b/c.TXT"]);
     assert!(db.search(&newest).unwrap().1, "there are more");
+    for pattern in [None, Some(".".to_owned())] {
+        let rest = SearchQuery { pattern, skip: 2, ..newest.clone() };
+        assert_eq!(found(&db, &rest), ["b/d.jpg", "a.txt"]);
+        assert!(!db.search(&rest).unwrap().1);
+    }
+    let many = SearchQuery { tags: vec!["x".to_owned(); 600], ..all() };
+    assert!(matches!(db.search(&many), Err(CatalogError::Search { .. })));
     let largest = SearchQuery { order: Order::Size, reverse: true, limit: 4, ..all() };
     assert_eq!(found(&db, &largest), ["b/d.jpg", "b/c.TXT", "a.txt", "b/.txt"]);
     assert!(!db.search(&largest).unwrap().1);

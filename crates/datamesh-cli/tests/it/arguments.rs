@@ -108,6 +108,7 @@ fn wrong_use_ends_with_2_and_says_why() {
         &["search", "--type", "tar.gz"],
         &["search", "--sort", "taste"],
         &["recent", "--limit", "many"],
+        &["search", "--limit", "10001"],
         &["popular", "--period", "aeon"],
         &["batch-tag", "*"],
         &["batch-tag", "--add-tags", "a"],

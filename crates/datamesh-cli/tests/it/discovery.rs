@@ -8,7 +8,17 @@ use crate::PROGRAM;
 
 /// Names of what a command found, in order.
 fn names(found: &Value) -> Vec<&str> {
-    found["files"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect()
+    paths(&found["files"])
+}
+
+/// Names of what a list has, which ends there.
+fn listed(list: &Value) -> Vec<&str> {
+    assert!(list["next"].is_null());
+    paths(&list["entries"])
+}
+
+fn paths(files: &Value) -> Vec<&str> {
+    files.as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect()
 }
 
 #[test]
@@ -26,10 +36,14 @@ fn files_are_renamed_labelled_and_found() {
 
     assert_eq!(names(&json(&["search", "rep"])), ["work/annual report.pdf"]);
     assert_eq!(names(&json(&["find", "--type", "image"])), ["holidays/paris.jpg"]);
-    assert_eq!(names(&json(&["list", "--size", ">1MB"])), ["work/annual report.pdf"]);
+    assert_eq!(listed(&json(&["list", "--size", ">1MB"])), ["work/annual report.pdf"]);
     assert_eq!(
-        names(&json(&["list", "--sort", "size", "--reverse"])),
+        listed(&json(&["list", "--sort", "size", "--reverse"])),
         ["work/annual report.pdf", "holidays/paris.jpg", "work/draft.txt"]
+    );
+    assert_eq!(
+        listed(&json(&["list", "--sort", "name", "--limit", "2"])),
+        ["holidays/paris.jpg", "work/annual report.pdf"]
     );
     assert_eq!(names(&json(&["recent", "--limit", "1"])), ["holidays/paris.jpg"]);
     assert_eq!(names(&json(&["recent", "--date", "<2020-01-01"])), [] as [&str; 0]);
@@ -48,7 +62,7 @@ fn files_are_renamed_labelled_and_found() {
     let mixed = mixed.code(4).json();
     assert_eq!(mixed["failed"][0]["path"], "none");
     assert_eq!(
-        names(&json(&["list", "-r", "--type", "txt", "--tags", "x,old"])),
+        listed(&json(&["list", "-r", "--type", "txt", "--tags", "x,old"])),
         ["work/draft.txt"]
     );
     mesh.run("n0", &["batch-tag", "--add-tags", "x", "nothing/**"]).code(3);

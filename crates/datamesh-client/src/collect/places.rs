@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use datamesh_catalog::{AccountDb, Append, CatalogError, Contents, Entry, ListQuery};
-use datamesh_core::catalog::{Change, Delete, EntryKind, Put};
+use datamesh_core::catalog::{Change, EntryKind, Put};
 use datamesh_core::{FileId, MeshPath, VersionId, seam};
 
 use super::referring::Stand;
@@ -176,23 +176,25 @@ impl Client {
         replace: bool,
         folder: bool,
     ) -> Result<(), ClientError> {
-        for (put, to) in wanted {
-            if put.path == *to {
-                return Err(ClientError::SameName { path: to.clone() });
+        let asked: Vec<(MeshPath, EntryKind, MeshPath)> =
+            wanted.iter().map(|(put, to)| (put.path.clone(), put.kind, to.clone())).collect();
+        let in_the_way = self.catalog_call(move |catalog| {
+            for (from, kind, path) in asked {
+                if from == path {
+                    return Ok(Some(ClientError::SameName { path }));
+                }
+                let there = catalog.summary(&path)?.map(|there| there.kind);
+                // An empty folder that is there already is as good as the one that comes.
+                if there == Some(EntryKind::File) && (!replace || kind == EntryKind::Folder) {
+                    return Ok(Some(ClientError::Taken { path }));
+                }
+                if !folder && is_folder(catalog, &path)? {
+                    return Ok(Some(ClientError::TakenByFolder { path }));
+                }
             }
-            let path = to.clone();
-            let there = self.catalog_call(move |catalog| catalog.lookup(&path)).await?;
-            let there = there.as_ref().and_then(|version| version.put()).map(|put| put.kind);
-            // An empty folder that is there already is as good as the one that comes.
-            if there == Some(EntryKind::File) && (!replace || put.kind == EntryKind::Folder) {
-                return Err(ClientError::Taken { path: to.clone() });
-            }
-            let path = to.clone();
-            if !folder && self.catalog_call(move |catalog| is_folder(catalog, &path)).await? {
-                return Err(ClientError::TakenByFolder { path: to.clone() });
-            }
-        }
-        Ok(())
+            Ok(None)
+        });
+        in_the_way.await?.map_or(Ok(()), Err)
     }
 
     /// Commits new places, all in one transaction.
@@ -227,13 +229,7 @@ impl Client {
             changes.push(Change::Put(Box::new(placed)));
             changes.extend(note_of(version, note, self.engine.now()));
             if old == Old::Goes {
-                changes.push(Change::Delete(Delete {
-                    file: put.file,
-                    version: VersionId(seam::random(&*self.entropy)),
-                    replaces: put.version,
-                    path: put.path.clone(),
-                    created: self.engine.now(),
-                }));
+                changes.push(self.delete_marker(put));
             }
         }
         let append = Append {

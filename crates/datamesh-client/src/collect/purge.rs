@@ -159,13 +159,7 @@ impl Client {
             |ids: &[VersionId]| Change::Purge(Purge { versions: ids.to_vec(), created: now });
         let changes: Vec<Change> = ids.chunks(PURGED_MAX).map(purge).collect();
         debug_assert!(changes.len() <= OPERATIONS_MAX, "bounded by the versions of one purge");
-        let keys = std::sync::Arc::clone(&self.keys);
-        let committing = self.catalog_call(move |catalog| {
-            let append = Append { changes, now, ..Append::default() };
-            catalog.append(append, |body| keys.sign_operation(body))
-        });
-        self.step(points::PURGE_COMMIT, committing).await?;
-        Ok(())
+        self.append(points::PURGE_COMMIT, Append { changes, ..Append::default() }).await
     }
 
     /// Those of the segments that no version but those `without` refers to, and nothing under way,

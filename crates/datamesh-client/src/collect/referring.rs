@@ -5,9 +5,8 @@
 //! more when these are published: somebody who has not heard of them may release what they refer to.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use datamesh_catalog::{Append, CatalogError, Contents};
+use datamesh_catalog::{Append, Contents};
 use datamesh_core::catalog::{Content, Put};
 use datamesh_core::{FileId, MeshPath, SegmentId, VersionId, seam};
 use datamesh_crypto::VersionKey;
@@ -19,7 +18,7 @@ use crate::error::ClientError;
 use crate::points;
 
 /// How often a commit is tried whose segments were referred to again meanwhile.
-const RENEWED_AGAIN_MAX: usize = 16;
+pub(crate) const RENEWED_AGAIN_MAX: usize = 16;
 
 /// Where a version stands that takes the content of another.
 #[derive(Debug, Clone)]
@@ -83,14 +82,8 @@ impl Client {
         }
         for _ in 0..RENEWED_AGAIN_MAX {
             let renewed = self.renew_referred(referred).await?;
-            let keys = Arc::clone(&self.keys);
-            let append = Append { renewed, now: self.engine.now(), ..append.clone() };
-            let appended = self.catalog_call(move |catalog| {
-                catalog.append(append, |body| keys.sign_operation(body)).map(drop)
-            });
-            match self.step(point, appended).await {
-                Err(ClientError::Catalog(CatalogError::Referred { .. })) => {}
-                other => return other,
+            if self.append_referring(point, Append { renewed, ..append.clone() }).await? {
+                return Ok(());
             }
         }
         Err(ClientError::Contended)

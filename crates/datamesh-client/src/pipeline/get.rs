@@ -52,12 +52,15 @@ pub enum Wanted {
     Below(Option<MeshPath>),
 }
 
+/// Files of a get that are named in its report.
+const FETCHED_MAX: usize = 65_536;
+
 /// What came of a get.
 #[derive(Debug, Default)]
 pub struct GetReport {
     /// Entries that arrived whole.
     pub files: u64,
-    /// The files among them.
+    /// The files among them, at most the first 65,536.
     pub fetched: Vec<FileId>,
     /// Bytes that they have.
     pub bytes: u64,
@@ -313,7 +316,9 @@ impl GetRun<'_> {
                 }
                 sink.end(None).await?;
                 self.report.files += 1;
-                self.report.fetched.push(file);
+                if self.report.fetched.len() < FETCHED_MAX {
+                    self.report.fetched.push(file);
+                }
                 self.report.bytes += entry.bytes;
                 self.report.resumed_bytes += entry.held;
                 self.done.files += 1;

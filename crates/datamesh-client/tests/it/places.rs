@@ -146,6 +146,12 @@ fn what_is_in_the_way_stays_as_it_is() {
         assert!(matches!(error, ClientError::Taken { .. }), "{error}");
         client.remove(&["other/part 1/3".to_owned()]).await.unwrap();
         assert_eq!(listed(client), before);
+        // A folder that is there already is joined.
+        let extra = file("other/extra", 8, 800);
+        mesh.cluster.put(&extra).await;
+        client.duplicate("album", &path("other"), TREE).await.unwrap();
+        mesh.cluster.assert_intact(&extra).await;
+        mesh.cluster.assert_intact(&under(&tree, "album", "other")).await;
 
         // Where it was asked for, what was there is a version of before.
         client.rename("one", &path("two"), true).await.unwrap();

@@ -41,7 +41,7 @@ fn local(content: Content) -> Local {
 fn remote(content: Content, version: u64) -> Remote {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&version.to_le_bytes());
-    Remote { content, version: VersionId(id), number: 1, tags: Vec::new() }
+    Remote { content, version: VersionId(id), number: 1 }
 }
 
 /// A name by its number, and what is there here, on the mesh and in the base.

@@ -1,12 +1,11 @@
 //! Storing what is here.
 //!
 //! Files go in batches, each one stream of one put, because a put of many small files packs them
-//! together; some batches at once. A new version keeps the tags of the one before, so files with
-//! different tags go in different batches.
+//! together; some batches at once.
 
 use std::collections::BTreeMap;
 
-use datamesh_api::{EntryFailure, OperationError, PutReply, PutRequest};
+use datamesh_api::{EntryFailure, OperationError, PutReply};
 use datamesh_core::MeshPath;
 use futures::StreamExt;
 
@@ -26,11 +25,8 @@ const BATCH_BYTES: u64 = 256 * 1024 * 1024;
 /// Batches between two times that the base is written.
 const BATCHES_SAVED: usize = 8;
 
-/// Files of one put.
-struct Batch {
-    tags: Vec<String>,
-    entries: Vec<(MeshPath, MeshPath)>,
-}
+/// Files of one put: their names here and on the mesh.
+type Batch = Vec<(MeshPath, MeshPath)>;
 
 /// What came of a batch.
 struct Stored {
@@ -49,15 +45,15 @@ impl Run<'_> {
     ) {
         // The copy of a file that could not be set aside is not there.
         let there = paths.into_iter().filter(|path| local.contains_key(path)).collect();
-        let batches = self.batches(there, local, remote);
+        let batches = self.batches(there, local);
         let mut stored = Vec::new();
         let (operations, root, totals) = (self.operations, self.root, self.totals.clone());
         let mut running = futures::stream::iter(batches)
             .map(|batch| {
                 let events = totals.part();
-                let request = PutRequest { tags: batch.tags, ..self.options.put.clone() };
+                let request = self.options.put.clone();
                 async move {
-                    let (mut source, readings) = match LocalSource::listed(root, batch.entries) {
+                    let (mut source, readings) = match LocalSource::listed(root, batch) {
                         Ok(opened) => opened,
                         Err(error) => {
                             let (readings, problems) = (Vec::new(), Vec::new());
@@ -90,42 +86,27 @@ impl Run<'_> {
         self.check_stored(stored, remote, terms).await;
     }
 
-    fn batches(
-        &mut self,
-        paths: Vec<MeshPath>,
-        local: &LocalTree,
-        remote: &RemoteTree,
-    ) -> Vec<Batch> {
-        let mut by_tags: BTreeMap<Vec<String>, Vec<MeshPath>> = BTreeMap::new();
+    fn batches(&mut self, paths: Vec<MeshPath>, local: &LocalTree) -> Vec<Batch> {
+        let (mut batches, mut batch, mut bytes) = (Vec::new(), Batch::new(), 0);
         for path in paths {
-            let tags = remote.get(&path).map(|remote| remote.tags.clone()).unwrap_or_default();
-            by_tags.entry(tags).or_default().push(path);
+            let whole = match self.whole(&path) {
+                Ok(whole) => whole,
+                Err(reason) => {
+                    self.fail(&path, reason);
+                    continue;
+                }
+            };
+            if let Some(Local::File { fingerprint, .. }) = local.get(&path) {
+                bytes += fingerprint.size;
+            }
+            batch.push((path, whole));
+            if batch.len() == BATCH_FILES || bytes >= BATCH_BYTES {
+                bytes = 0;
+                batches.push(std::mem::take(&mut batch));
+            }
         }
-        let mut batches = Vec::new();
-        for (tags, paths) in by_tags {
-            let mut bytes = 0;
-            let mut entries = Vec::new();
-            for path in paths {
-                let whole = match self.whole(&path) {
-                    Ok(whole) => whole,
-                    Err(reason) => {
-                        self.fail(&path, reason);
-                        continue;
-                    }
-                };
-                if let Some(Local::File { fingerprint, .. }) = local.get(&path) {
-                    bytes += fingerprint.size;
-                }
-                entries.push((path, whole));
-                if entries.len() == BATCH_FILES || bytes >= BATCH_BYTES {
-                    bytes = 0;
-                    let entries = std::mem::take(&mut entries);
-                    batches.push(Batch { tags: tags.clone(), entries });
-                }
-            }
-            if !entries.is_empty() {
-                batches.push(Batch { tags, entries });
-            }
+        if !batch.is_empty() {
+            batches.push(batch);
         }
         batches
     }

@@ -262,7 +262,11 @@ impl Account {
             let size = bytes.len() as u64;
             let EntryHead { kind, mode, modified, path, .. } = head;
             let stored = Stored { kind, bytes: bytes.into(), mode, modified };
-            let version = self.append(&path, Some(stored), request.tags.clone());
+            // As the client does: tags that are not said stay.
+            let said = request.tags.is_empty().then(|| self.versions.lock().unwrap());
+            let kept = said.and_then(|all| Some(all.get(&path)?.last()?.tags.clone()));
+            let tags = kept.unwrap_or_else(|| request.tags.clone());
+            let version = self.append(&path, Some(stored), tags);
             reply.stored.push(StoredFile {
                 path,
                 file: FileId([1; 16]),

@@ -8,7 +8,7 @@ use datamesh_api::{
     PutRequest, RemoveReply, RemoveRequest, RenameRequest, SegmentInfo, ShardInfo, VersionsReply,
     VersionsRequest,
 };
-use datamesh_catalog::{AccountDb, CatalogError, Cursor, ListQuery, Listed, Summary, Version};
+use datamesh_catalog::{Cursor, ListQuery, Listed, Summary, Version};
 use datamesh_client::{
     ClientError, DuplicateOptions, GetItem, Placed, ProgressFn, PutOptions, Removed, Wanted,
 };
@@ -24,18 +24,6 @@ fn progress(events: EventFn) -> ProgressFn {
     Arc::new(move |done: datamesh_client::Progress| {
         events(Progress { bytes: done.bytes, files: done.files });
     })
-}
-
-/// Runs a blocking call of the catalog.
-async fn blocking<T: Send + 'static>(
-    catalog: &Arc<AccountDb>,
-    call: impl FnOnce(&AccountDb) -> Result<T, CatalogError> + Send + 'static,
-) -> Result<T, OperationError> {
-    let catalog = Arc::clone(catalog);
-    match tokio::task::spawn_blocking(move || call(&catalog)).await {
-        Ok(result) => result.map_err(|error| catalog_error(&error)),
-        Err(_) => Err(OperationError::new(ErrorKind::Failed, "the catalog call broke off")),
-    }
 }
 
 fn query(request: ListRequest) -> Result<ListQuery, OperationError> {
@@ -187,22 +175,23 @@ impl HomeOperations {
     pub(super) async fn do_list(&self, request: ListRequest) -> Result<ListReply, OperationError> {
         let named = request.folder.clone().filter(|_| request.after.is_none());
         let query = query(request)?;
-        let (page, found) = blocking(self.current_catalog().await?, move |catalog| {
-            let page = catalog.list(&query)?;
-            // A folder is there as long as something is below it; else the name is a file's, an
-            // empty folder's, or nobody's.
-            let empty = page.rows.is_empty() && page.next.is_none();
-            let alone = named.filter(|_| empty && query.tags.is_empty());
-            let found = match &alone {
-                Some(path) => match catalog.summary(path)? {
-                    Some(summary) => Found::Alone(Box::new(summary)),
-                    None => Found::Nothing(path.clone()),
-                },
-                None => Found::Below,
-            };
-            Ok((page, found))
-        })
-        .await?;
+        let (page, found) = self
+            .blocking(self.current_catalog().await?, move |_, catalog| {
+                let page = catalog.list(&query)?;
+                // A folder is there as long as something is below it; else the name is a file's, an
+                // empty folder's, or nobody's.
+                let empty = page.rows.is_empty() && page.next.is_none();
+                let alone = named.filter(|_| empty && query.tags.is_empty());
+                let found = match &alone {
+                    Some(path) => match catalog.summary(path)? {
+                        Some(summary) => Found::Alone(Box::new(summary)),
+                        None => Found::Nothing(path.clone()),
+                    },
+                    None => Found::Below,
+                };
+                Ok((page, found))
+            })
+            .await?;
         match found {
             Found::Below => {}
             Found::Alone(summary) => {
@@ -277,19 +266,20 @@ impl HomeOperations {
             .iter()
             .map(|s| (s.segment, s.shards.iter().map(|shard| shard.shard).collect()))
             .collect();
-        let owed = blocking(self.whole_catalog().await?, move |catalog| {
-            let mut count = 0;
-            let mut after = None;
-            loop {
-                let page = catalog.owed(after, 4096)?;
-                count += page.iter().filter(|owed| lacks(owed, &held)).count();
-                after = match page.last() {
-                    Some(last) => Some((last.segment, last.shard)),
-                    None => return Ok(count),
-                };
-            }
-        })
-        .await?;
+        let owed = self
+            .blocking(self.whole_catalog().await?, move |_, catalog| {
+                let mut count = 0;
+                let mut after = None;
+                loop {
+                    let page = catalog.owed(after, 4096)?;
+                    count += page.iter().filter(|owed| lacks(owed, &held)).count();
+                    after = match page.last() {
+                        Some(last) => Some((last.segment, last.shard)),
+                        None => return Ok(count),
+                    };
+                }
+            })
+            .await?;
         Ok(InfoReply {
             margin: segments.iter().filter_map(|segment| segment.margin).min(),
             version: convert::version(version),
@@ -310,14 +300,15 @@ impl HomeOperations {
             OperationError::new(ErrorKind::NotFound, message)
         };
         let name = request.name.clone();
-        let found = blocking(self.current_catalog().await?, move |catalog| {
-            let Some(named) = catalog.resolve(&name)? else { return Ok(None) };
-            let (datamesh_catalog::Named::Path(path)
-            | datamesh_catalog::Named::File(_, path)
-            | datamesh_catalog::Named::Version(_, path)) = named;
-            catalog.versions(&path, 0, 1024).map(Some)
-        })
-        .await?;
+        let found = self
+            .blocking(self.current_catalog().await?, move |_, catalog| {
+                let Some(named) = catalog.resolve(&name)? else { return Ok(None) };
+                let (datamesh_catalog::Named::Path(path)
+                | datamesh_catalog::Named::File(_, path)
+                | datamesh_catalog::Named::Version(_, path)) = named;
+                catalog.versions(&path, 0, 1024).map(Some)
+            })
+            .await?;
         let mut versions: Vec<_> =
             found.ok_or_else(not_found)?.into_iter().map(convert::version).collect();
         versions.reverse();

@@ -1,6 +1,7 @@
 //! Operations that find files, and that change what they are found by.
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use datamesh_api::{
@@ -16,7 +17,6 @@ use datamesh_core::{FileId, MeshPath};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::{HomeOperations, Shared};
-use crate::account::catalog_error;
 use crate::convert;
 
 /// Where the search index of the account lies.
@@ -31,8 +31,8 @@ const PATTERNS_MAX: usize = 1000;
 /// Longest pattern in bytes.
 const PATTERN_BYTES_MAX: usize = 4096;
 
-/// Runs something with the account's search index, as new as its catalog; where the index turns out to be
-/// damaged, once more with one that is made anew. Blocks.
+/// Runs something with the account's search index; where that turns out to be damaged, once more with one
+/// that is made anew. Blocks.
 fn with_index<T>(
     shared: &Shared,
     catalog: &AccountDb,
@@ -40,17 +40,17 @@ fn with_index<T>(
 ) -> Result<T, CatalogError> {
     let path = shared.home.file(INDEX);
     let mut kept = shared.search.lock().unwrap_or_else(PoisonError::into_inner);
-    for last in [false, true] {
+    let mut begun_anew = false;
+    loop {
         let index = match kept.take() {
             Some(index) => index,
-            None => Arc::new(SearchDb::open(&path)?),
+            None => Arc::new(open_index(&path)?),
         };
-        if let Some(damage) = index.rebuilt() {
-            tracing::warn!(%damage, "the search index was damaged and is made anew");
-        }
-        match index.catch_up(catalog).and_then(|()| work(&index)) {
-            Err(CatalogError::Damaged(damage)) if !last => {
+        match work(&index) {
+            // Damage of the catalog, which the index is made from, is none of the index.
+            Err(CatalogError::Damaged(damage)) if !begun_anew && catalog.damage().is_none() => {
                 tracing::warn!(%damage, "the search index is made anew");
+                begun_anew = true;
                 drop(index);
                 SearchDb::put_aside(&path)?;
             }
@@ -60,8 +60,14 @@ fn with_index<T>(
             }
         }
     }
-    // The second round returns whatever comes of it.
-    Err(CatalogError::Busy)
+}
+
+fn open_index(path: &Path) -> Result<SearchDb, CatalogError> {
+    let index = SearchDb::open(path)?;
+    if let Some(damage) = index.rebuilt() {
+        tracing::warn!(%damage, "the search index was damaged and is made anew");
+    }
+    Ok(index)
 }
 
 fn range(of: Option<(u64, u64)>) -> Option<RangeInclusive<u64>> {
@@ -85,6 +91,7 @@ fn query(request: SearchRequest) -> SearchQuery {
             Sort::Date => Order::Stored,
         },
         reverse: request.reverse,
+        skip: request.skip,
         limit: request.limit,
     }
 }
@@ -141,19 +148,6 @@ impl Patterns {
 }
 
 impl HomeOperations {
-    /// Runs a blocking call with the catalog and what else the process shares.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        catalog: &Arc<AccountDb>,
-        call: impl FnOnce(&Shared, &AccountDb) -> Result<T, CatalogError> + Send + 'static,
-    ) -> Result<T, OperationError> {
-        let (shared, catalog) = (Arc::clone(&self.shared), Arc::clone(catalog));
-        match tokio::task::spawn_blocking(move || call(&shared, &catalog)).await {
-            Ok(result) => result.map_err(|error| catalog_error(&error)),
-            Err(_) => Err(OperationError::new(ErrorKind::Failed, "the catalog call broke off")),
-        }
-    }
-
     pub(super) async fn do_search(
         &self,
         request: SearchRequest,
@@ -161,7 +155,10 @@ impl HomeOperations {
         let query = query(request);
         let (files, more) = self
             .blocking(self.current_catalog().await?, move |shared, catalog| {
-                let (paths, more) = with_index(shared, catalog, |index| index.search(&query))?;
+                let (paths, more) = with_index(shared, catalog, |index| {
+                    index.catch_up(catalog)?;
+                    index.search(&query)
+                })?;
                 // What the index found the catalog proves; what is gone since is passed over.
                 let found = paths.iter().map(|path| catalog.summary(path));
                 let found: Vec<_> = found.collect::<Result<_, _>>()?;

@@ -16,9 +16,10 @@ mod upkeep;
 use std::sync::{Arc, Mutex};
 
 use datamesh_api::{
-    Answer, Call, EventFn, GetReply, GetRequest, OperationError, Operations, PutReply, PutRequest,
+    Answer, Call, ErrorKind, EventFn, GetReply, GetRequest, OperationError, Operations, PutReply,
+    PutRequest,
 };
-use datamesh_catalog::{AccountDb, NodeDb, NodeLimits, SearchDb};
+use datamesh_catalog::{AccountDb, CatalogError, NodeDb, NodeLimits, SearchDb};
 use datamesh_client::{Client, ClientParts, Packs, Publication};
 use datamesh_core::stream::{Sink, Source};
 use datamesh_core::{BoxFuture, Genesis, NodeId, Transport};
@@ -129,9 +130,8 @@ impl HomeOperations {
     /// For work that nobody asked for: only where the keys are open already.
     pub(crate) fn with_open_keys(shared: &Arc<Shared>) -> Option<Self> {
         shared.keys.as_ref()?;
-        let never: PasswordSource = Arc::new(|| {
-            Err(OperationError::new(datamesh_api::ErrorKind::Failed, "the keys are not open"))
-        });
+        let never: PasswordSource =
+            Arc::new(|| Err(OperationError::new(ErrorKind::Failed, "the keys are not open")));
         Some(Self::new(Arc::clone(shared), never))
     }
 
@@ -151,6 +151,19 @@ impl HomeOperations {
     /// The catalog of the home's account.
     fn catalog(&self) -> Result<&Arc<AccountDb>, OperationError> {
         self.shared.catalog.as_ref().ok_or_else(|| account::no_account(self.home()))
+    }
+
+    /// Runs a blocking call with the catalog and what else the process shares.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        catalog: &Arc<AccountDb>,
+        call: impl FnOnce(&Shared, &AccountDb) -> Result<T, CatalogError> + Send + 'static,
+    ) -> Result<T, OperationError> {
+        let (shared, catalog) = (Arc::clone(&self.shared), Arc::clone(catalog));
+        match tokio::task::spawn_blocking(move || call(&shared, &catalog)).await {
+            Ok(result) => result.map_err(|error| account::catalog_error(&error)),
+            Err(_) => Err(OperationError::new(ErrorKind::Failed, "the catalog call broke off")),
+        }
     }
 
     /// The client over a catalog that is whole.
@@ -214,7 +227,7 @@ impl HomeOperations {
 
 fn no_grant(home: &Home) -> OperationError {
     let message = format!("the account in {} may not store in its mesh", home.path().display());
-    OperationError::new(datamesh_api::ErrorKind::Usage, message)
+    OperationError::new(ErrorKind::Usage, message)
         .hint("ask for an invite that admits accounts, and join with it in a fresh home")
 }
 

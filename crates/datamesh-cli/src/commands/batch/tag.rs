@@ -5,7 +5,7 @@ use datamesh_api::{LabelRequest, OperationsExt};
 use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, usage};
-use crate::output::{Table, plural, visible};
+use crate::output::{Table, plural};
 
 /// Change tags and notes of files that are stored already
 ///
@@ -68,9 +68,7 @@ impl BatchTagArgs {
             table.row([file.path.as_str(), &file.tags.join(","), &file.note]);
         }
         output.table(&table)?;
-        for failure in &reply.failed {
-            output.note(format!("not changed: {}: {}", visible(&failure.path), failure.reason));
-        }
+        output.failures("changed", &reply.failed);
         let (all, changed) = (reply.files.len() as u64, changed.count() as u64);
         let would = if reply.dry_run { "would be changed" } else { "changed" };
         let rest = all - changed;

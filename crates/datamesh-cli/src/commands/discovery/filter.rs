@@ -1,9 +1,17 @@
 //! What narrows a search, the same in every command.
 
-use datamesh_api::{Filter, grammar};
+use datamesh_api::{Filter, SearchRequest, grammar};
 
 use crate::error::{Stop, usage};
 use crate::values::mesh_folder;
+
+/// How many files are shown at most.
+pub(crate) fn limit(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| *count <= SearchRequest::LIMIT_MAX);
+    count.ok_or_else(|| {
+        format!("\"{text}\" is not a number up to {}: list has no limit", SearchRequest::LIMIT_MAX)
+    })
+}
 
 /// What narrows a search.
 #[derive(Debug, Default, clap::Args)]

@@ -6,7 +6,7 @@ mod recent;
 mod search;
 mod show;
 
-pub(crate) use filter::FilterArgs;
+pub(crate) use filter::{FilterArgs, limit};
 pub(crate) use popular::PopularArgs;
 pub(crate) use recent::RecentArgs;
 pub(crate) use search::SearchArgs;

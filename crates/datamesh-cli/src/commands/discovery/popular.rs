@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use datamesh_api::{OperationsExt, PopularRequest};
 
+use super::limit;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 use crate::output::{Table, size, time};
@@ -24,8 +25,8 @@ pub(crate) struct PopularArgs {
     #[arg(long, value_enum, default_value_t = Period::Month, value_name = "TIME")]
     period: Period,
 
-    /// Most files
-    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    /// Most files, up to 10000
+    #[arg(long, value_name = "COUNT", value_parser = limit, default_value_t = 20)]
     limit: usize,
 }
 

@@ -2,7 +2,7 @@
 
 use datamesh_api::{OperationsExt, SearchRequest, Sort};
 
-use super::{FilterArgs, show};
+use super::{FilterArgs, limit, show};
 use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
@@ -18,8 +18,8 @@ pub(crate) struct RecentArgs {
     #[command(flatten)]
     filter: FilterArgs,
 
-    /// Most files
-    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    /// Most files, up to 10000
+    #[arg(long, value_name = "COUNT", value_parser = limit, default_value_t = 20)]
     limit: usize,
 
     /// Only below this folder
@@ -34,6 +34,7 @@ impl RecentArgs {
             filter: self.filter.read(self.folder.as_deref())?,
             sort: Sort::Date,
             reverse: true,
+            skip: 0,
             limit: self.limit,
         };
         let operations = context.connect().await?;

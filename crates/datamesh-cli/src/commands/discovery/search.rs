@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use datamesh_api::{OperationsExt, SearchRequest, Sort};
 
-use super::{FilterArgs, show};
+use super::{FilterArgs, limit, show};
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 
@@ -37,8 +37,8 @@ pub(crate) struct SearchArgs {
     #[arg(long)]
     reverse: bool,
 
-    /// Most files
-    #[arg(long, value_name = "COUNT", default_value_t = 50)]
+    /// Most files, up to 10000
+    #[arg(long, value_name = "COUNT", value_parser = limit, default_value_t = 50)]
     limit: usize,
 
     /// Words to look for
@@ -68,6 +68,7 @@ impl SearchArgs {
                 By::Date => Sort::Date,
             },
             reverse: self.reverse,
+            skip: 0,
             limit: self.limit,
         };
         let operations = context.connect().await?;

@@ -22,7 +22,7 @@ pub(crate) fn show(context: &Context, reply: &SearchReply) -> Result<Outcome, St
     if reply.files.is_empty() {
         output.note("no files");
     } else if reply.more {
-        output.note("there are more: see them with --limit");
+        output.note("there are more: see them with --limit, or narrow it");
     }
     Ok(Outcome::Done)
 }

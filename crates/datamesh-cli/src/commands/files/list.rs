@@ -5,7 +5,7 @@ use datamesh_api::{
     FileVersion, ListEntry, ListReply, ListRequest, OperationsExt, SearchRequest, Sort,
 };
 
-use crate::commands::discovery::{FilterArgs, show};
+use crate::commands::discovery::FilterArgs;
 use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
@@ -16,9 +16,6 @@ use super::protection;
 
 /// Entries that are asked for at once: what is in memory, whatever the account holds.
 const PAGE_ENTRIES: usize = 1000;
-
-/// Files that are listed at most where they are narrowed.
-const NARROWED_MAX: usize = 10_000;
 
 /// List files
 ///
@@ -78,38 +75,44 @@ impl ListArgs {
             left = left.saturating_sub(reply.entries.len());
             let last = reply.next.is_none() || left == 0 || reply.entries.is_empty();
             after.clone_from(&reply.next);
-            if context.output.is_json() {
-                pages.json(context, reply, last)?;
-            } else {
-                pages.table(context, &reply)?;
-            }
+            pages.show(context, reply, last)?;
             if last {
-                break;
+                return pages.end(context);
             }
         }
-        if pages.count == 0 && !context.output.is_json() {
-            context.output.note("no files");
-        }
-        Ok(Outcome::Done)
     }
 }
 
 impl ListArgs {
-    /// Files to any depth that fit, from the search index.
+    /// Files to any depth that fit, from the search index, page by page.
     async fn run_narrowed(self, context: &Context) -> Result<Outcome, Stop> {
-        let request = SearchRequest {
-            words: None,
-            filter: self.filter.read(self.folder.as_deref())?,
-            sort: match self.sort {
-                None | Some(By::Name) => Sort::Name,
-                Some(By::Size) => Sort::Size,
-                Some(By::Date) => Sort::Date,
-            },
-            reverse: self.reverse,
-            limit: self.limit.unwrap_or(NARROWED_MAX),
-        };
+        let filter = self.filter.read(self.folder.as_deref())?;
         let operations = context.connect().await?;
-        show(context, &operations.search(request).await?)
+        let (mut skip, mut left) = (0, self.limit.unwrap_or(usize::MAX));
+        let mut pages = Pages::default();
+        loop {
+            let request = SearchRequest {
+                words: None,
+                filter: filter.clone(),
+                sort: match self.sort {
+                    None | Some(By::Name) => Sort::Name,
+                    Some(By::Size) => Sort::Size,
+                    Some(By::Date) => Sort::Date,
+                },
+                reverse: self.reverse,
+                skip,
+                limit: left.min(PAGE_ENTRIES),
+            };
+            let reply = operations.search(request).await?;
+            skip += PAGE_ENTRIES;
+            left = left.saturating_sub(PAGE_ENTRIES);
+            let last = !reply.more || left == 0;
+            let entries = reply.files.into_iter().map(ListEntry::Entry).collect();
+            pages.show(context, ListReply { entries, next: None }, last)?;
+            if last {
+                return pages.end(context);
+            }
+        }
     }
 }
 
@@ -128,6 +131,20 @@ struct Pages {
 }
 
 impl Pages {
+    fn show(&mut self, context: &Context, reply: ListReply, last: bool) -> Result<(), Stop> {
+        match context.output.is_json() {
+            true => self.json(context, reply, last),
+            false => self.table(context, &reply),
+        }
+    }
+
+    fn end(&self, context: &Context) -> Result<Outcome, Stop> {
+        if self.count == 0 && !context.output.is_json() {
+            context.output.note("no files");
+        }
+        Ok(Outcome::Done)
+    }
+
     fn json(&mut self, context: &Context, reply: ListReply, last: bool) -> Result<(), Stop> {
         let mut text = String::new();
         if self.count == 0 {

@@ -9,7 +9,8 @@ use crate::error::{Outcome, Stop};
 
 /// Give a file or folder another name, without moving a byte
 ///
-/// Nothing is overwritten unless you say --replace, and even then it is a new version of what was there.
+/// Nothing is overwritten unless you say --replace, and even then it is a new version of what was there. Where
+/// there is a folder with the new name of a folder, both are joined.
 /// Older versions stay at the old name, where `versions` lists them, and are kept as long as those of a
 /// removed file.
 #[derive(Debug, clap::Args)]

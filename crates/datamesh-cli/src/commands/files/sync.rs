@@ -99,7 +99,7 @@ impl SyncArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
         let options = self.options();
         let remote = self.remote()?;
-        if self.download {
+        if self.download && !self.dry_run {
             std::fs::create_dir_all(&self.folder).map_err(|error| {
                 crate::error::failed(format!(
                     "\"{}\" cannot be made: {error}",

@@ -12,13 +12,11 @@ use datamesh_engine::Spread;
 
 use super::{COMMIT_BATCH, EntryFailure, Open, PutRun, StoredEntry};
 use crate::collect::contents::add_manifest;
+use crate::collect::referring::RENEWED_AGAIN_MAX;
 use crate::error::ClientError;
 use crate::labels::note_of;
 use crate::pipeline::sending::{Sending, settle};
 use crate::points;
-
-/// How often a commit is tried whose segments were referred to again meanwhile.
-const RENEWED_AGAIN_MAX: usize = 16;
 
 /// What has a path before a put: that of it which stays.
 #[derive(Default)]
@@ -133,18 +131,12 @@ impl PutRun<'_> {
     async fn append(&mut self, append: Append, referred: &[SegmentId]) -> Result<(), ClientError> {
         for _ in 0..RENEWED_AGAIN_MAX {
             let renewed = self.renew_again(referred).await?;
-            let keys = Arc::clone(&self.client.keys);
             // What this put sent itself nobody else knows of.
             let there = renewed.iter().filter(|(_, epoch)| *epoch > 0);
             let renew_published = there.map(|(segment, _)| *segment).collect();
-            let now = self.client.engine.now();
-            let append = Append { renewed, renew_published, now, ..append.clone() };
-            let appended = self.client.catalog_call(move |catalog| {
-                catalog.append(append, |body| keys.sign_operation(body)).map(drop)
-            });
-            match self.client.step(points::PUT_COMMIT, appended).await {
-                Err(ClientError::Catalog(CatalogError::Referred { .. })) => {}
-                other => return other,
+            let append = Append { renewed, renew_published, ..append.clone() };
+            if self.client.append_referring(points::PUT_COMMIT, append).await? {
+                return Ok(());
             }
         }
         Err(ClientError::Contended)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use datamesh_core::head::Head;
 use datamesh_core::{Advert, Grant, NodeId, SegmentId, wire};
 use datamesh_engine::{Engine, quorum};
-use datamesh_store::{Slot, Store};
+use datamesh_store::{ShardState, Slot, Store};
 use datamesh_testkit::sim::World;
 use tempfile::TempDir;
 
@@ -18,6 +18,9 @@ use crate::cluster::{Founding, Seat, device_engine, folder, found, spread_over};
 
 /// Small packs, so that there are several, and room is given back.
 const PACK_BYTES: u64 = 2 << 20;
+
+/// When a segment whose lease is over has gone: 30 days, 7 in the trash, and some between two looks.
+const OVER_MS: u64 = 45 * 24 * 3600 * 1000;
 
 /// A mesh and everything that is known of it from outside.
 pub(super) struct Mesh {
@@ -299,10 +302,14 @@ impl Mesh {
             };
             // What was moved waits there until its segment is whole, and what nobody renewed is not made
             // whole any more: it goes with the segment, when its lease is over for long enough.
-            let now = life.engine.now();
-            let over = |segment| store.lease(segment).is_some_and(|lease| lease.ended_before(now));
+            let (now, longest) = (life.engine.now(), life.engine.now().saturating_sub(OVER_MS));
+            let waits = |(segment, shard): &(SegmentId, u8)| {
+                let lease = store.lease(*segment);
+                store.shard_state(*segment, *shard) == Some(ShardState::Moved)
+                    && lease.is_some_and(|it| it.ended_before(now) && !it.ended_before(longest))
+            };
             let left = store.trash_after(None, 1000).into_iter();
-            let left: Vec<String> = left.filter(|(segment, _)| !over(*segment)).map(told).collect();
+            let left: Vec<String> = left.filter(|it| !waits(it)).map(told).collect();
             (!left.is_empty()).then(|| format!("{}: {left:#?} {state:?}", member.id()))
         });
         full.collect()
