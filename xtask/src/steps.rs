@@ -18,7 +18,9 @@ pub(crate) fn cargo(root: &Path, words: &[&str]) -> Command {
             .env("CARGO_TERM_COLOR", "never")
             .env("CARGO_TERM_PROGRESS_WHEN", "never")
             .env("NEXTEST_SHOW_PROGRESS", "none")
-            .env("NO_COLOR", "1");
+            .env("NO_COLOR", "1")
+            // Nothing is built twice there.
+            .env("CARGO_INCREMENTAL", "0");
     }
     // What cargo tells a program it runs is about this crate, not about the one built next.
     for (name, _) in std::env::vars_os() {

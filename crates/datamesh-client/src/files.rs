@@ -2,7 +2,7 @@
 
 use datamesh_catalog::{Append, Entry, Named, Version};
 use datamesh_core::catalog::{Change, Delete, Put};
-use datamesh_core::{MeshPath, NodeId, Scheme, SegmentId, VersionId, seam};
+use datamesh_core::{BoxFuture, MeshPath, NodeId, Scheme, SegmentId, VersionId, seam};
 
 use crate::below::Below;
 use crate::client::Client;
@@ -54,43 +54,59 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::NotFound`], [`ClientError::Deleted`], [`ClientError::NoVersion`].
-    pub async fn resolve(&self, name: &str, number: Option<u64>) -> Result<Version, ClientError> {
-        let not_found = || ClientError::NotFound { name: name.to_owned() };
-        let asked = name.to_owned();
-        let named = self.catalog_call(move |catalog| catalog.resolve(&asked)).await?;
-        let found = match (named.ok_or_else(not_found)?, number) {
-            (Named::Version(id, _), None) => {
-                self.catalog_call(move |catalog| catalog.version_by_id(&id)).await?
+    pub fn resolve<'a>(
+        &'a self,
+        name: &'a str,
+        number: Option<u64>,
+    ) -> BoxFuture<'a, Result<Version, ClientError>> {
+        Box::pin(async move {
+            let not_found = || ClientError::NotFound { name: name.to_owned() };
+            let asked = name.to_owned();
+            let named = self.catalog_call(move |catalog| catalog.resolve(&asked)).await?;
+            let found = match (named.ok_or_else(not_found)?, number) {
+                (Named::Version(id, _), None) => {
+                    self.catalog_call(move |catalog| catalog.version_by_id(&id)).await?
+                }
+                (
+                    Named::Path(path) | Named::File(_, path) | Named::Version(_, path),
+                    Some(number),
+                ) => {
+                    let version =
+                        self.catalog_call(move |catalog| catalog.version(&path, number)).await?;
+                    let name = name.to_owned();
+                    return match version {
+                        Some(version) if version.purged => Err(ClientError::Purged { name }),
+                        Some(version) => Ok(version),
+                        None => Err(ClientError::NoVersion { name, version: number }),
+                    };
+                }
+                (Named::Path(path) | Named::File(_, path), None) => {
+                    self.catalog_call(move |catalog| catalog.lookup(&path)).await?
+                }
+            };
+            let version = found.ok_or_else(not_found)?;
+            match version.entry {
+                Entry::Put(_) if version.purged => {
+                    Err(ClientError::Purged { name: name.to_owned() })
+                }
+                Entry::Put(_) => Ok(version),
+                Entry::Delete(_) => Err(ClientError::Deleted { name: name.to_owned() }),
             }
-            (Named::Path(path) | Named::File(_, path) | Named::Version(_, path), Some(number)) => {
-                let version =
-                    self.catalog_call(move |catalog| catalog.version(&path, number)).await?;
-                let name = name.to_owned();
-                return match version {
-                    Some(version) if version.purged => Err(ClientError::Purged { name }),
-                    Some(version) => Ok(version),
-                    None => Err(ClientError::NoVersion { name, version: number }),
-                };
-            }
-            (Named::Path(path) | Named::File(_, path), None) => {
-                self.catalog_call(move |catalog| catalog.lookup(&path)).await?
-            }
-        };
-        let version = found.ok_or_else(not_found)?;
-        match version.entry {
-            Entry::Put(_) if version.purged => Err(ClientError::Purged { name: name.to_owned() }),
-            Entry::Put(_) => Ok(version),
-            Entry::Delete(_) => Err(ClientError::Deleted { name: name.to_owned() }),
-        }
+        })
     }
 
     /// All versions and delete markers of a path, the oldest first, at most 1024.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] where the path was never there.
-    pub async fn versions(&self, name: &str) -> Result<Vec<Version>, ClientError> {
-        let path = self.path_of(name).await?;
-        self.catalog_call(move |catalog| catalog.versions(&path, 0, 1024)).await
+    pub fn versions<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Version>, ClientError>> {
+        Box::pin(async move {
+            let path = self.path_of(name).await?;
+            self.catalog_call(move |catalog| catalog.versions(&path, 0, 1024)).await
+        })
     }
 
     /// The path that `name` stands for, deleted or not.
@@ -110,19 +126,24 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotFound`] and [`ClientError::Deleted`] name the first that is not there;
     /// nothing is deleted then.
-    pub async fn remove(&self, names: &[String]) -> Result<Removed, ClientError> {
-        self.know_newest().await?;
-        let mut puts: Vec<Box<Put>> = Vec::new();
-        for name in names {
-            let version = self.resolve(name, None).await?;
-            if let Entry::Put(put) = version.entry
-                && !puts.iter().any(|other| other.path == put.path)
-            {
-                puts.push(put);
+    pub fn remove<'a>(
+        &'a self,
+        names: &'a [String],
+    ) -> BoxFuture<'a, Result<Removed, ClientError>> {
+        Box::pin(async move {
+            self.know_newest().await?;
+            let mut puts: Vec<Box<Put>> = Vec::new();
+            for name in names {
+                let version = self.resolve(name, None).await?;
+                if let Entry::Put(put) = version.entry
+                    && !puts.iter().any(|other| other.path == put.path)
+                {
+                    puts.push(put);
+                }
             }
-        }
-        let paths = self.mark_deleted(&puts).await?;
-        Ok(Removed { paths, pending: self.publish().await?.pending })
+            let paths = self.mark_deleted(&puts).await?;
+            Ok(Removed { paths, pending: self.publish().await?.pending })
+        })
     }
 
     /// Makes sure that this device knows all that was published: a device whose catalog was put back
@@ -154,69 +175,88 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::NothingBelow`]; after an error the pages before stay deleted.
-    pub async fn remove_below(&self, folder: Option<MeshPath>) -> Result<Removed, ClientError> {
-        self.know_newest().await?;
-        let mut below = Below::new(self, folder);
-        let mut paths = Vec::new();
-        let mut page = below.page().await?;
-        while !page.is_empty() {
-            for batch in page.chunks(datamesh_catalog::OPERATIONS_MAX) {
-                paths.extend(self.mark_deleted(batch).await?);
+    pub fn remove_below(
+        &self,
+        folder: Option<MeshPath>,
+    ) -> BoxFuture<'_, Result<Removed, ClientError>> {
+        Box::pin(async move {
+            self.know_newest().await?;
+            let mut below = Below::new(self, folder);
+            let mut paths = Vec::new();
+            let mut page = below.page().await?;
+            while !page.is_empty() {
+                for batch in page.chunks(datamesh_catalog::OPERATIONS_MAX) {
+                    paths.extend(self.mark_deleted(batch).await?);
+                }
+                page = below.page().await?;
             }
-            page = below.page().await?;
-        }
-        Ok(Removed { paths, pending: self.publish().await?.pending })
+            Ok(Removed { paths, pending: self.publish().await?.pending })
+        })
     }
 
     /// The segments of a version, its long manifest's included.
     ///
     /// # Errors
     /// [`ClientError`] where the manifest cannot be read.
-    pub async fn segments(&self, put: &Put) -> Result<Vec<SegmentId>, ClientError> {
-        Ok(self.segments_of(put.sealed()).await?.into_iter().collect())
+    pub fn segments<'a>(
+        &'a self,
+        put: &'a Put,
+    ) -> BoxFuture<'a, Result<Vec<SegmentId>, ClientError>> {
+        Box::pin(async move { Ok(self.segments_of(put.sealed()).await?.into_iter().collect()) })
     }
 
     /// Bytes of a version that its put found stored already.
     ///
     /// # Errors
     /// [`ClientError`] where the manifest cannot be read.
-    pub async fn known_bytes(&self, put: &Put) -> Result<u64, ClientError> {
-        Ok(self.manifest(put.sealed()).await?.map_or(0, |manifest| manifest.known))
+    pub fn known_bytes<'a>(&'a self, put: &'a Put) -> BoxFuture<'a, Result<u64, ClientError>> {
+        Box::pin(async move {
+            Ok(self.manifest(put.sealed()).await?.map_or(0, |manifest| manifest.known))
+        })
     }
 
     /// The segments of the current versions of all files.
     ///
     /// # Errors
     /// [`ClientError::NothingBelow`] where there are no files, and where a manifest cannot be read.
-    pub async fn all_segments(&self) -> Result<Vec<SegmentId>, ClientError> {
-        let mut below = Below::new(self, None);
-        let mut segments = std::collections::BTreeSet::new();
-        let mut page = below.page().await?;
-        while !page.is_empty() {
-            for put in &page {
-                segments.extend(self.segments(put).await?);
+    pub fn all_segments(&self) -> BoxFuture<'_, Result<Vec<SegmentId>, ClientError>> {
+        Box::pin(async move {
+            let mut below = Below::new(self, None);
+            let mut segments = std::collections::BTreeSet::new();
+            let mut page = below.page().await?;
+            while !page.is_empty() {
+                for put in &page {
+                    segments.extend(self.segments(put).await?);
+                }
+                page = below.page().await?;
             }
-            page = below.page().await?;
-        }
-        Ok(segments.into_iter().collect())
+            Ok(segments.into_iter().collect())
+        })
     }
 
     /// Asks every member where the segments of a version are.
     ///
     /// # Errors
     /// [`ClientError`] where the manifest cannot be read.
-    pub async fn placement(&self, put: &Put) -> Result<Vec<SegmentPlacement>, ClientError> {
-        let Some(manifest) = self.manifest(put.sealed()).await? else { return Ok(Vec::new()) };
-        let mut segments: Vec<SegmentId> = Vec::new();
-        for slice in &manifest.slices {
-            // Slices of one segment are neighbours, so the last one is all there is to compare.
-            if segments.last() != Some(&slice.segment) {
-                segments.push(slice.segment);
+    pub fn placement<'a>(
+        &'a self,
+        put: &'a Put,
+    ) -> BoxFuture<'a, Result<Vec<SegmentPlacement>, ClientError>> {
+        Box::pin(async move {
+            let Some(manifest) = self.manifest(put.sealed()).await? else { return Ok(Vec::new()) };
+            let mut segments: Vec<SegmentId> = Vec::new();
+            for slice in &manifest.slices {
+                // Slices of one segment are neighbours, so the last one is all there is to compare.
+                if segments.last() != Some(&slice.segment) {
+                    segments.push(slice.segment);
+                }
             }
-        }
-        let census = self.engine.census(&segments).await;
-        let scheme = put.protection.map(|protection| protection.scheme);
-        let placed = segments.into_iter().zip(census);
-        Ok(placed.map(|(segment, holders)| SegmentPlacement { segment, scheme, holders }).collect())
+            let census = self.engine.census(&segments).await;
+            let scheme = put.protection.map(|protection| protection.scheme);
+            let placed = segments.into_iter().zip(census);
+            Ok(placed
+                .map(|(segment, holders)| SegmentPlacement { segment, scheme, holders })
+                .collect())
+        })
     }
 }

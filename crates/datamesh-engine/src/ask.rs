@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use datamesh_core::message::{Refusal, Reply, Request};
 use datamesh_core::wire::{self, WireError};
-use datamesh_core::{Message, NodeId, Transport, TransportError};
+use datamesh_core::{BoxFuture, Message, NodeId, Transport, TransportError};
 
 /// Why a request brought no answer that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,18 +85,22 @@ impl AskError {
 ///
 /// # Errors
 /// [`AskError`].
-pub async fn ask(
-    transport: &dyn Transport,
+pub fn ask<'a>(
+    transport: &'a dyn Transport,
     peer: NodeId,
-    request: &Request,
+    request: &'a Request,
     body: Bytes,
     deadline: Duration,
-) -> Result<(Reply, Bytes), AskError> {
-    let message = Message { head: request.to_head(), body };
-    let answer = transport.exchange(peer, message, request.reply_max(), deadline).await?;
-    match wire::decode(&answer.head) {
-        Ok(Reply::Refused { refusal, detail }) => Err(AskError::Refused { peer, refusal, detail }),
-        Ok(reply) => Ok((reply, answer.body)),
-        Err(source) => Err(AskError::Garbage { peer, source }),
-    }
+) -> BoxFuture<'a, Result<(Reply, Bytes), AskError>> {
+    Box::pin(async move {
+        let message = Message { head: request.to_head(), body };
+        let answer = transport.exchange(peer, message, request.reply_max(), deadline).await?;
+        match wire::decode(&answer.head) {
+            Ok(Reply::Refused { refusal, detail }) => {
+                Err(AskError::Refused { peer, refusal, detail })
+            }
+            Ok(reply) => Ok((reply, answer.body)),
+            Err(source) => Err(AskError::Garbage { peer, source }),
+        }
+    })
 }

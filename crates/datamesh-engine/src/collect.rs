@@ -11,7 +11,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datamesh_core::message::LEASES_MAX;
-use datamesh_core::{SegmentId, Timestamp};
+use datamesh_core::{BoxFuture, SegmentId, Timestamp};
 use datamesh_store::{
     AgreedClock, ClockError, Collection, Elsewhere, LeaseChange, LeaseOutcome, Store, StoreError,
 };
@@ -107,13 +107,15 @@ impl Collector {
     ///
     /// # Errors
     /// [`CollectError`]; what was done before stays done.
-    pub async fn pass(&self) -> Result<(), CollectError> {
-        let done = self.work().await;
-        self.note(|state| {
-            state.passes += 1;
-            state.refused = done.as_ref().err().map(ToString::to_string);
-        });
-        done
+    pub fn pass(&self) -> BoxFuture<'_, Result<(), CollectError>> {
+        Box::pin(async move {
+            let done = self.work().await;
+            self.note(|state| {
+                state.passes += 1;
+                state.refused = done.as_ref().err().map(ToString::to_string);
+            });
+            done
+        })
     }
 
     async fn work(&self) -> Result<(), CollectError> {
@@ -256,18 +258,20 @@ impl Collector {
     ///
     /// # Errors
     /// [`CollectError`]
-    pub async fn reconcile(&self) -> Result<(u64, bool), CollectError> {
-        let (mut new, mut after): (u64, Option<SegmentId>) = (0, None);
-        let mut complete = true;
-        loop {
-            let page = self.store.segments_after(after, LEASES_MAX);
-            let Some((last, _)) = page.last() else { return Ok((new, complete)) };
-            after = Some(*last);
-            let segments: Vec<SegmentId> = page.iter().map(|(segment, _)| *segment).collect();
-            let (taken, answered) = self.reconcile_some(&segments).await?;
-            complete &= answered;
-            new += taken;
-        }
+    pub fn reconcile(&self) -> BoxFuture<'_, Result<(u64, bool), CollectError>> {
+        Box::pin(async move {
+            let (mut new, mut after): (u64, Option<SegmentId>) = (0, None);
+            let mut complete = true;
+            loop {
+                let page = self.store.segments_after(after, LEASES_MAX);
+                let Some((last, _)) = page.last() else { return Ok((new, complete)) };
+                after = Some(*last);
+                let segments: Vec<SegmentId> = page.iter().map(|(segment, _)| *segment).collect();
+                let (taken, answered) = self.reconcile_some(&segments).await?;
+                complete &= answered;
+                new += taken;
+            }
+        })
     }
 
     /// The same for some segments, at most [`LEASES_MAX`].

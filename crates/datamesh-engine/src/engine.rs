@@ -10,8 +10,8 @@ use datamesh_catalog::NodeDb;
 use datamesh_codec::Pool;
 use datamesh_core::message::Request;
 use datamesh_core::{
-    Clock, Descriptor, Entropy, Executor, Genesis, MeshId, NodeId, Receipt, Scheme, SegmentId,
-    Timestamp, Transport,
+    BoxFuture, Clock, Descriptor, Entropy, Executor, Genesis, MeshId, NodeId, Receipt, Scheme,
+    SegmentId, Timestamp, Transport,
 };
 use futures::StreamExt;
 use tokio::time::Instant;
@@ -212,27 +212,29 @@ impl Engine {
     /// Asks all members whether they are there, and notes who is not: a death is noticed by itself
     /// only after `membership.offline_after`, and a command without a daemon begins with what was
     /// remembered.
-    pub async fn look_around(&self) {
-        const DEADLINE: Duration = Duration::from_secs(2);
-        const AT_ONCE: usize = 64;
-        /// However many members there are; those that were not asked by then stay as they were.
-        const IN_ALL: Duration = Duration::from_secs(4);
-        let members: Vec<NodeId> =
-            self.view().members().map(|m| m.advert.certificate.claim.node).collect();
-        let request = Request::Hello { mesh: self.mesh() };
-        let (request, transport) = (&request, &*self.transport);
-        let asking =
-            futures::stream::iter(members).for_each_concurrent(AT_ONCE, |node| async move {
-                if let Err(AskError::Transport(_)) =
-                    ask(transport, node, request, Bytes::new(), DEADLINE).await
-                {
-                    self.note_answer(&node, true);
-                } else {
-                    self.note_answer(&node, false);
-                }
-            });
-        // What was noted until then counts.
-        let _in_time = tokio::time::timeout(IN_ALL, asking).await;
+    pub fn look_around(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            const DEADLINE: Duration = Duration::from_secs(2);
+            const AT_ONCE: usize = 64;
+            /// However many members there are; those that were not asked by then stay as they were.
+            const IN_ALL: Duration = Duration::from_secs(4);
+            let members: Vec<NodeId> =
+                self.view().members().map(|m| m.advert.certificate.claim.node).collect();
+            let request = Request::Hello { mesh: self.mesh() };
+            let (request, transport) = (&request, &*self.transport);
+            let asking =
+                futures::stream::iter(members).for_each_concurrent(AT_ONCE, |node| async move {
+                    if let Err(AskError::Transport(_)) =
+                        ask(transport, node, request, Bytes::new(), DEADLINE).await
+                    {
+                        self.note_answer(&node, true);
+                    } else {
+                        self.note_answer(&node, false);
+                    }
+                });
+            // What was noted until then counts.
+            let _in_time = tokio::time::timeout(IN_ALL, asking).await;
+        })
     }
 
     /// A peer answered, or did not.
@@ -367,11 +369,13 @@ impl Engine {
     }
 
     /// Remembers receipts across starts. They are hints, so a failure to write them is only logged.
-    pub async fn remember_receipts(&self, receipts: Vec<Receipt>) {
-        let Some(db) = self.node_db.clone() else { return };
-        let saved = block(&*self.executor, move || db.save_receipts(&receipts)).await;
-        if let Some(Err(error)) = saved {
-            tracing::warn!(%error, "receipts are not remembered");
-        }
+    pub fn remember_receipts(&self, receipts: Vec<Receipt>) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let Some(db) = self.node_db.clone() else { return };
+            let saved = block(&*self.executor, move || db.save_receipts(&receipts)).await;
+            if let Some(Err(error)) = saved {
+                tracing::warn!(%error, "receipts are not remembered");
+            }
+        })
     }
 }

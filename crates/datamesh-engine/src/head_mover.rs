@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datamesh_core::head::Head;
-use datamesh_core::{NodeId, wire};
+use datamesh_core::{BoxFuture, NodeId, wire};
 use datamesh_store::{Slot, Store};
 
 use crate::engine::Engine;
@@ -43,47 +43,49 @@ impl HeadMover {
 
     /// Hands over what the membership's changes since the last pass call for. Returns how many
     /// heads were handed over. Who does not answer gets them when it is heard of again.
-    pub async fn pass(&self) -> u64 {
-        let members = self.engine.candidates();
-        let mut reached = self.engine.answering();
-        let before = self.settled.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(before) = before else {
-            self.settle(Settled { members, reached });
-            return 0;
-        };
-        if ids(&before.members) == ids(&members) && before.reached.is_superset(&reached) {
-            self.settle(Settled { members, reached });
-            return 0;
-        }
-        let (mut moved, mut after): (u64, Option<Slot>) = (0, None);
-        loop {
-            let page = self.store.heads_after(after, PAGE);
-            let Some((last, _)) = page.last() else { break };
-            after = Some(*last);
-            for (slot, _) in page {
-                let had = keepers(&slot.0, &before.members);
-                let new: Vec<NodeId> = keepers(&slot.0, &members)
-                    .into_iter()
-                    .filter(|node| *node != self.engine.transport().local())
-                    .filter(|node| reached.contains(node))
-                    .filter(|node| !had.contains(node) || !before.reached.contains(node))
-                    .collect();
-                if new.is_empty() {
-                    continue;
-                }
-                let Some(head) = self.head(slot).await else { continue };
-                for node in new {
-                    let carrying = self.engine.carry_head(node, &head);
-                    if step(&**self.engine.executor(), points::HEAD_MOVE, carrying).await {
-                        moved += 1;
-                    } else {
-                        reached.remove(&node);
+    pub fn pass(&self) -> BoxFuture<'_, u64> {
+        Box::pin(async move {
+            let members = self.engine.candidates();
+            let mut reached = self.engine.answering();
+            let before = self.settled.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let Some(before) = before else {
+                self.settle(Settled { members, reached });
+                return 0;
+            };
+            if ids(&before.members) == ids(&members) && before.reached.is_superset(&reached) {
+                self.settle(Settled { members, reached });
+                return 0;
+            }
+            let (mut moved, mut after): (u64, Option<Slot>) = (0, None);
+            loop {
+                let page = self.store.heads_after(after, PAGE);
+                let Some((last, _)) = page.last() else { break };
+                after = Some(*last);
+                for (slot, _) in page {
+                    let had = keepers(&slot.0, &before.members);
+                    let new: Vec<NodeId> = keepers(&slot.0, &members)
+                        .into_iter()
+                        .filter(|node| *node != self.engine.transport().local())
+                        .filter(|node| reached.contains(node))
+                        .filter(|node| !had.contains(node) || !before.reached.contains(node))
+                        .collect();
+                    if new.is_empty() {
+                        continue;
+                    }
+                    let Some(head) = self.head(slot).await else { continue };
+                    for node in new {
+                        let carrying = self.engine.carry_head(node, &head);
+                        if step(&**self.engine.executor(), points::HEAD_MOVE, carrying).await {
+                            moved += 1;
+                        } else {
+                            reached.remove(&node);
+                        }
                     }
                 }
             }
-        }
-        self.settle(Settled { members, reached });
-        moved
+            self.settle(Settled { members, reached });
+            moved
+        })
     }
 
     fn settle(&self, settled: Settled) {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use datamesh_core::head::{Head, Pseudonym};
 use datamesh_core::message::{HEADS_KNOWN_MAX, KnownHead, Reply, Request};
 use datamesh_core::wire::{self, Reader};
-use datamesh_core::{LogId, NodeId, Scheme, SegmentId};
+use datamesh_core::{BoxFuture, LogId, NodeId, Scheme, SegmentId};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use crate::ask::{AskError, ask};
@@ -126,8 +126,10 @@ impl Engine {
 
     /// Hands a head to the nodes that keep its account's, and returns when a quorum has it, or it is
     /// clear that none will. The other nodes get it all the same.
-    pub async fn publish_head(self: &Arc<Self>, head: &Head) -> HeadPublished {
-        step(&*self.executor, points::HEAD_QUORUM, self.hand_head(head)).await
+    pub fn publish_head<'a>(self: &'a Arc<Self>, head: &'a Head) -> BoxFuture<'a, HeadPublished> {
+        Box::pin(
+            async move { step(&*self.executor, points::HEAD_QUORUM, self.hand_head(head)).await },
+        )
     }
 
     async fn hand_head(self: &Arc<Self>, head: &Head) -> HeadPublished {
@@ -196,45 +198,53 @@ impl Engine {
     }
 
     /// Hands one head to one node, for whoever moves heads as the ranking changes.
-    pub async fn carry_head(&self, node: NodeId, head: &Head) -> bool {
-        let request = Request::PutHead(head.clone());
-        let answer = ask(&*self.transport, node, &request, Bytes::new(), PUT_DEADLINE).await;
-        if let Err(error) = &answer {
-            self.note_answer(&node, error.is_absence());
-        }
-        // A rival is at least as new: the node has what it needs.
-        matches!(answer, Ok((Reply::Done | Reply::HeadKept(_), _)))
+    pub fn carry_head<'a>(&'a self, node: NodeId, head: &'a Head) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let request = Request::PutHead(head.clone());
+            let answer = ask(&*self.transport, node, &request, Bytes::new(), PUT_DEADLINE).await;
+            if let Err(error) = &answer {
+                self.note_answer(&node, error.is_absence());
+            }
+            // A rival is at least as new: the node has what it needs.
+            matches!(answer, Ok((Reply::Done | Reply::HeadKept(_), _)))
+        })
     }
 
     /// Reads the heads of an account's logs that are newer than those `known`, from a quorum of the
     /// nodes that keep them if as many answer.
-    pub async fn read_heads(&self, account: &Pseudonym, known: &[KnownHead]) -> HeadsRead {
-        let keepers = self.head_keepers(account);
-        let mut read = HeadsRead { needed: quorum(keepers.len()), ..HeadsRead::default() };
-        let mut asking = FuturesUnordered::new();
-        for node in keepers {
-            asking.push(async move { (node, self.heads_of(node, account, known).await) });
-        }
-        while let Some((node, answer)) = asking.next().await {
-            match answer {
-                Ok(heads) => {
-                    self.note_answer(&node, false);
-                    read.answered += 1;
-                    for head in heads {
-                        let before = read.heads.get(&head.log).map(|before| before.revision);
-                        let room = before.is_some() || read.heads.len() < LOGS_MAX;
-                        if room && before.is_none_or(|before| before < head.revision) {
-                            read.heads.insert(head.log, head);
+    pub fn read_heads<'a>(
+        &'a self,
+        account: &'a Pseudonym,
+        known: &'a [KnownHead],
+    ) -> BoxFuture<'a, HeadsRead> {
+        Box::pin(async move {
+            let keepers = self.head_keepers(account);
+            let mut read = HeadsRead { needed: quorum(keepers.len()), ..HeadsRead::default() };
+            let mut asking = FuturesUnordered::new();
+            for node in keepers {
+                asking.push(async move { (node, self.heads_of(node, account, known).await) });
+            }
+            while let Some((node, answer)) = asking.next().await {
+                match answer {
+                    Ok(heads) => {
+                        self.note_answer(&node, false);
+                        read.answered += 1;
+                        for head in heads {
+                            let before = read.heads.get(&head.log).map(|before| before.revision);
+                            let room = before.is_some() || read.heads.len() < LOGS_MAX;
+                            if room && before.is_none_or(|before| before < head.revision) {
+                                read.heads.insert(head.log, head);
+                            }
                         }
                     }
+                    Err(error) => self.note_answer(&node, error.is_absence()),
                 }
-                Err(error) => self.note_answer(&node, error.is_absence()),
+                if read.reached() {
+                    break;
+                }
             }
-            if read.reached() {
-                break;
-            }
-        }
-        read
+            read
+        })
     }
 
     /// One node's heads of an account, verified.

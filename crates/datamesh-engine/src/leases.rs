@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use datamesh_core::lease::{LeaseAnswer, Listed, Listing, Release, Renewal};
 use datamesh_core::message::{LEASES_MAX, Reply, Request};
-use datamesh_core::{Descriptor, NodeId, SegmentId, Timestamp, seam};
+use datamesh_core::{BoxFuture, Descriptor, NodeId, SegmentId, Timestamp, seam};
 use futures::StreamExt;
 use futures::stream;
 
@@ -63,17 +63,21 @@ impl LeaseTold {
 
 impl Engine {
     /// Ends leases everywhere. What comes back is in the order of the releases.
-    pub async fn release(&self, releases: &[Release]) -> Vec<LeaseTold> {
-        let batches = releases.chunks(LEASES_MAX);
-        let batches = batches.map(|batch| (batch.len(), Request::Release(batch.to_vec())));
-        step(&*self.executor, points::LEASES_RELEASE, self.tell_leases(batches)).await
+    pub fn release<'a>(&'a self, releases: &'a [Release]) -> BoxFuture<'a, Vec<LeaseTold>> {
+        Box::pin(async move {
+            let batches = releases.chunks(LEASES_MAX);
+            let batches = batches.map(|batch| (batch.len(), Request::Release(batch.to_vec())));
+            step(&*self.executor, points::LEASES_RELEASE, self.tell_leases(batches)).await
+        })
     }
 
     /// Renews leases everywhere. What comes back is in the order of the renewals.
-    pub async fn renew(&self, renewals: &[Renewal]) -> Vec<LeaseTold> {
-        let batches = renewals.chunks(LEASES_MAX);
-        let batches = batches.map(|batch| (batch.len(), Request::Renew(batch.to_vec())));
-        step(&*self.executor, points::LEASES_RENEW, self.tell_leases(batches)).await
+    pub fn renew<'a>(&'a self, renewals: &'a [Renewal]) -> BoxFuture<'a, Vec<LeaseTold>> {
+        Box::pin(async move {
+            let batches = renewals.chunks(LEASES_MAX);
+            let batches = batches.map(|batch| (batch.len(), Request::Renew(batch.to_vec())));
+            step(&*self.executor, points::LEASES_RENEW, self.tell_leases(batches)).await
+        })
     }
 
     async fn tell_leases(&self, batches: impl Iterator<Item = (usize, Request)>) -> Vec<LeaseTold> {
@@ -119,11 +123,16 @@ impl Engine {
 
     /// The descriptor of a segment, from here or from a node that has a shard of it, be it in the
     /// trash.
-    pub async fn descriptor_of(&self, segment: &SegmentId) -> Option<Arc<Descriptor>> {
-        match self.describe(segment, &mut Vec::new()).await {
-            Some(descriptor) => Some(descriptor),
-            None => self.described_by_anybody(segment).await,
-        }
+    pub fn descriptor_of<'a>(
+        &'a self,
+        segment: &'a SegmentId,
+    ) -> BoxFuture<'a, Option<Arc<Descriptor>>> {
+        Box::pin(async move {
+            match self.describe(segment, &mut Vec::new()).await {
+                Some(descriptor) => Some(descriptor),
+                None => self.described_by_anybody(segment).await,
+            }
+        })
     }
 
     /// Asks the likely holders of a segment for its descriptor, whether they say that they hold it or
@@ -149,41 +158,46 @@ impl Engine {
 
     /// What nodes that may hold these segments say was released of them, and whether half of those
     /// asked or more answered. Nobody has checked the signatures; who holds a shard can.
-    pub async fn releases_of(&self, segments: &[SegmentId]) -> (Vec<Release>, bool) {
-        let candidates = self.candidates();
-        let local = self.transport.local();
-        let mut questions: BTreeMap<NodeId, Vec<SegmentId>> = BTreeMap::new();
-        for segment in segments.iter().take(LEASES_MAX) {
-            let likely = ranking(segment, &candidates).into_iter().take(LIKELY_HOLDERS);
-            for node in likely.map(|candidate| candidate.node).filter(|node| *node != local) {
-                questions.entry(node).or_default().push(*segment);
-            }
-        }
-        let asked = questions.len();
-        let asking = questions.into_iter().map(|(node, segments)| async move {
-            let request = Request::Releases(segments);
-            let transport = &*self.transport;
-            let answer = ask(transport, node, &request, Bytes::new(), QUESTION_DEADLINE).await;
-            match answer {
-                Ok((Reply::Releases(releases), _)) => Some(releases),
-                Ok(_) => None,
-                Err(error) => {
-                    self.note_answer(&node, error.is_absence());
-                    None
+    pub fn releases_of<'a>(
+        &'a self,
+        segments: &'a [SegmentId],
+    ) -> BoxFuture<'a, (Vec<Release>, bool)> {
+        Box::pin(async move {
+            let candidates = self.candidates();
+            let local = self.transport.local();
+            let mut questions: BTreeMap<NodeId, Vec<SegmentId>> = BTreeMap::new();
+            for segment in segments.iter().take(LEASES_MAX) {
+                let likely = ranking(segment, &candidates).into_iter().take(LIKELY_HOLDERS);
+                for node in likely.map(|candidate| candidate.node).filter(|node| *node != local) {
+                    questions.entry(node).or_default().push(*segment);
                 }
             }
-        });
-        let mut asking = stream::iter(asking).buffer_unordered(ASKED_AT_ONCE);
-        let (mut found, mut answered) = (Vec::new(), 0);
-        while let Some(releases) = asking.next().await {
-            let Some(mut releases) = releases else { continue };
-            answered += 1;
-            releases.retain(|release| segments.contains(&release.segment));
-            found.append(&mut releases);
-        }
-        found.sort_unstable_by_key(|release| (release.segment, release.epoch));
-        // Whoever was away long takes all others for gone, and has asked nobody.
-        (found, 2 * answered >= asked && (asked > 0 || self.is_alone()))
+            let asked = questions.len();
+            let asking = questions.into_iter().map(|(node, segments)| async move {
+                let request = Request::Releases(segments);
+                let transport = &*self.transport;
+                let answer = ask(transport, node, &request, Bytes::new(), QUESTION_DEADLINE).await;
+                match answer {
+                    Ok((Reply::Releases(releases), _)) => Some(releases),
+                    Ok(_) => None,
+                    Err(error) => {
+                        self.note_answer(&node, error.is_absence());
+                        None
+                    }
+                }
+            });
+            let mut asking = stream::iter(asking).buffer_unordered(ASKED_AT_ONCE);
+            let (mut found, mut answered) = (Vec::new(), 0);
+            while let Some(releases) = asking.next().await {
+                let Some(mut releases) = releases else { continue };
+                answered += 1;
+                releases.retain(|release| segments.contains(&release.segment));
+                found.append(&mut releases);
+            }
+            found.sort_unstable_by_key(|release| (release.segment, release.epoch));
+            // Whoever was away long takes all others for gone, and has asked nobody.
+            (found, 2 * answered >= asked && (asked > 0 || self.is_alone()))
+        })
     }
 
     /// The times of some other members, by their own clocks, and whether there are other members.
@@ -211,10 +225,12 @@ impl Engine {
     }
 
     /// The median of what some other members say the time is; nothing where none answers.
-    pub async fn peers_time(&self) -> Option<Timestamp> {
-        let (mut times, _) = self.peers_times(CLOCKS).await;
-        times.sort_unstable();
-        times.get(times.len() / 2).copied()
+    pub fn peers_time(&self) -> BoxFuture<'_, Option<Timestamp>> {
+        Box::pin(async move {
+            let (mut times, _) = self.peers_times(CLOCKS).await;
+            times.sort_unstable();
+            times.get(times.len() / 2).copied()
+        })
     }
 
     /// The earlier of this node's time and that of its peers, in a mesh whose leases end: by it no lease
@@ -231,15 +247,20 @@ impl Engine {
     ///
     /// # Errors
     /// [`AskError`] where it does not answer, or refuses.
-    pub async fn segments_under(&self, listing: Listing) -> Result<(Vec<Listed>, bool), AskError> {
-        let node = listing.node;
-        let request = Request::Segments(listing);
-        let transport = &*self.transport;
-        let answer = ask(transport, node, &request, Bytes::new(), LEASES_DEADLINE).await?;
-        match answer {
-            (Reply::Segments { listed, more }, _) => Ok((listed, more)),
-            _ => Err(AskError::OffTopic { peer: node }),
-        }
+    pub fn segments_under(
+        &self,
+        listing: Listing,
+    ) -> BoxFuture<'_, Result<(Vec<Listed>, bool), AskError>> {
+        Box::pin(async move {
+            let node = listing.node;
+            let request = Request::Segments(listing);
+            let transport = &*self.transport;
+            let answer = ask(transport, node, &request, Bytes::new(), LEASES_DEADLINE).await?;
+            match answer {
+                (Reply::Segments { listed, more }, _) => Ok((listed, more)),
+                _ => Err(AskError::OffTopic { peer: node }),
+            }
+        })
     }
 
     /// Whether no other member was ever heard of, gone or not.

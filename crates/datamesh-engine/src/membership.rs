@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use datamesh_core::message::{ADVERTS_MAX, Refusal, Reply, Request, WANTED_MAX};
-use datamesh_core::{Advert, Context, NodeId, Signature, Signer, TransportError, seam};
+use datamesh_core::{Advert, BoxFuture, Context, NodeId, Signature, Signer, TransportError, seam};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
@@ -85,12 +85,14 @@ impl Engine {
     /// # Errors
     /// [`AskError`] where the peer fails on the way or takes more than 10 s in all; what was learnt
     /// before stays.
-    pub async fn exchange_adverts(&self, peer: NodeId) -> Result<usize, AskError> {
-        let after = EXCHANGE_DEADLINE;
-        match tokio::time::timeout(after, self.exchange_pages(peer)).await {
-            Ok(exchanged) => exchanged,
-            Err(_) => Err(TransportError::Timeout { peer, after }.into()),
-        }
+    pub fn exchange_adverts(&self, peer: NodeId) -> BoxFuture<'_, Result<usize, AskError>> {
+        Box::pin(async move {
+            let after = EXCHANGE_DEADLINE;
+            match tokio::time::timeout(after, self.exchange_pages(peer)).await {
+                Ok(exchanged) => exchanged,
+                Err(_) => Err(TransportError::Timeout { peer, after }.into()),
+            }
+        })
     }
 
     async fn exchange_pages(&self, peer: NodeId) -> Result<usize, AskError> {
@@ -148,20 +150,22 @@ impl Engine {
 
     /// Compares views with one of `peers`, whichever answers first. They are asked in order, each a
     /// little after the one before, so that one that does not answer holds nobody up.
-    pub async fn fetch_view(&self, peers: &[NodeId]) {
-        let mut peers = peers.iter();
-        let mut asked = FuturesUnordered::new();
-        loop {
-            asked.extend(peers.next().map(|peer| self.exchange_adverts(*peer)));
-            let answer = if peers.len() == 0 {
-                asked.next().await
-            } else {
-                tokio::time::timeout(HEAD_START, asked.next()).await.ok().flatten()
-            };
-            if matches!(answer, Some(Ok(_))) || asked.is_empty() && peers.len() == 0 {
-                return;
+    pub fn fetch_view<'a>(&'a self, peers: &'a [NodeId]) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let mut peers = peers.iter();
+            let mut asked = FuturesUnordered::new();
+            loop {
+                asked.extend(peers.next().map(|peer| self.exchange_adverts(*peer)));
+                let answer = if peers.len() == 0 {
+                    asked.next().await
+                } else {
+                    tokio::time::timeout(HEAD_START, asked.next()).await.ok().flatten()
+                };
+                if matches!(answer, Some(Ok(_))) || asked.is_empty() && peers.len() == 0 {
+                    return;
+                }
             }
-        }
+        })
     }
 
     /// Shows a peer that this side knows the mesh.
@@ -177,49 +181,60 @@ impl Engine {
     ///
     /// # Errors
     /// [`AskError`] where the peer does not take them.
-    pub async fn announce(&self, peer: NodeId, adverts: Vec<Advert>) -> Result<(), AskError> {
-        let request = Request::Announce(adverts);
-        let transport = &*self.transport;
-        let mut answer = ask(transport, peer, &request, Bytes::new(), DEADLINE).await;
-        if let Err(AskError::Refused { refusal: Refusal::NotAdmitted, .. }) = &answer {
-            self.introduce(peer).await?;
-            answer = ask(transport, peer, &request, Bytes::new(), DEADLINE).await;
-        }
-        match answer? {
-            (Reply::Done, _) => Ok(()),
-            _ => Err(AskError::OffTopic { peer }),
-        }
+    pub fn announce(
+        &self,
+        peer: NodeId,
+        adverts: Vec<Advert>,
+    ) -> BoxFuture<'_, Result<(), AskError>> {
+        Box::pin(async move {
+            let request = Request::Announce(adverts);
+            let transport = &*self.transport;
+            let mut answer = ask(transport, peer, &request, Bytes::new(), DEADLINE).await;
+            if let Err(AskError::Refused { refusal: Refusal::NotAdmitted, .. }) = &answer {
+                self.introduce(peer).await?;
+                answer = ask(transport, peer, &request, Bytes::new(), DEADLINE).await;
+            }
+            match answer? {
+                (Reply::Done, _) => Ok(()),
+                _ => Err(AskError::OffTopic { peer }),
+            }
+        })
     }
 
     /// Tells some members of `advert` at once. Those that do not answer hear of it later.
-    pub async fn announce_widely(&self, advert: &Advert) {
-        let members: Vec<NodeId> = {
-            let view = self.view();
-            view.members().map(|member| member.advert.node()).collect()
-        };
-        let others: Vec<NodeId> =
-            members.into_iter().filter(|node| *node != self.transport.local()).collect();
-        let told = self.sample(others, ANNOUNCE_MAX);
-        let announcements = told.into_iter().map(|node| self.announce(node, vec![advert.clone()]));
-        futures::future::join_all(announcements).await;
+    pub fn announce_widely<'a>(&'a self, advert: &'a Advert) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let members: Vec<NodeId> = {
+                let view = self.view();
+                view.members().map(|member| member.advert.node()).collect()
+            };
+            let others: Vec<NodeId> =
+                members.into_iter().filter(|node| *node != self.transport.local()).collect();
+            let told = self.sample(others, ANNOUNCE_MAX);
+            let announcements =
+                told.into_iter().map(|node| self.announce(node, vec![advert.clone()]));
+            futures::future::join_all(announcements).await;
+        })
     }
 
     /// One round of gossip with a few random members.
-    pub async fn gossip(&self, peers: usize) {
-        let members: Vec<NodeId> = {
-            let view = self.view();
-            view.members().map(|member| member.advert.node()).collect()
-        };
-        let others: Vec<NodeId> =
-            members.into_iter().filter(|node| *node != self.transport.local()).collect();
-        for peer in self.sample(others, peers) {
-            if let Err(error) = self.exchange_adverts(peer).await {
-                tracing::debug!(%peer, %error, "no adverts were exchanged");
-                if error.is_absence() {
-                    self.note_answer(&peer, true);
+    pub fn gossip(&self, peers: usize) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let members: Vec<NodeId> = {
+                let view = self.view();
+                view.members().map(|member| member.advert.node()).collect()
+            };
+            let others: Vec<NodeId> =
+                members.into_iter().filter(|node| *node != self.transport.local()).collect();
+            for peer in self.sample(others, peers) {
+                if let Err(error) = self.exchange_adverts(peer).await {
+                    tracing::debug!(%peer, %error, "no adverts were exchanged");
+                    if error.is_absence() {
+                        self.note_answer(&peer, true);
+                    }
                 }
             }
-        }
+        })
     }
 
     /// Up to `count` of `nodes`, drawn at random.

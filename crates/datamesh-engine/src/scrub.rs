@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use datamesh_catalog::{DamagedCopy, NodeDb};
-use datamesh_core::{SegmentId, Timestamp, record, wire, wire::Encode};
+use datamesh_core::{BoxFuture, SegmentId, Timestamp, record, wire, wire::Encode};
 use datamesh_store::{DamagedShard, PAGE_MAX, ScrubCursor, Store, StoreError};
 use tokio::time::Instant;
 
@@ -174,22 +174,25 @@ impl Scrubber {
 
     /// Goes on with the pass of an earlier process, and hands on everything that is known to be
     /// damaged: whoever took it before has forgotten it.
-    pub async fn recall(&self) {
-        if let Some(db) = self.parts.engine.node_db.clone() {
-            let read = block(&**self.parts.engine.executor(), move || db.setting(PASS)).await;
-            if let Some(Ok(Some(bytes))) = read
-                && let Ok(pass) = wire::decode::<Pass>(&bytes)
-            {
-                self.state().pass = pass;
+    pub fn recall(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Some(db) = self.parts.engine.node_db.clone() {
+                let read = block(&**self.parts.engine.executor(), move || db.setting(PASS)).await;
+                if let Some(Ok(Some(bytes))) = read
+                    && let Ok(pass) = wire::decode::<Pass>(&bytes)
+                {
+                    self.state().pass = pass;
+                }
             }
-        }
-        let cursor = cursor_of(&self.state().pass);
-        if let Some(Ok(position)) = self.block(move |store| store.scrub_position(cursor)).await {
-            let mut state = self.state();
-            state.position = position;
-            state.from = (position.0, Instant::now());
-        }
-        self.hand_on_all().await;
+            let cursor = cursor_of(&self.state().pass);
+            if let Some(Ok(position)) = self.block(move |store| store.scrub_position(cursor)).await
+            {
+                let mut state = self.state();
+                state.position = position;
+                state.from = (position.0, Instant::now());
+            }
+            self.hand_on_all().await;
+        })
     }
 
     async fn hand_on_all(&self) {
@@ -219,77 +222,80 @@ impl Scrubber {
     ///
     /// # Errors
     /// [`StoreError`] where a pack cannot be opened.
-    pub async fn step(&self) -> Result<Duration, StoreError> {
-        let pause = self.pause();
-        self.take_up().await;
-        let now = self.parts.engine.now();
-        let period_ms = self.parts.period.as_millis() as u64;
-        let (cursor, started) = {
-            let mut state = self.state();
-            // A clock that went back must not stop the pass until it is there again.
-            state.pass.started = state.pass.started.min(now);
-            if state.pass.complete != 0 {
-                if now < state.pass.started.saturating_add(period_ms) {
-                    return Ok(pause);
-                }
-                let pass = state.pass;
-                state.pass = Pass {
-                    started: now,
-                    last_ended: pass.last_ended,
-                    last_bytes: pass.last_bytes,
-                    last_damaged: pass.last_damaged,
-                    ..Pass::default()
-                };
-                state.from = (0, Instant::now());
-            }
-            (cursor_of(&state.pass), state.pass.started)
-        };
-        let stopping = Ok(pause);
-        let Some(position) = self.block(move |store| store.scrub_position(cursor)).await else {
-            return stopping;
-        };
-        let (done, total) = position?;
-        self.state().position = (done, total);
-        let due = due(total, started, now, self.parts.period);
-        if due <= done && total > 0 {
-            return Ok(pause);
-        }
-        let budget = due.saturating_sub(done).clamp(1, STEP_BYTES);
-        let Some(report) = self.block(move |store| store.scrub_next(cursor, budget)).await else {
-            return stopping;
-        };
-        let report = report?;
-        self.take_up().await;
-        let position = match report.next {
-            Some(next) => self.block(move |store| store.scrub_position(next)).await,
-            None => Some(Ok((total, total))),
-        };
-        {
+    pub fn step(&self) -> BoxFuture<'_, Result<Duration, StoreError>> {
+        Box::pin(async move {
+            let pause = self.pause();
+            self.take_up().await;
             let now = self.parts.engine.now();
-            let state = &mut *self.state();
-            let pass = &mut state.pass;
-            pass.bytes += report.bytes;
-            pass.shards += report.shards;
-            pass.damaged += report.damaged.len() as u64;
-            state.records += report.damaged_records;
-            state.tables += report.damaged_tables.len() as u64;
-            if let Some(next) = report.next {
-                (pass.pack, pass.offset) = (next.pack, next.offset);
-            } else {
-                pass.complete = 1;
-                pass.last_ended = now;
-                pass.last_bytes = pass.bytes;
-                pass.last_damaged = pass.damaged;
+            let period_ms = self.parts.period.as_millis() as u64;
+            let (cursor, started) = {
+                let mut state = self.state();
+                // A clock that went back must not stop the pass until it is there again.
+                state.pass.started = state.pass.started.min(now);
+                if state.pass.complete != 0 {
+                    if now < state.pass.started.saturating_add(period_ms) {
+                        return Ok(pause);
+                    }
+                    let pass = state.pass;
+                    state.pass = Pass {
+                        started: now,
+                        last_ended: pass.last_ended,
+                        last_bytes: pass.last_bytes,
+                        last_damaged: pass.last_damaged,
+                        ..Pass::default()
+                    };
+                    state.from = (0, Instant::now());
+                }
+                (cursor_of(&state.pass), state.pass.started)
+            };
+            let stopping = Ok(pause);
+            let Some(position) = self.block(move |store| store.scrub_position(cursor)).await else {
+                return stopping;
+            };
+            let (done, total) = position?;
+            self.state().position = (done, total);
+            let due = due(total, started, now, self.parts.period);
+            if due <= done && total > 0 {
+                return Ok(pause);
             }
-            if let Some(Ok(position)) = position {
-                state.position = position;
+            let budget = due.saturating_sub(done).clamp(1, STEP_BYTES);
+            let Some(report) = self.block(move |store| store.scrub_next(cursor, budget)).await
+            else {
+                return stopping;
+            };
+            let report = report?;
+            self.take_up().await;
+            let position = match report.next {
+                Some(next) => self.block(move |store| store.scrub_position(next)).await,
+                None => Some(Ok((total, total))),
+            };
+            {
+                let now = self.parts.engine.now();
+                let state = &mut *self.state();
+                let pass = &mut state.pass;
+                pass.bytes += report.bytes;
+                pass.shards += report.shards;
+                pass.damaged += report.damaged.len() as u64;
+                state.records += report.damaged_records;
+                state.tables += report.damaged_tables.len() as u64;
+                if let Some(next) = report.next {
+                    (pass.pack, pass.offset) = (next.pack, next.offset);
+                } else {
+                    pass.complete = 1;
+                    pass.last_ended = now;
+                    pass.last_bytes = pass.bytes;
+                    pass.last_damaged = pass.damaged;
+                }
+                if let Some(Ok(position)) = position {
+                    state.position = position;
+                }
             }
-        }
-        self.save().await;
-        let took = Duration::from_secs_f64(report.bytes as f64 / self.parts.rate.max(1) as f64);
-        let (done, total) = self.state().position;
-        let behind = report.next.is_some() && due > done && done < total;
-        Ok(if behind { took } else { pause.max(took) })
+            self.save().await;
+            let took = Duration::from_secs_f64(report.bytes as f64 / self.parts.rate.max(1) as f64);
+            let (done, total) = self.state().position;
+            let behind = report.next.is_some() && due > done && done < total;
+            Ok(if behind { took } else { pause.max(took) })
+        })
     }
 
     /// Takes up what anybody found damaged since the last time.

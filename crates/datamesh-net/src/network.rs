@@ -61,116 +61,118 @@ impl Network {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub async fn start(config: NetworkConfig) -> Result<Self, NetworkError> {
-        let NetworkConfig { secret_key, listen, service, peer_book, mut reach, access, limits } =
-            config;
-        heap::keep_freed_buffers();
-        let keypair = identity::keypair(&secret_key)?;
-        let peer = keypair.public().to_peer_id();
-        let local = identity::node_id(&peer).ok_or(NetworkError::Key)?;
-        if !listen.is_empty() && reach::only_on_loopback(&listen) {
-            // Nobody elsewhere could come, so nothing is sent there.
-            (reach.mdns, reach.upnp, reach.probe, reach.relays) = (false, false, false, false);
-        }
-        let external = reach
-            .external
-            .iter()
-            .map(|text| address::parse_dial(text).map(|(address, _)| address))
-            .collect::<Result<Vec<_>, _>>()?;
+    pub fn start(config: NetworkConfig) -> BoxFuture<'static, Result<Self, NetworkError>> {
+        Box::pin(async move {
+            let NetworkConfig { secret_key, listen, service, peer_book, mut reach, access, limits } =
+                config;
+            heap::keep_freed_buffers();
+            let keypair = identity::keypair(&secret_key)?;
+            let peer = keypair.public().to_peer_id();
+            let local = identity::node_id(&peer).ok_or(NetworkError::Key)?;
+            if !listen.is_empty() && reach::only_on_loopback(&listen) {
+                // Nobody elsewhere could come, so nothing is sent there.
+                (reach.mdns, reach.upnp, reach.probe, reach.relays) = (false, false, false, false);
+            }
+            let external = reach
+                .external
+                .iter()
+                .map(|text| address::parse_dial(text).map(|(address, _)| address))
+                .collect::<Result<Vec<_>, _>>()?;
 
-        let book = {
-            let limits = limits.clone();
-            let opened = tokio::task::spawn_blocking(move || Book::open(peer_book, &limits));
-            Arc::new(opened.await.map_err(|_| NetworkError::PeerBook)?)
-        };
-        let counters = Arc::new(Counters::default());
-        let bodies = Bodies::new(limits.buffer_bytes_kept_max);
-        let peers = Arc::new(Peers::new(limits.clone()));
-        let listening = Arc::new(Listening::default());
-        let (serving, tasks) = (TaskTracker::new(), TaskTracker::new());
-        // In the order in which they are cancelled: no new exchange; none that still runs; no
-        // connection.
-        let closing = CancellationToken::new();
-        let abandon = CancellationToken::new();
-        let disconnect = CancellationToken::new();
-        let agreed = Agreed::default();
-        let throttle = Arc::new(Throttle::default());
-        let reached = Arc::new(Reached::default());
-        let sightings = Arc::new(Sightings::default());
-        let server = Arc::new(Server::new(ServerParts {
-            service: Arc::clone(&service),
-            limits: limits.clone(),
-            counters: Arc::clone(&counters),
-            bodies: Arc::clone(&bodies),
-            throttle: Arc::clone(&throttle),
-            tasks: serving.clone(),
-            closing: closing.clone(),
-            abandon: abandon.clone(),
-        }));
-        let streams = streams::Behaviour::new(
-            Arc::clone(&peers),
-            server,
-            agreed.clone(),
-            limits.handshake_timeout,
-            limits.connection_idle_timeout,
-        );
-        let (commands, requests) = mpsc::channel(COMMANDS_MAX);
-        let (through_relays, relay_client) = relay::client::new(peer);
-        let encryption = Encryption::new(&keypair, agreed)?;
-        let timeout = limits.handshake_timeout;
-        let mut actor = Actor::new(Parts {
-            transport: transport::build(&keypair, &encryption, through_relays, timeout)?,
-            behaviour: Behaviour::new(BehaviourParts {
-                keypair: &keypair,
-                limits: &limits,
-                reach: &reach,
-                access,
+            let book = {
+                let limits = limits.clone();
+                let opened = tokio::task::spawn_blocking(move || Book::open(peer_book, &limits));
+                Arc::new(opened.await.map_err(|_| NetworkError::PeerBook)?)
+            };
+            let counters = Arc::new(Counters::default());
+            let bodies = Bodies::new(limits.buffer_bytes_kept_max);
+            let peers = Arc::new(Peers::new(limits.clone()));
+            let listening = Arc::new(Listening::default());
+            let (serving, tasks) = (TaskTracker::new(), TaskTracker::new());
+            // In the order in which they are cancelled: no new exchange; none that still runs; no
+            // connection.
+            let closing = CancellationToken::new();
+            let abandon = CancellationToken::new();
+            let disconnect = CancellationToken::new();
+            let agreed = Agreed::default();
+            let throttle = Arc::new(Throttle::default());
+            let reached = Arc::new(Reached::default());
+            let sightings = Arc::new(Sightings::default());
+            let server = Arc::new(Server::new(ServerParts {
                 service: Arc::clone(&service),
-                relay_client,
-                streams,
-                listens: !listen.is_empty(),
-            })?,
-            local: peer,
-            commands: requests,
-            peers: Arc::clone(&peers),
-            book: Arc::clone(&book),
-            counters: Arc::clone(&counters),
-            listening: Arc::clone(&listening),
-            reach: reach.clone(),
-            reached: Arc::clone(&reached),
-            sightings: Arc::clone(&sightings),
-            service,
-            disconnect: disconnect.clone(),
-            tasks: tasks.clone(),
-        });
-        actor.listen(&listen).await?;
-        actor.announce(external);
-        tasks.spawn(actor.run());
-        let caller = Caller {
-            reply_bytes: reply_budget(&limits),
-            limits,
-            peers,
-            book,
-            counters,
-            bodies,
-            throttle,
-            commands,
-            closing: closing.clone(),
-        };
-        Ok(Self {
-            inner: Arc::new(Inner {
-                local,
-                caller,
-                listening,
-                reach,
-                reached,
-                sightings,
-                serving,
-                tasks,
+                limits: limits.clone(),
+                counters: Arc::clone(&counters),
+                bodies: Arc::clone(&bodies),
+                throttle: Arc::clone(&throttle),
+                tasks: serving.clone(),
+                closing: closing.clone(),
                 abandon: abandon.clone(),
+            }));
+            let streams = streams::Behaviour::new(
+                Arc::clone(&peers),
+                server,
+                agreed.clone(),
+                limits.handshake_timeout,
+                limits.connection_idle_timeout,
+            );
+            let (commands, requests) = mpsc::channel(COMMANDS_MAX);
+            let (through_relays, relay_client) = relay::client::new(peer);
+            let encryption = Encryption::new(&keypair, agreed)?;
+            let timeout = limits.handshake_timeout;
+            let mut actor = Actor::new(Parts {
+                transport: transport::build(&keypair, &encryption, through_relays, timeout)?,
+                behaviour: Behaviour::new(BehaviourParts {
+                    keypair: &keypair,
+                    limits: &limits,
+                    reach: &reach,
+                    access,
+                    service: Arc::clone(&service),
+                    relay_client,
+                    streams,
+                    listens: !listen.is_empty(),
+                })?,
+                local: peer,
+                commands: requests,
+                peers: Arc::clone(&peers),
+                book: Arc::clone(&book),
+                counters: Arc::clone(&counters),
+                listening: Arc::clone(&listening),
+                reach: reach.clone(),
+                reached: Arc::clone(&reached),
+                sightings: Arc::clone(&sightings),
+                service,
                 disconnect: disconnect.clone(),
-                _guards: [closing, abandon, disconnect].map(CancellationToken::drop_guard),
-            }),
+                tasks: tasks.clone(),
+            });
+            actor.listen(&listen).await?;
+            actor.announce(external);
+            tasks.spawn(actor.run());
+            let caller = Caller {
+                reply_bytes: reply_budget(&limits),
+                limits,
+                peers,
+                book,
+                counters,
+                bodies,
+                throttle,
+                commands,
+                closing: closing.clone(),
+            };
+            Ok(Self {
+                inner: Arc::new(Inner {
+                    local,
+                    caller,
+                    listening,
+                    reach,
+                    reached,
+                    sightings,
+                    serving,
+                    tasks,
+                    abandon: abandon.clone(),
+                    disconnect: disconnect.clone(),
+                    _guards: [closing, abandon, disconnect].map(CancellationToken::drop_guard),
+                }),
+            })
         })
     }
 
@@ -218,9 +220,15 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Lookup`] where the table is off, too many look-ups run, or nothing came of it
     /// within `deadline`.
-    pub async fn find(&self, peer: NodeId, deadline: Duration) -> Result<bool, NetworkError> {
-        let found = self.look_up(Lookup::Peer(peer), deadline).await?;
-        Ok(!found.is_empty())
+    pub fn find(
+        &self,
+        peer: NodeId,
+        deadline: Duration,
+    ) -> BoxFuture<'_, Result<bool, NetworkError>> {
+        Box::pin(async move {
+            let found = self.look_up(Lookup::Peer(peer), deadline).await?;
+            Ok(!found.is_empty())
+        })
     }
 
     /// Peers that point to `key` in the distributed hash table. Where they are is looked up with
@@ -228,12 +236,12 @@ impl Network {
     ///
     /// # Errors
     /// As [`find`](Self::find).
-    pub async fn pointers(
+    pub fn pointers(
         &self,
         key: [u8; 32],
         deadline: Duration,
-    ) -> Result<Vec<NodeId>, NetworkError> {
-        self.look_up(Lookup::Pointers(key), deadline).await
+    ) -> BoxFuture<'_, Result<Vec<NodeId>, NetworkError>> {
+        Box::pin(async move { self.look_up(Lookup::Pointers(key), deadline).await })
     }
 
     async fn look_up(
@@ -255,14 +263,18 @@ impl Network {
 
     /// Points to this node under `key` in the distributed hash table, for as long as it runs.
     /// Nothing happens where the table is off.
-    pub async fn point(&self, key: [u8; 32]) {
-        let _closing = self.inner.caller.commands.send(Command::Point { key }).await;
+    pub fn point(&self, key: [u8; 32]) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let _closing = self.inner.caller.commands.send(Command::Point { key }).await;
+        })
     }
 
     /// Fills the routing table of the distributed hash table anew. Nothing happens where it is off
     /// or nobody in it is known.
-    pub async fn refresh(&self) {
-        let _closing = self.inner.caller.commands.send(Command::Refresh).await;
+    pub fn refresh(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let _closing = self.inner.caller.commands.send(Command::Refresh).await;
+        })
     }
 
     /// Limits what this node sends and receives, all peers together, from now on.
@@ -280,8 +292,12 @@ impl Network {
     ///
     /// # Errors
     /// How the last dial failed, when no address is known or `deadline` has passed.
-    pub async fn connect(&self, peer: NodeId, deadline: Duration) -> Result<(), TransportError> {
-        self.inner.caller.connect(peer, deadline).await
+    pub fn connect(
+        &self,
+        peer: NodeId,
+        deadline: Duration,
+    ) -> BoxFuture<'_, Result<(), TransportError>> {
+        Box::pin(async move { self.inner.caller.connect(peer, deadline).await })
     }
 
     /// Connects to whoever answers at a multiaddr and tells who it is. Where the address ends with
@@ -290,17 +306,24 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Address`] for an address that cannot be dialled, [`NetworkError::Meet`] where
     /// nobody answers in time or somebody else does.
-    pub async fn meet(&self, address: &str, deadline: Duration) -> Result<NodeId, NetworkError> {
-        let (dialable, expected) = address::parse_dial(address)?;
-        let failed = |reason: String| NetworkError::Meet { address: address.to_owned(), reason };
-        let met = timeout(deadline, self.inner.caller.meet(dialable, expected)).await;
-        let node = met
-            .unwrap_or_else(|_| Err(format!("no answer within {} s", deadline.as_secs())))
-            .map_err(failed)?;
-        if expected.is_some_and(|expected: NodeId| expected != node) {
-            return Err(failed(format!("another peer answered there: {node}")));
-        }
-        Ok(node)
+    pub fn meet<'a>(
+        &'a self,
+        address: &'a str,
+        deadline: Duration,
+    ) -> BoxFuture<'a, Result<NodeId, NetworkError>> {
+        Box::pin(async move {
+            let (dialable, expected) = address::parse_dial(address)?;
+            let failed =
+                |reason: String| NetworkError::Meet { address: address.to_owned(), reason };
+            let met = timeout(deadline, self.inner.caller.meet(dialable, expected)).await;
+            let node = met
+                .unwrap_or_else(|_| Err(format!("no answer within {} s", deadline.as_secs())))
+                .map_err(failed)?;
+            if expected.is_some_and(|expected: NodeId| expected != node) {
+                return Err(failed(format!("another peer answered there: {node}")));
+            }
+            Ok(node)
+        })
     }
 
     /// How long calls to a peer that is not connected fail without a dial, because dials have
@@ -327,21 +350,23 @@ impl Network {
     /// Ends the network: no request is accepted any more, those being served may finish within
     /// the grace of the limits, connections are closed, the peer book is written, and every task
     /// has ended when this returns. Calls under way fail with [`TransportError::Shutdown`].
-    pub async fn shutdown(&self) {
-        let inner = &self.inner;
-        inner.serving.close();
-        inner.caller.closing.cancel();
-        if timeout(inner.caller.limits.shutdown_grace, inner.serving.wait()).await.is_err() {
-            inner.abandon.cancel();
-            inner.serving.wait().await;
-        }
-        inner.tasks.close();
-        inner.disconnect.cancel();
-        inner.tasks.wait().await;
-        let book = Arc::clone(&inner.caller.book);
-        if tokio::task::spawn_blocking(move || book.save()).await.is_err() {
-            tracing::warn!("the peer book was not written");
-        }
+    pub fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let inner = &self.inner;
+            inner.serving.close();
+            inner.caller.closing.cancel();
+            if timeout(inner.caller.limits.shutdown_grace, inner.serving.wait()).await.is_err() {
+                inner.abandon.cancel();
+                inner.serving.wait().await;
+            }
+            inner.tasks.close();
+            inner.disconnect.cancel();
+            inner.tasks.wait().await;
+            let book = Arc::clone(&inner.caller.book);
+            if tokio::task::spawn_blocking(move || book.save()).await.is_err() {
+                tracing::warn!("the peer book was not written");
+            }
+        })
     }
 }
 

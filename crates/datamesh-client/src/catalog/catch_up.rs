@@ -8,7 +8,7 @@ use datamesh_catalog::{CatalogError, LogEnd, OPERATIONS_MAX};
 use datamesh_core::catalog::Operation;
 use datamesh_core::head::{Head, HeadBody, PagePlace};
 use datamesh_core::message::KnownHead;
-use datamesh_core::{Grant, Hash, LogId, SegmentId, seam};
+use datamesh_core::{BoxFuture, Grant, Hash, LogId, SegmentId, seam};
 use datamesh_crypto::DeviceKeys;
 use datamesh_engine::{Engine, HeadsRead};
 
@@ -42,9 +42,11 @@ impl Client {
     /// # Errors
     /// [`ClientError`] where the catalog fails, a page that is needed cannot be read, or this
     /// device's log has forked.
-    pub async fn catch_up(&self) -> Result<CaughtUp, ClientError> {
-        let mut state = self.publication.state.lock().await;
-        self.catch_up_locked(&mut state).await
+    pub fn catch_up(&self) -> BoxFuture<'_, Result<CaughtUp, ClientError>> {
+        Box::pin(async move {
+            let mut state = self.publication.state.lock().await;
+            self.catch_up_locked(&mut state).await
+        })
     }
 
     /// Takes in what the account's devices published, if that was not done or tried by somebody
@@ -52,31 +54,35 @@ impl Client {
     ///
     /// # Errors
     /// As [`catch_up`](Self::catch_up).
-    pub async fn catch_up_once(&self) -> Result<CaughtUp, ClientError> {
-        let asked = self.publication.asked();
-        let mut state = self.publication.state.lock().await;
-        let log = self.catalog.owner().log;
-        if state.own(&log).is_some() || self.publication.asked() != asked {
-            return Ok(CaughtUp::default());
-        }
-        self.catch_up_locked(&mut state).await
+    pub fn catch_up_once(&self) -> BoxFuture<'_, Result<CaughtUp, ClientError>> {
+        Box::pin(async move {
+            let asked = self.publication.asked();
+            let mut state = self.publication.state.lock().await;
+            let log = self.catalog.owner().log;
+            if state.own(&log).is_some() || self.publication.asked() != asked {
+                return Ok(CaughtUp::default());
+            }
+            self.catch_up_locked(&mut state).await
+        })
     }
 
     /// Takes in what the account's devices published, unless that was done lately; for whoever reads
     /// and would rather have something old than wait. What goes wrong is logged.
-    pub async fn catch_up_lately(&self) {
-        let now = self.engine.now();
-        let catching_up = async {
-            let mut state = self.publication.state.lock().await;
-            // A clock that went back makes it due.
-            let due = state.caught_up.is_none_or(|at| !(at..at + RECENT_MS).contains(&now));
-            if due { self.catch_up_locked(&mut state).await.map(drop) } else { Ok(()) }
-        };
-        match tokio::time::timeout(PATIENCE, catching_up).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "what other devices did was not taken in"),
-            Err(_) => tracing::warn!("too few nodes answered in time; the catalog may be old"),
-        }
+    pub fn catch_up_lately(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let now = self.engine.now();
+            let catching_up = async {
+                let mut state = self.publication.state.lock().await;
+                // A clock that went back makes it due.
+                let due = state.caught_up.is_none_or(|at| !(at..at + RECENT_MS).contains(&now));
+                if due { self.catch_up_locked(&mut state).await.map(drop) } else { Ok(()) }
+            };
+            match tokio::time::timeout(PATIENCE, catching_up).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "what other devices did was not taken in"),
+                Err(_) => tracing::warn!("too few nodes answered in time; the catalog may be old"),
+            }
+        })
     }
 
     pub(super) async fn catch_up_locked(&self, state: &mut State) -> Result<CaughtUp, ClientError> {
@@ -420,24 +426,26 @@ fn forked(error: ClientError) -> ClientError {
 ///
 /// # Errors
 /// [`ClientError::Seal`] for keys without any epoch, which cannot be.
-pub async fn find_grant(
-    engine: &Engine,
-    keys: &DeviceKeys,
-) -> Result<(Option<Grant>, bool), ClientError> {
-    let read = engine.read_heads(&keys.pseudonym(&engine.mesh())?, &[]).await;
-    let mut newest: Option<Grant> = None;
-    for head in read.heads.values() {
-        let grant = match keys.open_head(head) {
-            Ok(body) => body.grant,
-            Err(error) => {
-                tracing::warn!(log = %head.log, %error, "a head of this account does not open");
-                None
+pub fn find_grant<'a>(
+    engine: &'a Engine,
+    keys: &'a DeviceKeys,
+) -> BoxFuture<'a, Result<(Option<Grant>, bool), ClientError>> {
+    Box::pin(async move {
+        let read = engine.read_heads(&keys.pseudonym(&engine.mesh())?, &[]).await;
+        let mut newest: Option<Grant> = None;
+        for head in read.heads.values() {
+            let grant = match keys.open_head(head) {
+                Ok(body) => body.grant,
+                Err(error) => {
+                    tracing::warn!(log = %head.log, %error, "a head of this account does not open");
+                    None
+                }
+            };
+            let Some(grant) = grant else { continue };
+            if newest.as_ref().is_none_or(|known| known.serial < grant.serial) {
+                newest = Some(grant);
             }
-        };
-        let Some(grant) = grant else { continue };
-        if newest.as_ref().is_none_or(|known| known.serial < grant.serial) {
-            newest = Some(grant);
         }
-    }
-    Ok((newest, read.reached()))
+        Ok((newest, read.reached()))
+    })
 }

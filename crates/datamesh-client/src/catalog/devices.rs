@@ -1,6 +1,6 @@
 //! The account's devices, as their heads on the mesh tell.
 
-use datamesh_core::{DeviceId, LogId, Timestamp};
+use datamesh_core::{BoxFuture, DeviceId, LogId, Timestamp};
 
 use crate::client::Client;
 use crate::error::ClientError;
@@ -32,23 +32,25 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Seal`] for keys without any epoch, which cannot be.
-    pub async fn device_logs(&self) -> Result<DeviceLogs, ClientError> {
-        let account = self.keys.pseudonym(&self.engine.mesh())?;
-        let read = self.engine.read_heads(&account, &[]).await;
-        let mut logs: Vec<DeviceLog> = read
-            .heads
-            .values()
-            .filter_map(|head| {
-                let body = self.keys.open_head(head).ok()?;
-                Some(DeviceLog {
-                    device: body.certificate.device,
-                    issued: body.certificate.issued,
-                    log: head.log,
-                    operations: body.sequence,
+    pub fn device_logs(&self) -> BoxFuture<'_, Result<DeviceLogs, ClientError>> {
+        Box::pin(async move {
+            let account = self.keys.pseudonym(&self.engine.mesh())?;
+            let read = self.engine.read_heads(&account, &[]).await;
+            let mut logs: Vec<DeviceLog> = read
+                .heads
+                .values()
+                .filter_map(|head| {
+                    let body = self.keys.open_head(head).ok()?;
+                    Some(DeviceLog {
+                        device: body.certificate.device,
+                        issued: body.certificate.issued,
+                        log: head.log,
+                        operations: body.sequence,
+                    })
                 })
-            })
-            .collect();
-        logs.sort_by_key(|log| (log.device, log.log));
-        Ok(DeviceLogs { logs, may_be_old: !read.reached() })
+                .collect();
+            logs.sort_by_key(|log| (log.device, log.log));
+            Ok(DeviceLogs { logs, may_be_old: !read.reached() })
+        })
     }
 }

@@ -20,7 +20,7 @@ use datamesh_core::epochs::{DEVICES_MAX, EPOCH_MAX, EPOCHS_LOG, Epochs, REVOKED_
 use datamesh_core::head::{Head, HeadBody};
 use datamesh_core::message::KnownHead;
 use datamesh_core::wire::{self, Encode};
-use datamesh_core::{DeviceId, Hash, LogId, MeshPath};
+use datamesh_core::{BoxFuture, DeviceId, Hash, LogId, MeshPath};
 use datamesh_crypto::{DeviceKeys, NextEpoch, NextRecord, Standing, Words};
 use datamesh_engine::Engine;
 
@@ -59,16 +59,18 @@ pub struct Rotated {
 ///
 /// # Errors
 /// [`ClientError::Seal`] for a record that does not open.
-pub async fn derive_epochs(
-    engine: &Engine,
-    keys: &DeviceKeys,
-    words: &Words,
-) -> Result<bool, ClientError> {
-    let (record, reached) = read_record(engine, keys, 0).await?;
-    if let Some(head) = record {
-        keys.derive_epochs(words, keys.open_epochs(&head)?.epoch);
-    }
-    Ok(reached)
+pub fn derive_epochs<'a>(
+    engine: &'a Engine,
+    keys: &'a DeviceKeys,
+    words: &'a Words,
+) -> BoxFuture<'a, Result<bool, ClientError>> {
+    Box::pin(async move {
+        let (record, reached) = read_record(engine, keys, 0).await?;
+        if let Some(head) = record {
+            keys.derive_epochs(words, keys.open_epochs(&head)?.epoch);
+        }
+        Ok(reached)
+    })
 }
 
 /// The newest record above an epoch that the nodes have, and whether enough of them answered.
@@ -213,70 +215,77 @@ impl Client {
     /// [`ClientError::Words`], [`ClientError::NoDevice`], [`ClientError::OwnDevice`],
     /// [`ClientError::RevokedBefore`] and [`ClientError::EpochFull`] for what cannot be done; [`ClientError::MayBeOld`] where too few
     /// nodes answer, and [`ClientError::NotRotated`] where they stop answering on the way.
-    pub async fn rotate(&self, words: &Words, revoke: &[DeviceId]) -> Result<Rotated, ClientError> {
-        let mut state = self.publication.state.lock().await;
-        self.catch_up_locked(&mut state).await?;
-        if !matches!(self.newer_epochs().await?, (None, true)) {
-            return Err(ClientError::MayBeOld);
-        }
-        let (mesh, known) = (self.engine.mesh(), self.known_epochs());
-        let epoch = known.as_ref().map_or(0, |known| known.body.epoch) + 1;
-        full("epochs", epoch as usize, EPOCH_MAX as usize)?;
-        let next = NextEpoch::new(words, &mesh, epoch);
-        if next.account() != self.keys.account() {
-            return Err(ClientError::Words);
-        }
-        let read = self.engine.read_heads(&self.keys.pseudonym(&mesh)?, &[]).await;
-        if !read.reached() {
-            return Err(ClientError::MayBeOld);
-        }
-        let mut logs: Vec<(LogId, u64, HeadBody)> = Vec::new();
-        for (log, head) in &read.heads {
-            match self.body(head) {
-                Ok(body) => logs.push((*log, head.revision, body)),
-                // A lost device can spoil the heads of others; their writers publish them again.
-                Err(error) => tracing::warn!(%log, %error, "a log is not taken along"),
+    pub fn rotate<'a>(
+        &'a self,
+        words: &'a Words,
+        revoke: &'a [DeviceId],
+    ) -> BoxFuture<'a, Result<Rotated, ClientError>> {
+        Box::pin(async move {
+            let mut state = self.publication.state.lock().await;
+            self.catch_up_locked(&mut state).await?;
+            if !matches!(self.newer_epochs().await?, (None, true)) {
+                return Err(ClientError::MayBeOld);
             }
-        }
-        let mut revoked = known.as_ref().map_or_else(Vec::new, |known| known.body.revoked.clone());
-        for entry in &revoked {
-            let (device, epoch) = (entry.device, entry.epoch);
-            if revoke.contains(&device) {
-                return Err(ClientError::RevokedBefore { device, epoch });
+            let (mesh, known) = (self.engine.mesh(), self.known_epochs());
+            let epoch = known.as_ref().map_or(0, |known| known.body.epoch) + 1;
+            full("epochs", epoch as usize, EPOCH_MAX as usize)?;
+            let next = NextEpoch::new(words, &mesh, epoch);
+            if next.account() != self.keys.account() {
+                return Err(ClientError::Words);
             }
-        }
-        revoked.extend(self.revocations(&logs, revoke, epoch).await?);
-        full("logs of revoked devices", revoked.len(), REVOKED_MAX)?;
-        let devices = self.remaining(&logs, &revoked);
-        full("devices", devices.len(), DEVICES_MAX)?;
+            let read = self.engine.read_heads(&self.keys.pseudonym(&mesh)?, &[]).await;
+            if !read.reached() {
+                return Err(ClientError::MayBeOld);
+            }
+            let mut logs: Vec<(LogId, u64, HeadBody)> = Vec::new();
+            for (log, head) in &read.heads {
+                match self.body(head) {
+                    Ok(body) => logs.push((*log, head.revision, body)),
+                    // A lost device can spoil the heads of others; their writers publish them again.
+                    Err(error) => tracing::warn!(%log, %error, "a log is not taken along"),
+                }
+            }
+            let mut revoked =
+                known.as_ref().map_or_else(Vec::new, |known| known.body.revoked.clone());
+            for entry in &revoked {
+                let (device, epoch) = (entry.device, entry.epoch);
+                if revoke.contains(&device) {
+                    return Err(ClientError::RevokedBefore { device, epoch });
+                }
+            }
+            revoked.extend(self.revocations(&logs, revoke, epoch).await?);
+            full("logs of revoked devices", revoked.len(), REVOKED_MAX)?;
+            let devices = self.remaining(&logs, &revoked);
+            full("devices", devices.len(), DEVICES_MAX)?;
 
-        for (log, revision, body) in &logs {
-            let copying = self.copy_head(&next, (*log, *revision), body);
-            self.step(points::EPOCH_COPY, copying).await?;
-        }
-        let record = next.record(
-            &*self.entropy,
-            NextRecord {
-                began: self.engine.now(),
-                previous: known.map_or(Hash([0; 32]), |known| known.hash),
-                devices: &devices,
-                revoked,
-            },
-        )?;
-        let publishing = self.engine.publish_head(&record);
-        let published = self.step(points::EPOCH_RECORD, publishing).await;
-        if !published.reached() {
-            return Err(match published.rival {
-                Some(_) => ClientError::Contended,
-                None => ClientError::NotRotated { epoch },
-            });
-        }
-        self.take_epochs(&mut state, &record).await?;
-        // What others published meanwhile is read where they published it.
-        self.catch_up_locked(&mut state).await?;
-        let pending = self.publish_locked(&mut state, true).await?.pending;
-        let devices = devices.iter().map(|certificate| certificate.device).collect();
-        Ok(Rotated { epoch, revoked: revoke.to_vec(), devices, pending })
+            for (log, revision, body) in &logs {
+                let copying = self.copy_head(&next, (*log, *revision), body);
+                self.step(points::EPOCH_COPY, copying).await?;
+            }
+            let record = next.record(
+                &*self.entropy,
+                NextRecord {
+                    began: self.engine.now(),
+                    previous: known.map_or(Hash([0; 32]), |known| known.hash),
+                    devices: &devices,
+                    revoked,
+                },
+            )?;
+            let publishing = self.engine.publish_head(&record);
+            let published = self.step(points::EPOCH_RECORD, publishing).await;
+            if !published.reached() {
+                return Err(match published.rival {
+                    Some(_) => ClientError::Contended,
+                    None => ClientError::NotRotated { epoch },
+                });
+            }
+            self.take_epochs(&mut state, &record).await?;
+            // What others published meanwhile is read where they published it.
+            self.catch_up_locked(&mut state).await?;
+            let pending = self.publish_locked(&mut state, true).await?.pending;
+            let devices = devices.iter().map(|certificate| certificate.device).collect();
+            Ok(Rotated { epoch, revoked: revoke.to_vec(), devices, pending })
+        })
     }
 
     /// The entries of devices that are to be revoked.

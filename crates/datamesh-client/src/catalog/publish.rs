@@ -6,9 +6,9 @@
 //! is stored a few times only.
 
 use datamesh_catalog::{LogEnd, OPERATIONS_MAX, Tip};
-use datamesh_core::LogId;
 use datamesh_core::catalog::Operation;
 use datamesh_core::head::{HEAD_PAGES_MAX, HEAD_SEEN_MAX, HeadBody, PagePlace, Seen};
+use datamesh_core::{BoxFuture, LogId};
 
 use super::objects::{PAGE_BYTES_MAX, operation_bytes};
 use super::{Own, State};
@@ -43,14 +43,16 @@ impl Client {
     /// # Errors
     /// [`ClientError`] where the catalog fails or the log must be given up. Nodes that do not answer
     /// are no error: the operations stay pending.
-    pub async fn publish(&self) -> Result<Published, ClientError> {
-        let published = self.publish_committed().await?;
-        if published.pending == 0
-            && let Err(error) = self.renew_promised().await
-        {
-            tracing::warn!(%error, "what is referred to anew was not renewed on enough nodes yet");
-        }
-        Ok(published)
+    pub fn publish(&self) -> BoxFuture<'_, Result<Published, ClientError>> {
+        Box::pin(async move {
+            let published = self.publish_committed().await?;
+            if published.pending == 0
+                && let Err(error) = self.renew_promised().await
+            {
+                tracing::warn!(%error, "what is referred to anew was not renewed on enough nodes yet");
+            }
+            Ok(published)
+        })
     }
 
     async fn publish_committed(&self) -> Result<Published, ClientError> {
@@ -81,9 +83,11 @@ impl Client {
     ///
     /// # Errors
     /// As [`publish`](Self::publish).
-    pub async fn introduce(&self) -> Result<(), ClientError> {
-        let mut state = self.publication.state.lock().await;
-        self.publish_locked(&mut state, true).await.map(drop)
+    pub fn introduce(&self) -> BoxFuture<'_, Result<(), ClientError>> {
+        Box::pin(async move {
+            let mut state = self.publication.state.lock().await;
+            self.publish_locked(&mut state, true).await.map(drop)
+        })
     }
 
     /// Publishes what is pending; where there is nothing, a first head if one is wanted.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use datamesh_core::lease::{Listed, Listing};
 use datamesh_core::message::{LISTED_MAX, Refusal};
-use datamesh_core::{Context, MeshPath, NodeId, SegmentId, Signer};
+use datamesh_core::{BoxFuture, Context, MeshPath, NodeId, SegmentId, Signer};
 use datamesh_engine::AskError;
 
 use super::duplicates::Duplicates;
@@ -113,32 +113,34 @@ impl Client {
     /// # Errors
     /// [`ClientError::MayBeOld`] where this device may not know the newest: then nothing is
     /// released.
-    pub async fn cleanup(&self, options: CleanupOptions) -> Result<Cleaned, ClientError> {
-        let _moving = self.publication.moving.lock().await;
-        self.know_newest().await?;
-        let mut cleaned = Cleaned::default();
-        self.clean_deleted(options, &mut cleaned).await?;
-        if cleaned.deleted.pending == 0 {
-            self.clean_old(options, &mut cleaned).await?;
-        }
-        if cleaned.deleted.pending > 0 {
-            return Ok(cleaned);
-        }
-        self.clean_left(options, &mut cleaned).await?;
-        if options.orphaned {
-            self.clean_orphaned(options, &mut cleaned).await?;
-        }
-        // First of what reads segments: it mends those that the others cannot read.
-        if options.low_health {
-            cleaned.low_health = self.low_health(options.dry_run).await?;
-        }
-        if options.duplicates {
-            cleaned.duplicates = self.merge_duplicates(options.dry_run).await?;
-        }
-        if cleaned.duplicates.rewritten.pending == 0 {
-            cleaned.repacked = self.repack(options.dry_run).await?;
-        }
-        Ok(cleaned)
+    pub fn cleanup(&self, options: CleanupOptions) -> BoxFuture<'_, Result<Cleaned, ClientError>> {
+        Box::pin(async move {
+            let _moving = self.publication.moving.lock().await;
+            self.know_newest().await?;
+            let mut cleaned = Cleaned::default();
+            self.clean_deleted(options, &mut cleaned).await?;
+            if cleaned.deleted.pending == 0 {
+                self.clean_old(options, &mut cleaned).await?;
+            }
+            if cleaned.deleted.pending > 0 {
+                return Ok(cleaned);
+            }
+            self.clean_left(options, &mut cleaned).await?;
+            if options.orphaned {
+                self.clean_orphaned(options, &mut cleaned).await?;
+            }
+            // First of what reads segments: it mends those that the others cannot read.
+            if options.low_health {
+                cleaned.low_health = self.low_health(options.dry_run).await?;
+            }
+            if options.duplicates {
+                cleaned.duplicates = self.merge_duplicates(options.dry_run).await?;
+            }
+            if cleaned.duplicates.rewritten.pending == 0 {
+                cleaned.repacked = self.repack(options.dry_run).await?;
+            }
+            Ok(cleaned)
+        })
     }
 
     async fn clean_deleted(

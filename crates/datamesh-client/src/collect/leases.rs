@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use datamesh_core::message::LEASES_MAX;
-use datamesh_core::{SegmentId, Timestamp};
+use datamesh_core::{BoxFuture, SegmentId, Timestamp};
 use datamesh_engine::LeaseTold;
 use futures::stream::{self, StreamExt};
 
@@ -114,14 +114,16 @@ impl Client {
     ///
     /// # Errors
     /// Those of reading the catalog.
-    pub async fn look_at_leases(&self) -> Result<Option<LeaseLook>, ClientError> {
-        if self.engine.genesis().lease_days == 0 {
-            return Ok(None);
-        }
-        // Whoever was away long takes members for gone that are there.
-        self.engine.look_around().await;
-        let until = self.lease_end().await;
-        Ok(Some(self.look(&self.needed().await?, until).await.0))
+    pub fn look_at_leases(&self) -> BoxFuture<'_, Result<Option<LeaseLook>, ClientError>> {
+        Box::pin(async move {
+            if self.engine.genesis().lease_days == 0 {
+                return Ok(None);
+            }
+            // Whoever was away long takes members for gone that are there.
+            self.engine.look_around().await;
+            let until = self.lease_end().await;
+            Ok(Some(self.look(&self.needed().await?, until).await.0))
+        })
     }
 
     /// Renews leases of what the account needs, for a whole term from now on; does nothing where leases do
@@ -129,36 +131,38 @@ impl Client {
     ///
     /// # Errors
     /// Those of reading the catalog. What was renewed before stays so.
-    pub async fn renew_leases(
-        &self,
-        renewal: LeaseRenewal<'_>,
-    ) -> Result<LeasesRenewed, ClientError> {
-        if self.engine.genesis().lease_days == 0 {
-            return Ok(LeasesRenewed::default());
-        }
-        self.engine.look_around().await;
-        let until = self.lease_end().await;
-        // Keeping is never wrong: where too few nodes answer, what is known here is renewed all the same.
-        if let Err(error) = self.catch_up().await {
-            tracing::warn!(%error, "leases are renewed by what this device knows");
-        }
-        let mut done = LeasesRenewed { until, ..LeasesRenewed::default() };
-        let mut tried = BTreeSet::new();
-        for _ in 0..ROUNDS_MAX {
-            let needed = self.needed().await?;
-            let mut due: Vec<SegmentId> = match renewal.scope {
-                LeaseScope::All => needed.all().collect(),
-                LeaseScope::Due => self.look(&needed, until).await.1,
-            };
-            due.retain(|segment| tried.insert(*segment));
-            done.segments += due.len() as u64;
-            let before = done.renewed;
-            self.renew_all(&due, &needed, renewal, &mut done).await?;
-            if needed.unread == 0 || done.renewed == before {
-                break;
+    pub fn renew_leases<'a>(
+        &'a self,
+        renewal: LeaseRenewal<'a>,
+    ) -> BoxFuture<'a, Result<LeasesRenewed, ClientError>> {
+        Box::pin(async move {
+            if self.engine.genesis().lease_days == 0 {
+                return Ok(LeasesRenewed::default());
             }
-        }
-        Ok(done)
+            self.engine.look_around().await;
+            let until = self.lease_end().await;
+            // Keeping is never wrong: where too few nodes answer, what is known here is renewed all the same.
+            if let Err(error) = self.catch_up().await {
+                tracing::warn!(%error, "leases are renewed by what this device knows");
+            }
+            let mut done = LeasesRenewed { until, ..LeasesRenewed::default() };
+            let mut tried = BTreeSet::new();
+            for _ in 0..ROUNDS_MAX {
+                let needed = self.needed().await?;
+                let mut due: Vec<SegmentId> = match renewal.scope {
+                    LeaseScope::All => needed.all().collect(),
+                    LeaseScope::Due => self.look(&needed, until).await.1,
+                };
+                due.retain(|segment| tried.insert(*segment));
+                done.segments += due.len() as u64;
+                let before = done.renewed;
+                self.renew_all(&due, &needed, renewal, &mut done).await?;
+                if needed.unread == 0 || done.renewed == before {
+                    break;
+                }
+            }
+            Ok(done)
+        })
     }
 
     async fn needed(&self) -> Result<Needed, ClientError> {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use datamesh_catalog::{AccountDb, Append, CatalogError, Contents, Entry, ListQuery};
 use datamesh_core::catalog::{Change, EntryKind, Put};
-use datamesh_core::{FileId, MeshPath, VersionId, seam};
+use datamesh_core::{BoxFuture, FileId, MeshPath, VersionId, seam};
 
 use super::referring::Stand;
 use crate::below::Below;
@@ -66,22 +66,26 @@ impl Client {
     /// # Errors
     /// [`ClientError::Taken`] and its like where something is in the way, the errors of
     /// [`resolve`](Self::resolve), [`ClientError::NotRenewed`] where too few nodes still have the content.
-    pub async fn duplicate(
-        &self,
-        name: &str,
-        to: &MeshPath,
+    pub fn duplicate<'a>(
+        &'a self,
+        name: &'a str,
+        to: &'a MeshPath,
         options: DuplicateOptions,
-    ) -> Result<Placed, ClientError> {
-        self.know_newest().await?;
-        let from = if options.recursive {
-            At::Folder(name.parse().map_err(|_| ClientError::NotFound { name: name.to_owned() })?)
-        } else {
-            match self.resolve(name, options.version).await?.entry {
-                Entry::Put(put) => At::Entry(put),
-                Entry::Delete(_) => return Err(ClientError::Deleted { name: name.to_owned() }),
-            }
-        };
-        self.place(from, to, Old::Stays, options.replace).await
+    ) -> BoxFuture<'a, Result<Placed, ClientError>> {
+        Box::pin(async move {
+            self.know_newest().await?;
+            let from = if options.recursive {
+                At::Folder(
+                    name.parse().map_err(|_| ClientError::NotFound { name: name.to_owned() })?,
+                )
+            } else {
+                match self.resolve(name, options.version).await?.entry {
+                    Entry::Put(put) => At::Entry(put),
+                    Entry::Delete(_) => return Err(ClientError::Deleted { name: name.to_owned() }),
+                }
+            };
+            self.place(from, to, Old::Stays, options.replace).await
+        })
     }
 
     /// Gives a file, or a folder with everything below it, another name. With `replace` what has that
@@ -89,43 +93,48 @@ impl Client {
     ///
     /// # Errors
     /// As [`duplicate`](Self::duplicate).
-    pub async fn rename(
-        &self,
-        name: &str,
-        to: &MeshPath,
+    pub fn rename<'a>(
+        &'a self,
+        name: &'a str,
+        to: &'a MeshPath,
         replace: bool,
-    ) -> Result<Placed, ClientError> {
-        self.know_newest().await?;
-        let from = match self.resolve(name, None).await {
-            Ok(version) => {
-                let Entry::Put(put) = version.entry else {
-                    return Err(ClientError::Deleted { name: name.to_owned() });
-                };
-                // The beginning of an older version's id names a version, not a file.
-                let path = put.path.clone();
-                let current = self.catalog_call(move |catalog| catalog.current_at(&path)).await?;
-                if current.is_none_or(|(_, current)| current != put.version) {
-                    return Err(ClientError::NotCurrent { name: name.to_owned() });
+    ) -> BoxFuture<'a, Result<Placed, ClientError>> {
+        Box::pin(async move {
+            self.know_newest().await?;
+            let from = match self.resolve(name, None).await {
+                Ok(version) => {
+                    let Entry::Put(put) = version.entry else {
+                        return Err(ClientError::Deleted { name: name.to_owned() });
+                    };
+                    // The beginning of an older version's id names a version, not a file.
+                    let path = put.path.clone();
+                    let current =
+                        self.catalog_call(move |catalog| catalog.current_at(&path)).await?;
+                    if current.is_none_or(|(_, current)| current != put.version) {
+                        return Err(ClientError::NotCurrent { name: name.to_owned() });
+                    }
+                    let below = put.path.clone();
+                    let folder = put.kind == EntryKind::Folder;
+                    if folder
+                        && self.catalog_call(move |catalog| is_folder(catalog, &below)).await?
+                    {
+                        At::Folder(put.path)
+                    } else {
+                        At::Entry(put)
+                    }
                 }
-                let below = put.path.clone();
-                let folder = put.kind == EntryKind::Folder;
-                if folder && self.catalog_call(move |catalog| is_folder(catalog, &below)).await? {
-                    At::Folder(put.path)
-                } else {
-                    At::Entry(put)
+                Err(error @ (ClientError::NotFound { .. } | ClientError::Deleted { .. })) => {
+                    let folder: MeshPath = name.parse().map_err(|_| error.clone())?;
+                    let below = folder.clone();
+                    if !self.catalog_call(move |catalog| is_folder(catalog, &below)).await? {
+                        return Err(error);
+                    }
+                    At::Folder(folder)
                 }
-            }
-            Err(error @ (ClientError::NotFound { .. } | ClientError::Deleted { .. })) => {
-                let folder: MeshPath = name.parse().map_err(|_| error.clone())?;
-                let below = folder.clone();
-                if !self.catalog_call(move |catalog| is_folder(catalog, &below)).await? {
-                    return Err(error);
-                }
-                At::Folder(folder)
-            }
-            Err(error) => return Err(error),
-        };
-        self.place(from, to, Old::Goes, replace).await
+                Err(error) => return Err(error),
+            };
+            self.place(from, to, Old::Goes, replace).await
+        })
     }
 
     async fn place(

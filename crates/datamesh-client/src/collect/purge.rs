@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use datamesh_catalog::{Append, Entry, OPERATIONS_MAX, Version};
 use datamesh_core::catalog::{Change, PURGED_MAX, Purge, Put};
-use datamesh_core::{MeshPath, SegmentId, VersionId};
+use datamesh_core::{BoxFuture, MeshPath, SegmentId, VersionId};
 
 use super::release::{Released, Renewals};
 use crate::client::Client;
@@ -87,18 +87,20 @@ impl Client {
     /// # Errors
     /// [`ClientError::MayBeOld`] where this device may not know the newest; the errors of reading
     /// the catalog and manifests.
-    pub async fn purge(
-        &self,
-        names: &[String],
-        retention: &Retention,
+    pub fn purge<'a>(
+        &'a self,
+        names: &'a [String],
+        retention: &'a Retention,
         dry_run: bool,
-    ) -> Result<Purged, ClientError> {
-        self.know_newest().await?;
-        let mut paths = Vec::new();
-        for name in names {
-            paths.push(self.path_of(name).await?);
-        }
-        self.purge_paths(&paths, retention, dry_run).await
+    ) -> BoxFuture<'a, Result<Purged, ClientError>> {
+        Box::pin(async move {
+            self.know_newest().await?;
+            let mut paths = Vec::new();
+            for name in names {
+                paths.push(self.path_of(name).await?);
+            }
+            self.purge_paths(&paths, retention, dry_run).await
+        })
     }
 
     /// All versions of a path.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use datamesh_core::descriptor::SEGMENT_BYTES_MAX;
 use datamesh_core::padding::padme;
-use datamesh_core::{Scheme, SegmentId, VersionId};
+use datamesh_core::{BoxFuture, Scheme, SegmentId, VersionId};
 use datamesh_crypto::Slice;
 use datamesh_crypto::manifest::Compression;
 use datamesh_engine::{Spread, Urgency};
@@ -73,45 +73,47 @@ impl Client {
     /// # Errors
     /// [`ClientError::MayBeOld`] where this device may not know the newest; where a slice cannot be read
     /// or stored. What was committed by then stays, and another call does the rest.
-    pub async fn rekey(&self) -> Result<Rekeyed, ClientError> {
-        let _moving = self.publication.moving.lock().await;
-        self.know_newest().await?;
-        let epoch = self.keys.epoch();
-        let mut rekeyed = Rekeyed { epoch, ..Rekeyed::default() };
-        let mut old: BTreeMap<Kind, Vec<(VersionId, u64)>> = BTreeMap::new();
-        self.each_live(|put, manifest| {
-            let slices = manifest.slices.iter().filter(|slice| slice.epoch < epoch);
-            let bytes: u64 = slices.map(|slice| u64::from(slice.plain_length)).sum();
-            if let Some(kind) = kind_of(put)
-                && manifest.slices.iter().any(|slice| slice.epoch < epoch)
-            {
-                old.entry(kind).or_default().push((put.version, bytes));
-                rekeyed.versions += 1;
-                rekeyed.bytes += bytes;
-            }
-        })
-        .await?;
-        for (kind, versions) in old {
-            let mut places = Places::new();
-            let mut rest = versions.into_iter().peekable();
-            while let Some((first, mut bytes)) = rest.next() {
-                let mut batch = BTreeSet::from([first]);
-                while let Some((version, more)) =
-                    rest.next_if(|(_, more)| bytes + more <= BATCH_BYTES)
+    pub fn rekey(&self) -> BoxFuture<'_, Result<Rekeyed, ClientError>> {
+        Box::pin(async move {
+            let _moving = self.publication.moving.lock().await;
+            self.know_newest().await?;
+            let epoch = self.keys.epoch();
+            let mut rekeyed = Rekeyed { epoch, ..Rekeyed::default() };
+            let mut old: BTreeMap<Kind, Vec<(VersionId, u64)>> = BTreeMap::new();
+            self.each_live(|put, manifest| {
+                let slices = manifest.slices.iter().filter(|slice| slice.epoch < epoch);
+                let bytes: u64 = slices.map(|slice| u64::from(slice.plain_length)).sum();
+                if let Some(kind) = kind_of(put)
+                    && manifest.slices.iter().any(|slice| slice.epoch < epoch)
                 {
-                    batch.insert(version);
-                    bytes += more;
+                    old.entry(kind).or_default().push((put.version, bytes));
+                    rekeyed.versions += 1;
+                    rekeyed.bytes += bytes;
                 }
-                let done = self.seal_anew(kind, &batch, epoch, &mut places).await?;
-                let pending = done.pending;
-                rekeyed.rewritten.add(done);
-                if pending > 0 {
-                    return Ok(rekeyed);
+            })
+            .await?;
+            for (kind, versions) in old {
+                let mut places = Places::new();
+                let mut rest = versions.into_iter().peekable();
+                while let Some((first, mut bytes)) = rest.next() {
+                    let mut batch = BTreeSet::from([first]);
+                    while let Some((version, more)) =
+                        rest.next_if(|(_, more)| bytes + more <= BATCH_BYTES)
+                    {
+                        batch.insert(version);
+                        bytes += more;
+                    }
+                    let done = self.seal_anew(kind, &batch, epoch, &mut places).await?;
+                    let pending = done.pending;
+                    rekeyed.rewritten.add(done);
+                    if pending > 0 {
+                        return Ok(rekeyed);
+                    }
                 }
             }
-        }
-        rekeyed.logs = self.renew_pages().await?;
-        Ok(rekeyed)
+            rekeyed.logs = self.renew_pages().await?;
+            Ok(rekeyed)
+        })
     }
 
     /// Seals the old slices of these versions anew and rewrites the versions.

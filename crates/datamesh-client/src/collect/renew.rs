@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use datamesh_core::lease::Renewal;
-use datamesh_core::{SegmentId, Timestamp};
+use datamesh_core::{BoxFuture, SegmentId, Timestamp};
 use datamesh_engine::LeaseTold;
 use futures::stream::{self, StreamExt};
 use tokio::time::Instant;
@@ -65,37 +65,39 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotRenewed`] where too few nodes have a segment that is referred to; the others
     /// are renewed all the same.
-    pub async fn renew_promised(&self) -> Result<(), ClientError> {
-        let log = self.catalog.owner().log;
-        let published = self.publication.published(&log).await;
-        loop {
-            let due = self.catalog_call(move |catalog| catalog.promised(published)).await?;
-            if due.is_empty() {
-                return Ok(());
-            }
-            self.index_contents().await?;
-            let asked = due.clone();
-            let uses = self.catalog_call(move |catalog| catalog.uses(&asked)).await?;
-            let uses = uses.ok_or(ClientError::Contended)?;
-            // A segment with one reference is this device's own, and nobody else can release it.
-            let renewing = due.into_iter().zip(uses).map(|(segment, uses)| async move {
-                match epoch_after(uses) {
-                    Some(epoch) => (segment, self.renew_referred_to(segment, epoch).await),
-                    None => (segment, Ok(())),
+    pub fn renew_promised(&self) -> BoxFuture<'_, Result<(), ClientError>> {
+        Box::pin(async move {
+            let log = self.catalog.owner().log;
+            let published = self.publication.published(&log).await;
+            loop {
+                let due = self.catalog_call(move |catalog| catalog.promised(published)).await?;
+                if due.is_empty() {
+                    return Ok(());
                 }
-            });
-            let mut renewing = stream::iter(renewing).buffer_unordered(RENEWED_AT_ONCE);
-            let (mut kept, mut first) = (Vec::new(), Ok(()));
-            while let Some((segment, renewed)) = renewing.next().await {
-                match renewed {
-                    Ok(()) => kept.push(segment),
-                    // One that fails does not keep the others from it.
-                    Err(error) => first = first.and(Err(error)),
+                self.index_contents().await?;
+                let asked = due.clone();
+                let uses = self.catalog_call(move |catalog| catalog.uses(&asked)).await?;
+                let uses = uses.ok_or(ClientError::Contended)?;
+                // A segment with one reference is this device's own, and nobody else can release it.
+                let renewing = due.into_iter().zip(uses).map(|(segment, uses)| async move {
+                    match epoch_after(uses) {
+                        Some(epoch) => (segment, self.renew_referred_to(segment, epoch).await),
+                        None => (segment, Ok(())),
+                    }
+                });
+                let mut renewing = stream::iter(renewing).buffer_unordered(RENEWED_AT_ONCE);
+                let (mut kept, mut first) = (Vec::new(), Ok(()));
+                while let Some((segment, renewed)) = renewing.next().await {
+                    match renewed {
+                        Ok(()) => kept.push(segment),
+                        // One that fails does not keep the others from it.
+                        Err(error) => first = first.and(Err(error)),
+                    }
                 }
+                self.catalog_call(move |catalog| catalog.keep_promises(&kept, published)).await?;
+                first?;
             }
-            self.catalog_call(move |catalog| catalog.keep_promises(&kept, published)).await?;
-            first?;
-        }
+        })
     }
 
     /// Renews a segment, unless what this device refers to it for was given up: then a release that

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use datamesh_core::catalog::Put;
-use datamesh_core::{MeshPath, Scheme, SegmentId, VersionId};
+use datamesh_core::{BoxFuture, MeshPath, Scheme, SegmentId, VersionId};
 use datamesh_crypto::{Manifest, Slice};
 use datamesh_engine::{Spread, Urgency};
 use futures::stream::{self, StreamExt};
@@ -72,54 +72,60 @@ impl Client {
     /// # Errors
     /// [`ClientError::TooFewDomains`] where the mesh is too small for the scheme; where a segment
     /// cannot be read or stored. What was committed by then stays.
-    pub async fn rescheme(&self, options: &ReschemeOptions) -> Result<Reschemed, ClientError> {
-        let _moving = self.publication.moving.lock().await;
-        self.know_newest().await?;
-        let (scheme, spread) = self.protection(options.scheme, false)?;
-        let mut paths: BTreeSet<MeshPath> = BTreeSet::new();
-        for name in &options.names {
-            paths.insert(self.path_of(name).await?);
-        }
-        let mut chosen: Vec<Chosen> = Vec::new();
-        self.each_live(|put: &Put, manifest: &Manifest| {
-            let named = paths.is_empty() || paths.contains(&put.path);
-            if named && kind_of(put).is_some_and(|kind| kind != (scheme, spread)) {
-                let segments = manifest.slices.iter().map(|slice| slice.segment).collect();
-                chosen.push(Chosen { version: put.version, segments });
+    pub fn rescheme<'a>(
+        &'a self,
+        options: &'a ReschemeOptions,
+    ) -> BoxFuture<'a, Result<Reschemed, ClientError>> {
+        Box::pin(async move {
+            let _moving = self.publication.moving.lock().await;
+            self.know_newest().await?;
+            let (scheme, spread) = self.protection(options.scheme, false)?;
+            let mut paths: BTreeSet<MeshPath> = BTreeSet::new();
+            for name in &options.names {
+                paths.insert(self.path_of(name).await?);
             }
+            let mut chosen: Vec<Chosen> = Vec::new();
+            self.each_live(|put: &Put, manifest: &Manifest| {
+                let named = paths.is_empty() || paths.contains(&put.path);
+                if named && kind_of(put).is_some_and(|kind| kind != (scheme, spread)) {
+                    let segments = manifest.slices.iter().map(|slice| slice.segment).collect();
+                    chosen.push(Chosen { version: put.version, segments });
+                }
+            })
+            .await?;
+            let mut done = Reschemed {
+                scheme,
+                versions: chosen.len() as u64,
+                segments: 0,
+                bytes: 0,
+                stored_before: 0,
+                stored_after: 0,
+                rewritten: Rewritten::default(),
+            };
+            self.weigh(&chosen, &mut done).await;
+            if options.dry_run {
+                return Ok(done);
+            }
+            let mut coded = Coded::default();
+            let mut rest = chosen.into_iter().peekable();
+            while let Some(first) = rest.next() {
+                let (mut versions, mut segments) =
+                    (BTreeSet::from([first.version]), first.segments);
+                while segments.len() < BATCH_SEGMENTS {
+                    let Some(next) = rest.next() else { break };
+                    versions.insert(next.version);
+                    segments.extend(next.segments);
+                }
+                let rewritten =
+                    self.code_anew((scheme, spread), &versions, segments, &mut coded).await?;
+                let pending = rewritten.pending;
+                done.rewritten.add(rewritten);
+                if pending > 0 {
+                    break;
+                }
+            }
+            Ok(done)
         })
-        .await?;
-        let mut done = Reschemed {
-            scheme,
-            versions: chosen.len() as u64,
-            segments: 0,
-            bytes: 0,
-            stored_before: 0,
-            stored_after: 0,
-            rewritten: Rewritten::default(),
-        };
-        self.weigh(&chosen, &mut done).await;
-        if options.dry_run {
-            return Ok(done);
-        }
-        let mut coded = Coded::default();
-        let mut rest = chosen.into_iter().peekable();
-        while let Some(first) = rest.next() {
-            let (mut versions, mut segments) = (BTreeSet::from([first.version]), first.segments);
-            while segments.len() < BATCH_SEGMENTS {
-                let Some(next) = rest.next() else { break };
-                versions.insert(next.version);
-                segments.extend(next.segments);
-            }
-            let rewritten =
-                self.code_anew((scheme, spread), &versions, segments, &mut coded).await?;
-            let pending = rewritten.pending;
-            done.rewritten.add(rewritten);
-            if pending > 0 {
-                break;
-            }
-        }
-        Ok(done)
     }
 
     /// Adds up what the segments take and would take.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use datamesh_catalog::{Append, Contents, Version};
 use datamesh_core::catalog::Change;
-use datamesh_core::{MeshPath, VersionId};
+use datamesh_core::{BoxFuture, MeshPath, VersionId};
 
 use super::referring::Stand;
 use crate::client::Client;
@@ -31,49 +31,51 @@ impl Client {
     /// # Errors
     /// [`ClientError::Purged`] and [`ClientError::NoVersion`] where there is none to take back,
     /// [`ClientError::NotRenewed`] where too few nodes still have its segments.
-    pub async fn undelete(
-        &self,
-        name: &str,
+    pub fn undelete<'a>(
+        &'a self,
+        name: &'a str,
         number: Option<u64>,
-    ) -> Result<Undeleted, ClientError> {
-        self.know_newest().await?;
-        let path = self.path_of(name).await?;
-        let versions = self.versions(path.as_str()).await?;
-        let current = versions.last().map(Version::id);
-        let wanted = |version: &&Version| match number {
-            Some(number) => version.number == number,
-            None => version.put().is_some() && !version.purged,
-        };
-        let found = versions.iter().rev().find(wanted);
-        let name = || path.to_string();
-        let Some((found, old)) = found.and_then(|found| Some((found, found.put()?))) else {
-            return Err(match number {
-                Some(version) => ClientError::NoVersion { name: name(), version },
-                None => ClientError::Purged { name: name() },
-            });
-        };
-        if found.purged {
-            return Err(ClientError::Purged { name: name() });
-        }
-        if current == Some(old.version) {
-            return Err(ClientError::Current { name: name() });
-        }
-        let replaces = current.unwrap_or(VersionId([0; 16]));
-        let stand = Stand { path: path.clone(), file: old.file, replaces };
-        let (mut contents, mut referred) = (Contents::default(), BTreeSet::new());
-        let put = self.take_content(old, stand, &mut contents, &mut referred).await?;
-        let version = put.version;
-        let mut changes = vec![Change::Put(Box::new(put))];
-        changes.extend(note_of(version, found.note.clone(), self.engine.now()));
-        let append = Append {
-            changes,
-            contents: Some(contents),
-            renew_published: referred.iter().copied().collect(),
-            ..Append::default()
-        };
-        self.append_renewed(points::UNDELETE_COMMIT, append, &referred).await?;
-        let pending = self.publish().await?.pending;
-        self.renew_promised().await?;
-        Ok(Undeleted { path, version, pending })
+    ) -> BoxFuture<'a, Result<Undeleted, ClientError>> {
+        Box::pin(async move {
+            self.know_newest().await?;
+            let path = self.path_of(name).await?;
+            let versions = self.versions(path.as_str()).await?;
+            let current = versions.last().map(Version::id);
+            let wanted = |version: &&Version| match number {
+                Some(number) => version.number == number,
+                None => version.put().is_some() && !version.purged,
+            };
+            let found = versions.iter().rev().find(wanted);
+            let name = || path.to_string();
+            let Some((found, old)) = found.and_then(|found| Some((found, found.put()?))) else {
+                return Err(match number {
+                    Some(version) => ClientError::NoVersion { name: name(), version },
+                    None => ClientError::Purged { name: name() },
+                });
+            };
+            if found.purged {
+                return Err(ClientError::Purged { name: name() });
+            }
+            if current == Some(old.version) {
+                return Err(ClientError::Current { name: name() });
+            }
+            let replaces = current.unwrap_or(VersionId([0; 16]));
+            let stand = Stand { path: path.clone(), file: old.file, replaces };
+            let (mut contents, mut referred) = (Contents::default(), BTreeSet::new());
+            let put = self.take_content(old, stand, &mut contents, &mut referred).await?;
+            let version = put.version;
+            let mut changes = vec![Change::Put(Box::new(put))];
+            changes.extend(note_of(version, found.note.clone(), self.engine.now()));
+            let append = Append {
+                changes,
+                contents: Some(contents),
+                renew_published: referred.iter().copied().collect(),
+                ..Append::default()
+            };
+            self.append_renewed(points::UNDELETE_COMMIT, append, &referred).await?;
+            let pending = self.publish().await?.pending;
+            self.renew_promised().await?;
+            Ok(Undeleted { path, version, pending })
+        })
     }
 }

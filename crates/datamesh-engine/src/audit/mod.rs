@@ -28,7 +28,7 @@ use datamesh_catalog::PeerAudit;
 use datamesh_core::audit::CHALLENGES_MAX;
 use datamesh_core::message::{Reply, Request, SEGMENTS_MAX};
 use datamesh_core::scheme::SHARDS_MAX;
-use datamesh_core::{NodeId, SegmentId, Timestamp};
+use datamesh_core::{BoxFuture, NodeId, SegmentId, Timestamp};
 use datamesh_store::Store;
 use futures::StreamExt;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -163,22 +163,27 @@ impl Auditor {
     }
 
     /// Takes in what is remembered of an earlier process.
-    pub async fn recall(&self) {
-        let Some(db) = self.parts.engine.node_db.clone() else { return };
-        let read = block(&**self.parts.engine.executor(), move || (db.setting(PLACE), db.audits()));
-        let Some((place, audits)) = read.await else { return };
-        let mut state = self.state();
-        if let Ok(Some(bytes)) = &place
-            && let (Some(epoch), Some(segment)) = (bytes.get(..8), bytes.get(8..40))
-            && let (Ok(epoch), Ok(segment)) = (epoch.try_into(), segment.try_into())
-        {
-            let (epoch, segment) = (u64::from_le_bytes(epoch), SegmentId(segment));
-            state.place = Some(Place { epoch, segment });
-        }
-        match audits {
-            Ok(audits) => state.peers.extend(audits.into_iter().map(|audit| (audit.node, audit))),
-            Err(error) => tracing::warn!(%error, "earlier audits cannot be read"),
-        }
+    pub fn recall(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let Some(db) = self.parts.engine.node_db.clone() else { return };
+            let read =
+                block(&**self.parts.engine.executor(), move || (db.setting(PLACE), db.audits()));
+            let Some((place, audits)) = read.await else { return };
+            let mut state = self.state();
+            if let Ok(Some(bytes)) = &place
+                && let (Some(epoch), Some(segment)) = (bytes.get(..8), bytes.get(8..40))
+                && let (Ok(epoch), Ok(segment)) = (epoch.try_into(), segment.try_into())
+            {
+                let (epoch, segment) = (u64::from_le_bytes(epoch), SegmentId(segment));
+                state.place = Some(Place { epoch, segment });
+            }
+            match audits {
+                Ok(audits) => {
+                    state.peers.extend(audits.into_iter().map(|audit| (audit.node, audit)))
+                }
+                Err(error) => tracing::warn!(%error, "earlier audits cannot be read"),
+            }
+        })
     }
 
     async fn save(&self) {
@@ -225,32 +230,34 @@ impl Auditor {
     }
 
     /// Audits what is due by now.
-    pub async fn turn(&self) -> AuditTurn {
-        let target = Place::at(self.parts.engine.now(), self.period_ms());
-        let mut turn = AuditTurn::default();
-        for _ in 0..PAGES_MAX {
-            let place = self.state().place;
-            // Begins where the clock is: who starts owes nothing of the past.
-            let place = match place {
-                Some(place) if place.epoch <= target.epoch => place,
-                _ => target,
-            };
-            let Some((from, until)) = place.stretch(target) else {
-                self.state().place = Some(place);
-                turn.more = false;
-                break;
-            };
-            turn.more = true;
-            let mut page = self.parts.store.segments_after(Some(from.segment), PAGE);
-            let whole = page.len() < PAGE;
-            page.retain(|(segment, _)| *segment <= until);
-            let last = page.last().map(|(segment, _)| *segment);
-            let done = if whole || page.len() < PAGE { until } else { last.unwrap_or(until) };
-            self.page(page, from.epoch, &mut turn).await;
-            self.state().place = Some(Place { epoch: from.epoch, segment: done });
-            self.save().await;
-        }
-        turn
+    pub fn turn(&self) -> BoxFuture<'_, AuditTurn> {
+        Box::pin(async move {
+            let target = Place::at(self.parts.engine.now(), self.period_ms());
+            let mut turn = AuditTurn::default();
+            for _ in 0..PAGES_MAX {
+                let place = self.state().place;
+                // Begins where the clock is: who starts owes nothing of the past.
+                let place = match place {
+                    Some(place) if place.epoch <= target.epoch => place,
+                    _ => target,
+                };
+                let Some((from, until)) = place.stretch(target) else {
+                    self.state().place = Some(place);
+                    turn.more = false;
+                    break;
+                };
+                turn.more = true;
+                let mut page = self.parts.store.segments_after(Some(from.segment), PAGE);
+                let whole = page.len() < PAGE;
+                page.retain(|(segment, _)| *segment <= until);
+                let last = page.last().map(|(segment, _)| *segment);
+                let done = if whole || page.len() < PAGE { until } else { last.unwrap_or(until) };
+                self.page(page, from.epoch, &mut turn).await;
+                self.state().place = Some(Place { epoch: from.epoch, segment: done });
+                self.save().await;
+            }
+            turn
+        })
     }
 
     /// Audits those segments of a page whose auditor this node is.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use datamesh_codec::{CodecError, proof, rebuild};
 use datamesh_core::lease::Renewal;
 use datamesh_core::message::{ReadSpan, Refusal, Reply, Request, WantedShards};
-use datamesh_core::{Descriptor, Grant, NodeId, Receipt, SegmentId, StoreTicket, seam};
+use datamesh_core::{BoxFuture, Descriptor, Grant, NodeId, Receipt, SegmentId, StoreTicket, seam};
 
 use super::checker::{Action, Judgement};
 use super::survey::{Claims, Surveyed};
@@ -398,23 +398,25 @@ impl Engine {
     ///
     /// # Errors
     /// What it did instead.
-    pub async fn prove_shard(
-        &self,
-        descriptor: &Descriptor,
-        segment: &SegmentId,
+    pub fn prove_shard<'a>(
+        &'a self,
+        descriptor: &'a Descriptor,
+        segment: &'a SegmentId,
         shard: u8,
         node: NodeId,
-    ) -> Result<(), FaultKind> {
-        let drawn = u64::from_le_bytes(seam::random(&*self.entropy));
-        let first = (drawn % descriptor.rows().max(1) as u64) as u32;
-        let span = ReadSpan::Cells { first, end: first + 1 };
-        let (_, hashes, cells) = self.read_span(*segment, shard, node, span, false).await?;
-        let cell = descriptor.cell as usize;
-        let range = first as usize * cell..(first as usize + 1) * cell;
-        let proved = descriptor.roots.get(usize::from(shard)).is_some_and(|root| {
-            proof::verify(root, descriptor.shard_length(), range, &cells, &hashes)
-        });
-        if proved { Ok(()) } else { Err(FaultKind::WrongProof) }
+    ) -> BoxFuture<'a, Result<(), FaultKind>> {
+        Box::pin(async move {
+            let drawn = u64::from_le_bytes(seam::random(&*self.entropy));
+            let first = (drawn % descriptor.rows().max(1) as u64) as u32;
+            let span = ReadSpan::Cells { first, end: first + 1 };
+            let (_, hashes, cells) = self.read_span(*segment, shard, node, span, false).await?;
+            let cell = descriptor.cell as usize;
+            let range = first as usize * cell..(first as usize + 1) * cell;
+            let proved = descriptor.roots.get(usize::from(shard)).is_some_and(|root| {
+                proof::verify(root, descriptor.shard_length(), range, &cells, &hashes)
+            });
+            if proved { Ok(()) } else { Err(FaultKind::WrongProof) }
+        })
     }
 
     /// Asks holders for the permission that came with their shards.

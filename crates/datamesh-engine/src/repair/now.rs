@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datamesh_core::{NodeId, SegmentId};
+use datamesh_core::{BoxFuture, NodeId, SegmentId};
 
 use super::absence::Absences;
 use super::checker::{Action, Facts, Rules, judge};
@@ -39,99 +39,109 @@ impl Engine {
     ///
     /// # Errors
     /// [`MendError`] where it needs mending and cannot be mended.
-    pub async fn repair_now(
+    pub fn repair_now(
         &self,
         segment: SegmentId,
         verify: bool,
         threshold: i32,
-    ) -> Result<Checked, MendError> {
-        let described = self.describe(&segment, &mut Vec::new()).await;
-        let descriptor = match described {
-            Some(descriptor) => descriptor,
-            None => return Err(MendError::NoDescriptor),
-        };
-        let scheme = descriptor.scheme;
-        let mut checked = Checked {
-            segment,
-            margin: 0,
-            missing: Vec::new(),
-            present: Vec::new(),
-            verified: 0,
-            verified_bytes: 0,
-            faults: Vec::new(),
-            mended: None,
-        };
-        let mut surveyed = self.survey_one(segment, &descriptor).await;
-        if verify {
-            let mut good: BTreeSet<(u8, NodeId)> = BTreeSet::new();
-            for (shard, node) in &surveyed.claims {
-                match self.fetch_shard(segment, *shard, *node).await.2 {
-                    Ok((cells, _)) => {
-                        checked.verified += 1;
-                        checked.verified_bytes += cells.len() as u64;
-                        good.insert((*shard, *node));
-                    }
-                    Err(kind) => {
-                        if kind.is_lack() {
-                            self.doubt(&segment, (*shard, *node));
+    ) -> BoxFuture<'_, Result<Checked, MendError>> {
+        Box::pin(async move {
+            let described = self.describe(&segment, &mut Vec::new()).await;
+            let descriptor = match described {
+                Some(descriptor) => descriptor,
+                None => return Err(MendError::NoDescriptor),
+            };
+            let scheme = descriptor.scheme;
+            let mut checked = Checked {
+                segment,
+                margin: 0,
+                missing: Vec::new(),
+                present: Vec::new(),
+                verified: 0,
+                verified_bytes: 0,
+                faults: Vec::new(),
+                mended: None,
+            };
+            let mut surveyed = self.survey_one(segment, &descriptor).await;
+            if verify {
+                let mut good: BTreeSet<(u8, NodeId)> = BTreeSet::new();
+                for (shard, node) in &surveyed.claims {
+                    match self.fetch_shard(segment, *shard, *node).await.2 {
+                        Ok((cells, _)) => {
+                            checked.verified += 1;
+                            checked.verified_bytes += cells.len() as u64;
+                            good.insert((*shard, *node));
                         }
-                        let fault = Fault { node: *node, shard: *shard, kind };
-                        self.note_fault(&fault);
-                        checked.faults.push(fault);
+                        Err(kind) => {
+                            if kind.is_lack() {
+                                self.doubt(&segment, (*shard, *node));
+                            }
+                            let fault = Fault { node: *node, shard: *shard, kind };
+                            self.note_fault(&fault);
+                            checked.faults.push(fault);
+                        }
                     }
                 }
+                surveyed.claims.retain(|claim| good.contains(claim));
             }
-            surveyed.claims.retain(|claim| good.contains(claim));
-        }
-        let holdings = self.holdings(&segment, scheme, &surveyed, &Absences::default(), None);
-        let domains = self
-            .view()
-            .candidates(self.now())
-            .into_iter()
-            .filter(|candidate| candidate.eligible)
-            .map(|candidate| candidate.domain)
-            .collect();
-        let unseen = BTreeMap::new();
-        let mut facts = Facts { scheme, holdings: &holdings, unseen: &unseen, domains: &domains };
-        let mut judgement = judge(&facts, &Rules::NOW);
-        let back;
-        if judgement.margin <= threshold
-            && self.bring_back(segment, &judgement, &mut surveyed).await
-        {
-            back = self.holdings(&segment, scheme, &surveyed, &Absences::default(), None);
-            facts.holdings = &back;
-            judgement = judge(&facts, &Rules::NOW);
-        }
-        checked.margin = judgement.margin;
-        checked.missing.clone_from(&judgement.missing);
-        let there = (0..scheme.n() as u8).filter(|shard| !judgement.missing.contains(shard));
-        checked.present = there.collect();
-        if judgement.margin > threshold {
-            return Ok(checked);
-        }
-        match judgement.action {
-            Action::Rest | Action::Later(_) => {}
-            Action::Lost => {
-                let have = usize::try_from(judgement.margin + scheme.k() as i32).unwrap_or(0);
-                return Err(MendError::BelowK { have, needed: scheme.k() });
+            let holdings = self.holdings(&segment, scheme, &surveyed, &Absences::default(), None);
+            let domains = self
+                .view()
+                .candidates(self.now())
+                .into_iter()
+                .filter(|candidate| candidate.eligible)
+                .map(|candidate| candidate.domain)
+                .collect();
+            let unseen = BTreeMap::new();
+            let mut facts =
+                Facts { scheme, holdings: &holdings, unseen: &unseen, domains: &domains };
+            let mut judgement = judge(&facts, &Rules::NOW);
+            let back;
+            if judgement.margin <= threshold
+                && self.bring_back(segment, &judgement, &mut surveyed).await
+            {
+                back = self.holdings(&segment, scheme, &surveyed, &Absences::default(), None);
+                facts.holdings = &back;
+                judgement = judge(&facts, &Rules::NOW);
             }
-            Action::Wait => {
-                checked.mended = Some(Mended { waiting: judgement.waiting, ..Mended::default() });
+            checked.margin = judgement.margin;
+            checked.missing.clone_from(&judgement.missing);
+            let there = (0..scheme.n() as u8).filter(|shard| !judgement.missing.contains(shard));
+            checked.present = there.collect();
+            if judgement.margin > threshold {
+                return Ok(checked);
             }
-            Action::Rebuild | Action::Copy => {
-                let claims = &surveyed.claims;
-                let done = self.carry_out(&segment, &descriptor, claims, &judgement, None).await?;
-                checked.present.extend(done.rebuilt.iter().map(|(shard, _)| *shard));
-                checked.mended = Some(done);
+            match judgement.action {
+                Action::Rest | Action::Later(_) => {}
+                Action::Lost => {
+                    let have = usize::try_from(judgement.margin + scheme.k() as i32).unwrap_or(0);
+                    return Err(MendError::BelowK { have, needed: scheme.k() });
+                }
+                Action::Wait => {
+                    checked.mended =
+                        Some(Mended { waiting: judgement.waiting, ..Mended::default() });
+                }
+                Action::Rebuild | Action::Copy => {
+                    let claims = &surveyed.claims;
+                    let done =
+                        self.carry_out(&segment, &descriptor, claims, &judgement, None).await?;
+                    checked.present.extend(done.rebuilt.iter().map(|(shard, _)| *shard));
+                    checked.mended = Some(done);
+                }
             }
-        }
-        Ok(checked)
+            Ok(checked)
+        })
     }
 
     /// The scheme of a segment, from its descriptor; nothing where no holder shows that.
-    pub async fn scheme_of(&self, segment: &SegmentId) -> Option<datamesh_core::Scheme> {
-        let described = self.describe(segment, &mut Vec::new()).await;
-        described.map(|descriptor| descriptor.scheme)
+    pub fn scheme_of<'a>(
+        &'a self,
+        segment: &'a SegmentId,
+    ) -> BoxFuture<'a, Option<datamesh_core::Scheme>> {
+        Box::pin(async move {
+            let described = self.describe(segment, &mut Vec::new()).await;
+            described.map(|descriptor| descriptor.scheme)
+        })
     }
 
     async fn survey_one(

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use datamesh_core::{NodeId, Scheme, SegmentId, seam};
+use datamesh_core::{BoxFuture, NodeId, Scheme, SegmentId, seam};
 use datamesh_store::Store;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep, timeout};
@@ -218,50 +218,52 @@ impl Repairer {
     }
 
     /// Works until it is dropped.
-    pub async fn run(&self) {
-        {
-            let mut state = self.state();
-            state.active.clear();
-            state.moves.active.clear();
-        }
-        self.recall().await;
-        // What is remembered of members may be old: who is there is asked before who is missed.
-        self.engine.look_around().await;
-        let tick =
-            (self.config.look_gap() / 4).clamp(Duration::from_millis(50), Duration::from_secs(5));
-        let mut jobs = FuturesUnordered::new();
-        let mut looked = Instant::now();
-        let mut look_at = looked;
-        loop {
-            if self.observe() {
-                look_at = look_at.min(looked + self.config.look_gap());
+    pub fn run(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            {
+                let mut state = self.state();
+                state.active.clear();
+                state.moves.active.clear();
             }
-            let due = Instant::now() >= look_at;
-            if due && jobs.is_empty() {
-                let next = self.look().await;
-                looked = Instant::now();
-                look_at = looked + next.max(self.config.look_gap());
-                continue;
+            self.recall().await;
+            // What is remembered of members may be old: who is there is asked before who is missed.
+            self.engine.look_around().await;
+            let tick = (self.config.look_gap() / 4)
+                .clamp(Duration::from_millis(50), Duration::from_secs(5));
+            let mut jobs = FuturesUnordered::new();
+            let mut looked = Instant::now();
+            let mut look_at = looked;
+            loop {
+                if self.observe() {
+                    look_at = look_at.min(looked + self.config.look_gap());
+                }
+                let due = Instant::now() >= look_at;
+                if due && jobs.is_empty() {
+                    let next = self.look().await;
+                    looked = Instant::now();
+                    look_at = looked + next.max(self.config.look_gap());
+                    continue;
+                }
+                if !due && jobs.is_empty() {
+                    let wait = self.look_at_new().await;
+                    look_at = look_at.min(Instant::now() + wait);
+                }
+                // What is begun ends before the next look, so that neither waits for the other's
+                // answers.
+                while !due && jobs.len() < AT_ONCE {
+                    let mend = self.take_case().map(Job::Mend);
+                    let Some(job) = mend.or_else(|| self.take_move().map(Job::Move)) else { break };
+                    jobs.push(self.work(job));
+                }
+                let room = !due && jobs.len() < AT_ONCE;
+                let nap = if room { tick.min(self.until_budget()) } else { tick };
+                tokio::select! {
+                    biased;
+                    Some(worked) = jobs.next(), if !jobs.is_empty() => self.finish(worked),
+                    () = sleep(nap) => {}
+                }
             }
-            if !due && jobs.is_empty() {
-                let wait = self.look_at_new().await;
-                look_at = look_at.min(Instant::now() + wait);
-            }
-            // What is begun ends before the next look, so that neither waits for the other's
-            // answers.
-            while !due && jobs.len() < AT_ONCE {
-                let mend = self.take_case().map(Job::Mend);
-                let Some(job) = mend.or_else(|| self.take_move().map(Job::Move)) else { break };
-                jobs.push(self.work(job));
-            }
-            let room = !due && jobs.len() < AT_ONCE;
-            let nap = if room { tick.min(self.until_budget()) } else { tick };
-            tokio::select! {
-                biased;
-                Some(worked) = jobs.next(), if !jobs.is_empty() => self.finish(worked),
-                () = sleep(nap) => {}
-            }
-        }
+        })
     }
 
     async fn recall(&self) {

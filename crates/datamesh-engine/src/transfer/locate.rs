@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use datamesh_core::message::{Reply, Request, SEGMENTS_MAX};
 use datamesh_core::scheme::SHARDS_MAX;
-use datamesh_core::{NodeId, SegmentId};
+use datamesh_core::{BoxFuture, NodeId, SegmentId};
 use futures::stream::{self, BoxStream, StreamExt};
 
 use crate::ask::{AskError, ask};
@@ -49,37 +49,48 @@ impl Reach {
 impl Engine {
     /// Asks every member that is not gone which shards of these segments it holds, in batches.
     /// Nothing remembered is used: this is what the holders say now.
-    pub async fn census(&self, segments: &[SegmentId]) -> Vec<Vec<(u8, NodeId)>> {
-        let candidates = self.view().candidates(self.now());
-        let mut census: Vec<Vec<(u8, NodeId)>> = vec![Vec::new(); segments.len()];
-        for (batch, asked) in segments.chunks(SEGMENTS_MAX).enumerate() {
-            let request = Request::Have(asked.to_vec());
-            let nodes = candidates.iter().map(|candidate| candidate.node).collect();
-            let mut answers = self.ask_all(nodes, &request, HAVE_DEADLINE);
-            while let Some((node, answer)) = answers.next().await {
-                let Ok((Reply::Holding(held), _)) = answer else { continue };
-                for (place, mask) in held.into_iter().take(asked.len()).enumerate() {
-                    let shards = (0..SHARDS_MAX as u8).filter(|shard| mask & (1 << shard) != 0);
-                    census[batch * SEGMENTS_MAX + place].extend(shards.map(|shard| (shard, node)));
+    pub fn census<'a>(
+        &'a self,
+        segments: &'a [SegmentId],
+    ) -> BoxFuture<'a, Vec<Vec<(u8, NodeId)>>> {
+        Box::pin(async move {
+            let candidates = self.view().candidates(self.now());
+            let mut census: Vec<Vec<(u8, NodeId)>> = vec![Vec::new(); segments.len()];
+            for (batch, asked) in segments.chunks(SEGMENTS_MAX).enumerate() {
+                let request = Request::Have(asked.to_vec());
+                let nodes = candidates.iter().map(|candidate| candidate.node).collect();
+                let mut answers = self.ask_all(nodes, &request, HAVE_DEADLINE);
+                while let Some((node, answer)) = answers.next().await {
+                    let Ok((Reply::Holding(held), _)) = answer else { continue };
+                    for (place, mask) in held.into_iter().take(asked.len()).enumerate() {
+                        let shards = (0..SHARDS_MAX as u8).filter(|shard| mask & (1 << shard) != 0);
+                        census[batch * SEGMENTS_MAX + place]
+                            .extend(shards.map(|shard| (shard, node)));
+                    }
                 }
             }
-        }
-        for holders in &mut census {
-            holders.sort_unstable();
-        }
-        census
+            for holders in &mut census {
+                holders.sort_unstable();
+            }
+            census
+        })
     }
 
     /// The shards of these segments whose holders signed a receipt that is remembered here and say
     /// now that they still have them. A claim without a receipt counts for nothing, and neither
     /// does a receipt of a node that is gone.
-    pub async fn confirmed(&self, segments: &[SegmentId]) -> Vec<Vec<(u8, NodeId)>> {
-        let mut confirmed = self.census(segments).await;
-        for (segment, holders) in segments.iter().zip(&mut confirmed) {
-            let receipts = self.receipts(segment).await;
-            holders.retain(|holder| receipts.contains(holder));
-        }
-        confirmed
+    pub fn confirmed<'a>(
+        &'a self,
+        segments: &'a [SegmentId],
+    ) -> BoxFuture<'a, Vec<Vec<(u8, NodeId)>>> {
+        Box::pin(async move {
+            let mut confirmed = self.census(segments).await;
+            for (segment, holders) in segments.iter().zip(&mut confirmed) {
+                let receipts = self.receipts(segment).await;
+                holders.retain(|holder| receipts.contains(holder));
+            }
+            confirmed
+        })
     }
 
     /// Asks many nodes the same, a bounded number at once.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use datamesh_codec::{CodecError, Layout, check_shard, proof, rebuild};
 use datamesh_core::message::{ReadSpan, Reply, Request, WantedShards};
-use datamesh_core::{Descriptor, NodeId, SegmentId};
+use datamesh_core::{BoxFuture, Descriptor, NodeId, SegmentId};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
@@ -115,63 +115,69 @@ pub enum ReadError {
 /// A checked shard and the descriptor that it was checked against.
 pub(crate) type Fetched = Result<(Bytes, Arc<Descriptor>), FaultKind>;
 
+/// The bytes of a range, and the peers that failed on the way.
+type RangeRead = Result<(Vec<u8>, Vec<Fault>), ReadError>;
+
 impl Engine {
     /// Reads a segment whole. `urgent` tells whether somebody waits for it now: only then are slow
     /// holders given rivals.
     ///
     /// # Errors
     /// [`ReadError`] where k of its shards cannot be had.
-    pub async fn read_segment(
-        &self,
-        segment: &SegmentId,
-        urgent: &Urgency,
-    ) -> Result<SegmentBytes, ReadError> {
-        let mut fetch = Fetch::new(*segment);
-        let mut pauses = PAUSES.into_iter();
-        let mut reach = Reach::Remembered;
-        loop {
-            let found = self.locate(segment, reach).await;
-            self.fetch_from(&mut fetch, found, urgent).await;
-            if fetch.complete() {
-                break;
+    pub fn read_segment<'a>(
+        &'a self,
+        segment: &'a SegmentId,
+        urgent: &'a Urgency,
+    ) -> BoxFuture<'a, Result<SegmentBytes, ReadError>> {
+        Box::pin(async move {
+            let mut fetch = Fetch::new(*segment);
+            let mut pauses = PAUSES.into_iter();
+            let mut reach = Reach::Remembered;
+            loop {
+                let found = self.locate(segment, reach).await;
+                self.fetch_from(&mut fetch, found, urgent).await;
+                if fetch.complete() {
+                    break;
+                }
+                if let Some(wider) = reach.wider() {
+                    reach = wider;
+                    continue;
+                }
+                // What is not with its holders may lie where it was moved from.
+                let shards = fetch.lacking();
+                let wanted = [WantedShards { segment: *segment, shards }];
+                let back = self.take_back(&wanted).await.remove(segment);
+                self.fetch_from(&mut fetch, back.unwrap_or_default(), urgent).await;
+                if fetch.complete() {
+                    break;
+                }
+                match pauses.next().zip(fetch.forgive()) {
+                    Some((pause, rest)) => sleep(pause.max(rest.min(REST_MAX))).await,
+                    None => return Err(fetch.failure()),
+                }
             }
-            if let Some(wider) = reach.wider() {
-                reach = wider;
-                continue;
+            let Fetch { descriptor: Some(descriptor), shards, faults, .. } = fetch else {
+                return Err(fetch.failure());
+            };
+            let k = descriptor.scheme.k();
+            let missing: Vec<usize> = (0..k).filter(|i| shards[*i].is_none()).collect();
+            let mut data: Vec<Option<Bytes>> = shards[..k].to_vec();
+            if !missing.is_empty() {
+                let (described, pool, wanted) =
+                    (Arc::clone(&descriptor), self.pool.clone(), missing.clone());
+                let rebuilt =
+                    block(&*self.executor, move || rebuild(&described, &shards, &wanted, &pool))
+                        .await;
+                let rebuilt = rebuilt
+                    .ok_or(ReadError::Shutdown)?
+                    .map_err(|source| ReadError::Rebuild { segment: *segment, source })?;
+                for (place, cells) in missing.into_iter().zip(rebuilt) {
+                    data[place] = Some(cells);
+                }
             }
-            // What is not with its holders may lie where it was moved from.
-            let shards = fetch.lacking();
-            let wanted = [WantedShards { segment: *segment, shards }];
-            let back = self.take_back(&wanted).await.remove(segment);
-            self.fetch_from(&mut fetch, back.unwrap_or_default(), urgent).await;
-            if fetch.complete() {
-                break;
-            }
-            match pauses.next().zip(fetch.forgive()) {
-                Some((pause, rest)) => sleep(pause.max(rest.min(REST_MAX))).await,
-                None => return Err(fetch.failure()),
-            }
-        }
-        let Fetch { descriptor: Some(descriptor), shards, faults, .. } = fetch else {
-            return Err(fetch.failure());
-        };
-        let k = descriptor.scheme.k();
-        let missing: Vec<usize> = (0..k).filter(|i| shards[*i].is_none()).collect();
-        let mut data: Vec<Option<Bytes>> = shards[..k].to_vec();
-        if !missing.is_empty() {
-            let (described, pool, wanted) =
-                (Arc::clone(&descriptor), self.pool.clone(), missing.clone());
-            let rebuilt =
-                block(&*self.executor, move || rebuild(&described, &shards, &wanted, &pool)).await;
-            let rebuilt = rebuilt
-                .ok_or(ReadError::Shutdown)?
-                .map_err(|source| ReadError::Rebuild { segment: *segment, source })?;
-            for (place, cells) in missing.into_iter().zip(rebuilt) {
-                data[place] = Some(cells);
-            }
-        }
-        let data: Vec<Bytes> = data.into_iter().flatten().collect();
-        Ok(SegmentBytes { descriptor, data, faults })
+            let data: Vec<Bytes> = data.into_iter().flatten().collect();
+            Ok(SegmentBytes { descriptor, data, faults })
+        })
     }
 
     /// Asks holders, the fastest first, until k shards are there or nobody is left to ask.
@@ -314,35 +320,37 @@ impl Engine {
     ///
     /// # Errors
     /// [`ReadError`] where the bytes cannot be had.
-    pub async fn read_range(
-        &self,
-        segment: &SegmentId,
+    pub fn read_range<'a>(
+        &'a self,
+        segment: &'a SegmentId,
         range: Range<usize>,
-        urgent: &Urgency,
-    ) -> Result<(Vec<u8>, Vec<Fault>), ReadError> {
-        let mut faults = Vec::new();
-        if let Some(descriptor) = self.describe(segment, &mut faults).await {
-            let length = descriptor.length as usize;
+        urgent: &'a Urgency,
+    ) -> BoxFuture<'a, RangeRead> {
+        Box::pin(async move {
+            let mut faults = Vec::new();
+            if let Some(descriptor) = self.describe(segment, &mut faults).await {
+                let length = descriptor.length as usize;
+                if range.start > range.end || range.end > length {
+                    let (start, end, segment) = (range.start, range.end, *segment);
+                    return Err(ReadError::Range { segment, start, end, length });
+                }
+                // Below a quarter of the segment the cells alone are fewer bytes than k shards.
+                if range.len() <= length / 4
+                    && let Some(bytes) =
+                        self.read_cells(&descriptor, segment, &range, &mut faults).await
+                {
+                    return Ok((bytes, faults));
+                }
+            }
+            let whole = self.read_segment(segment, urgent).await?;
+            let length = whole.descriptor.length as usize;
             if range.start > range.end || range.end > length {
                 let (start, end, segment) = (range.start, range.end, *segment);
                 return Err(ReadError::Range { segment, start, end, length });
             }
-            // Below a quarter of the segment the cells alone are fewer bytes than k shards.
-            if range.len() <= length / 4
-                && let Some(bytes) =
-                    self.read_cells(&descriptor, segment, &range, &mut faults).await
-            {
-                return Ok((bytes, faults));
-            }
-        }
-        let whole = self.read_segment(segment, urgent).await?;
-        let length = whole.descriptor.length as usize;
-        if range.start > range.end || range.end > length {
-            let (start, end, segment) = (range.start, range.end, *segment);
-            return Err(ReadError::Range { segment, start, end, length });
-        }
-        faults.extend(whole.faults.iter().cloned());
-        Ok((whole.gather(range), faults))
+            faults.extend(whole.faults.iter().cloned());
+            Ok((whole.gather(range), faults))
+        })
     }
 
     /// The descriptor of a segment, remembered or from a holder.

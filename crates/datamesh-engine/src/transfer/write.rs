@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use datamesh_core::message::{Reply, Request};
-use datamesh_core::{Descriptor, Grant, NodeId, Receipt, Scheme, SegmentId, StoreTicket};
+use datamesh_core::{
+    BoxFuture, Descriptor, Grant, NodeId, Receipt, Scheme, SegmentId, StoreTicket,
+};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep_until};
 
@@ -109,8 +111,13 @@ impl Engine {
     ///
     /// # Errors
     /// [`WriteError::TooFewDomains`] where fewer than the least number of shards could be stored.
-    pub async fn write_segment(&self, write: &SegmentWrite) -> Result<WriteOutcome, WriteError> {
-        step(&*self.executor, points::SEGMENT_SEND, self.send_segment(write)).await
+    pub fn write_segment<'a>(
+        &'a self,
+        write: &'a SegmentWrite,
+    ) -> BoxFuture<'a, Result<WriteOutcome, WriteError>> {
+        Box::pin(async move {
+            step(&*self.executor, points::SEGMENT_SEND, self.send_segment(write)).await
+        })
     }
 
     async fn send_segment(&self, write: &SegmentWrite) -> Result<WriteOutcome, WriteError> {
