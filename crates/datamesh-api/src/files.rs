@@ -17,6 +17,8 @@ pub struct PutRequest {
     pub scheme: Option<Scheme>,
     /// Store even where there are too few failure domains.
     pub allow_degraded: bool,
+    /// Most files under way at once; 0 for as many as memory is meant for.
+    pub parallel: u16,
 }
 
 /// A file that was stored.
@@ -81,17 +83,30 @@ pub struct PutReply {
     pub pending: u64,
 }
 
-/// Fetch a file, or with `recursive` everything below a folder.
+/// Fetch files.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct GetRequest {
-    /// A path, or the beginning of a file's or version's id.
-    pub name: String,
-    /// Which version, by number; the current one where there is none.
-    pub version: Option<u64>,
-    /// Bytes from the first up to, not including, the second.
-    pub range: Option<(u64, u64)>,
-    /// Everything below the folder `name`; all files where it is empty.
-    pub recursive: bool,
+pub enum GetRequest {
+    /// One file.
+    File {
+        /// A path, or the beginning of a file's or version's id.
+        name: String,
+        /// Which version, by number; the current one where there is none.
+        version: Option<u64>,
+        /// Bytes from the first up to, not including, the second.
+        range: Option<(u64, u64)>,
+    },
+    /// Everything below a folder, by the names below it.
+    Folder {
+        /// The folder; empty for all files.
+        name: String,
+    },
+    /// All files that are meant, by their whole names.
+    Matching {
+        /// Paths and patterns; see [`LabelRequest::patterns`](crate::LabelRequest::patterns).
+        patterns: Vec<String>,
+        /// Most files under way at once; 0 for as many as memory is meant for.
+        parallel: u16,
+    },
 }
 
 /// What came of a get.
@@ -116,6 +131,9 @@ pub struct ListRequest {
     pub folder: Option<MeshPath>,
     /// To any depth.
     pub recursive: bool,
+    /// Only files that one of these paths and patterns means, to any depth; see
+    /// [`LabelRequest::patterns`](crate::LabelRequest::patterns). All where there are none.
+    pub patterns: Vec<String>,
     /// Only files with all these tags.
     pub tags: Vec<String>,
     /// Most entries of the page.

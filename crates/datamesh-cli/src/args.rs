@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::batch::BatchTagArgs;
+use crate::commands::batch::{BatchGetArgs, BatchPutArgs, BatchTagArgs};
 use crate::commands::configuration::{
     ConfigArgs, DoctorArgs, GenerateCompletionArgs, QuickHelpArgs,
 };
@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Search(SearchArgs),
     Recent(RecentArgs),
     Popular(PopularArgs),
+    BatchPut(BatchPutArgs),
+    BatchGet(BatchGetArgs),
     BatchTag(BatchTagArgs),
     Cleanup(CleanupArgs),
     Optimize(OptimizeArgs),
@@ -122,6 +124,8 @@ impl Command {
             Self::Search(args) => args.run(context).await,
             Self::Recent(args) => args.run(context).await,
             Self::Popular(args) => args.run(context).await,
+            Self::BatchPut(args) => args.run(context).await,
+            Self::BatchGet(args) => args.run(context).await,
             Self::BatchTag(args) => args.run(context).await,
             Self::Sync(args) => args.run(context).await,
             Self::Cleanup(args) => args.run(context).await,

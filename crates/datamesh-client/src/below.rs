@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::error::ClientError;
 
 /// Files of a page: with their sealed contents or manifests some megabytes.
-const PAGE: usize = 1000;
+pub(crate) const PAGE: usize = 1000;
 
 /// The current versions of what is below a folder, in the order of names.
 pub(crate) struct Below<'a> {
@@ -61,6 +61,17 @@ impl<'a> Below<'a> {
     }
 }
 
+/// What has a path now; nothing where there is no such file, or no more.
+pub(crate) fn current(
+    catalog: &AccountDb,
+    path: &MeshPath,
+) -> Result<Option<Box<Put>>, CatalogError> {
+    Ok(match catalog.lookup(path)?.map(|version| version.entry) {
+        Some(Entry::Put(put)) => Some(put),
+        Some(Entry::Delete(_)) | None => None,
+    })
+}
+
 type Page = (Vec<Box<Put>>, Option<Cursor>);
 
 fn read(
@@ -76,21 +87,14 @@ fn read(
         ..ListQuery::default()
     };
     let page = catalog.list(&query)?;
-    let current = |path: &MeshPath| -> Result<Option<Box<Put>>, CatalogError> {
-        Ok(match catalog.lookup(path)?.map(|version| version.entry) {
-            Some(Entry::Put(put)) => Some(put),
-            // It was deleted since it was listed.
-            Some(Entry::Delete(_)) | None => None,
-        })
-    };
     let mut puts = Vec::with_capacity(page.rows.len());
     for row in &page.rows {
-        puts.extend(current(row.path())?);
+        puts.extend(current(catalog, row.path())?);
     }
     if page.next.is_none()
         && let Some(folder) = folder
     {
-        puts.extend(current(&folder)?.filter(|put| put.kind == EntryKind::Folder));
+        puts.extend(current(catalog, &folder)?.filter(|put| put.kind == EntryKind::Folder));
     }
     Ok((puts, page.next))
 }

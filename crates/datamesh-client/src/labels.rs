@@ -2,7 +2,7 @@
 
 use datamesh_catalog::{Append, OPERATIONS_MAX};
 use datamesh_core::catalog::{Change, Label, NOTE_BYTES_MAX, TAGS_MAX};
-use datamesh_core::{MeshPath, Timestamp, VersionId};
+use datamesh_core::{BoxFuture, MeshPath, Timestamp, VersionId};
 
 use crate::client::Client;
 use crate::error::ClientError;
@@ -58,63 +58,65 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Tags`] for tags or a note that cannot be.
-    pub async fn label(
-        &self,
+    pub fn label<'a>(
+        &'a self,
         paths: Vec<MeshPath>,
-        change: &LabelChange,
+        change: &'a LabelChange,
         dry_run: bool,
-    ) -> Result<Labelled, ClientError> {
-        let (add, remove) = (checked_tags(&change.add)?, checked_tags(&change.remove)?);
-        if change.note.as_ref().is_some_and(|note| note.len() > NOTE_BYTES_MAX) {
-            return Err(ClientError::Tags("a note has at most 4096 bytes"));
-        }
-        let mut labelled = Labelled::default();
-        for batch in paths.chunks(OPERATIONS_MAX) {
-            let asked = batch.to_vec();
-            let found = self
-                .catalog_call(move |catalog| {
-                    let summary = |path: &MeshPath| catalog.summary(path);
-                    asked.iter().map(summary).collect::<Result<Vec<_>, _>>()
-                })
-                .await?;
-            let mut changes = Vec::new();
-            for (path, found) in batch.iter().zip(found) {
-                let mut fail = |reason: &str| {
-                    labelled.failed.push((path.clone(), reason.to_owned()));
-                };
-                let Some(found) = found else {
-                    fail("there is no such file");
-                    continue;
-                };
-                let kept = found.tags.iter().filter(|tag| !remove.contains(tag));
-                let mut tags: Vec<String> = kept.chain(&add).cloned().collect();
-                tags.sort();
-                tags.dedup();
-                if tags.len() > TAGS_MAX {
-                    fail("it would have more than 64 tags");
+    ) -> BoxFuture<'a, Result<Labelled, ClientError>> {
+        Box::pin(async move {
+            let (add, remove) = (checked_tags(&change.add)?, checked_tags(&change.remove)?);
+            if change.note.as_ref().is_some_and(|note| note.len() > NOTE_BYTES_MAX) {
+                return Err(ClientError::Tags("a note has at most 4096 bytes"));
+            }
+            let mut labelled = Labelled::default();
+            for batch in paths.chunks(OPERATIONS_MAX) {
+                let asked = batch.to_vec();
+                let found = self
+                    .catalog_call(move |catalog| {
+                        let summary = |path: &MeshPath| catalog.summary(path);
+                        asked.iter().map(summary).collect::<Result<Vec<_>, _>>()
+                    })
+                    .await?;
+                let mut changes = Vec::new();
+                for (path, found) in batch.iter().zip(found) {
+                    let mut fail = |reason: &str| {
+                        labelled.failed.push((path.clone(), reason.to_owned()));
+                    };
+                    let Some(found) = found else {
+                        fail("there is no such file");
+                        continue;
+                    };
+                    let kept = found.tags.iter().filter(|tag| !remove.contains(tag));
+                    let mut tags: Vec<String> = kept.chain(&add).cloned().collect();
+                    tags.sort();
+                    tags.dedup();
+                    if tags.len() > TAGS_MAX {
+                        fail("it would have more than 64 tags");
+                        continue;
+                    }
+                    let note = change.note.clone().unwrap_or_else(|| found.note.clone());
+                    let unchanged = tags == found.tags && note == found.note;
+                    if !unchanged {
+                        changes.push(Change::Label(Label {
+                            version: found.version,
+                            created: self.engine.now(),
+                            add: add.clone(),
+                            remove: remove.clone(),
+                            note: change.note.clone(),
+                        }));
+                    }
+                    labelled.files.push(LabelledFile { path: path.clone(), tags, note, unchanged });
+                }
+                if dry_run || changes.is_empty() {
                     continue;
                 }
-                let note = change.note.clone().unwrap_or_else(|| found.note.clone());
-                let unchanged = tags == found.tags && note == found.note;
-                if !unchanged {
-                    changes.push(Change::Label(Label {
-                        version: found.version,
-                        created: self.engine.now(),
-                        add: add.clone(),
-                        remove: remove.clone(),
-                        note: change.note.clone(),
-                    }));
-                }
-                labelled.files.push(LabelledFile { path: path.clone(), tags, note, unchanged });
+                self.append(points::LABEL_COMMIT, Append { changes, ..Append::default() }).await?;
             }
-            if dry_run || changes.is_empty() {
-                continue;
+            if !dry_run {
+                labelled.pending = self.publish().await?.pending;
             }
-            self.append(points::LABEL_COMMIT, Append { changes, ..Append::default() }).await?;
-        }
-        if !dry_run {
-            labelled.pending = self.publish().await?.pending;
-        }
-        Ok(labelled)
+            Ok(labelled)
+        })
     }
 }

@@ -40,6 +40,9 @@ pub struct EntryHead {
     pub mode: u32,
     /// When it was last changed; 0 where unknown.
     pub modified: Timestamp,
+    /// What is to be stored: tags of its own, besides those that all entries of the stream get.
+    /// What is fetched has none here.
+    pub tags: Vec<String>,
     /// Bytes, where they are known beforehand.
     pub size: Option<u64>,
     /// What it is read from; nothing for streams, which cannot be resumed.

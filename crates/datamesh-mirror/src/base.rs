@@ -398,7 +398,7 @@ mod tests {
         let entries =
             KnownTree::from([(path("a/b.txt"), known(1)), (path("an empty folder"), folder())]);
         let record =
-            Encoded { folder: b"/home/me/photos", remote: "photos", root: 9, entries: &entries };
+            Encoded { folder: b"/srv/photos", remote: "photos", root: 9, entries: &entries };
         let bytes = record.bytes();
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/sync-base/two.bin");
         if std::env::var_os("DATAMESH_BLESS").is_some() {
@@ -409,7 +409,7 @@ mod tests {
         let read = parse(&bytes).unwrap();
         assert_eq!(
             (read.folder, read.remote, read.root),
-            (b"/home/me/photos".to_vec(), "photos".to_owned(), 9)
+            (b"/srv/photos".to_vec(), "photos".to_owned(), 9)
         );
         assert_eq!(read.entries, entries);
     }

@@ -36,6 +36,12 @@ pub(crate) fn nanoseconds(seconds: i64, part: i64) -> u64 {
     seconds.wrapping_mul(1_000_000_000).wrapping_add(part).cast_unsigned()
 }
 
+/// A time of a file in milliseconds since 1970; 0 for times before.
+pub(crate) fn milliseconds(seconds: i64, nanoseconds: i64) -> u64 {
+    let whole = seconds.saturating_mul(1000).saturating_add(nanoseconds / 1_000_000);
+    u64::try_from(whole).unwrap_or(0)
+}
+
 impl Fingerprint {
     /// Of a file as the standard library tells it.
     pub fn of(metadata: &Metadata) -> Self {

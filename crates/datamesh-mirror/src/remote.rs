@@ -51,9 +51,9 @@ pub(crate) async fn list(
         let request = ListRequest {
             folder: folder.cloned(),
             recursive: true,
-            tags: Vec::new(),
             limit: Some(PAGE_ENTRIES),
             after: after.take(),
+            ..ListRequest::default()
         };
         let page = match operations.list(request).await {
             Ok(page) => page,

@@ -9,7 +9,7 @@ use datamesh_testkit::processes::{Done, Mesh, PASSWORD};
 use crate::{PROGRAM, program};
 
 /// Every command and its other name.
-const COMMANDS: [(&str, Option<&str>); 37] = [
+const COMMANDS: [(&str, Option<&str>); 39] = [
     ("put", Some("upload")),
     ("get", Some("download")),
     ("list", Some("ls")),
@@ -22,6 +22,8 @@ const COMMANDS: [(&str, Option<&str>); 37] = [
     ("search", Some("find")),
     ("recent", None),
     ("popular", None),
+    ("batch-put", None),
+    ("batch-get", None),
     ("batch-tag", None),
     ("cleanup", None),
     ("optimize", None),
@@ -110,6 +112,10 @@ fn wrong_use_ends_with_2_and_says_why() {
         &["recent", "--limit", "many"],
         &["search", "--limit", "10001"],
         &["popular", "--period", "aeon"],
+        &["batch-put"],
+        &["batch-put", "--parallel", "0", "x"],
+        &["batch-put", "--tag-pattern", "{", "x"],
+        &["batch-get", "x"],
         &["batch-tag", "*"],
         &["batch-tag", "--add-tags", "a"],
         &["remove"],

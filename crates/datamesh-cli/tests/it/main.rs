@@ -8,6 +8,7 @@
 mod arguments;
 mod audit_log;
 mod bad_input;
+mod batch;
 mod collection;
 mod demo;
 mod discovery;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use datamesh_core::catalog::{Content, EntryKind, Put, SealedContent};
 use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Sink, StreamError};
-use datamesh_core::{FileId, Hash, MeshPath, wire};
+use datamesh_core::{BoxFuture, FileId, Hash, MeshPath, wire};
 use datamesh_crypto::manifest::Compression;
 use datamesh_crypto::{Manifest, Slice};
 use datamesh_engine::{Fault, Urgency};
@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use super::put::EntryFailure;
 use super::slices::{Fetch, Opened, Opening, Shared};
-use crate::below::Below;
+use crate::below::{Below, PAGE, current};
 use crate::client::{Client, Progress, ProgressFn};
 use crate::error::ClientError;
 
@@ -50,6 +50,9 @@ pub enum Wanted {
     /// The current versions of everything below a folder, each under its name below it; of all
     /// files, under their whole names, where there is none.
     Below(Option<MeshPath>),
+    /// The current versions of these files, under their whole names, at most so many of them under
+    /// way at once; 0 for as many as memory is meant for. One that is not there is a failure.
+    Files(Vec<MeshPath>, usize),
 }
 
 /// Files of a get that are named in its report.
@@ -92,50 +95,74 @@ impl Client {
     /// # Errors
     /// [`ClientError::Stream`] where the sink breaks, [`ClientError::NothingBelow`], and
     /// [`ClientError::Catalog`] where the catalog cannot say what is below.
-    pub async fn get(
-        &self,
+    pub fn get<'a>(
+        &'a self,
         wanted: Wanted,
-        sink: &mut dyn Sink,
+        sink: &'a mut dyn Sink,
         progress: Option<ProgressFn>,
-    ) -> Result<GetReport, ClientError> {
-        let fetch = match wanted {
-            Wanted::One(_) => Fetch::Alone,
-            Wanted::Below(_) => Fetch::Shared(Arc::new(Shared::default())),
-        };
-        let mut run = GetRun {
-            client: self,
-            fetch,
-            steps: VecDeque::new(),
-            ahead: 0,
-            report: GetReport::default(),
-            entry: None,
-            progress,
-            done: Progress::default(),
-        };
-        match wanted {
-            Wanted::One(item) => run.schedule(item, sink).await?,
-            Wanted::Below(folder) => {
-                let mut below = Below::new(self, folder.clone());
-                let mut page = below.page().await?;
-                while !page.is_empty() {
-                    for put in page {
-                        if folder.as_ref() == Some(&put.path) {
-                            // It is where the others go, so the sink has it already.
-                            continue;
+    ) -> BoxFuture<'a, Result<GetReport, ClientError>> {
+        Box::pin(async move {
+            let fetch = match wanted {
+                Wanted::One(_) => Fetch::Alone,
+                Wanted::Below(_) | Wanted::Files(..) => Fetch::Shared(Arc::new(Shared::default())),
+            };
+            let mut run = GetRun {
+                client: self,
+                fetch,
+                steps: VecDeque::new(),
+                entries: 0,
+                ahead: 0,
+                report: GetReport::default(),
+                entry: None,
+                progress,
+                done: Progress::default(),
+            };
+            match wanted {
+                Wanted::One(item) => run.schedule(item, sink).await?,
+                Wanted::Below(folder) => {
+                    let mut below = Below::new(self, folder.clone());
+                    let mut page = below.page().await?;
+                    while !page.is_empty() {
+                        for put in page {
+                            if folder.as_ref() == Some(&put.path) {
+                                // It is where the others go, so the sink has it already.
+                                continue;
+                            }
+                            let inner = folder.as_ref().and_then(|folder| put.path.below(folder));
+                            let inner = inner.and_then(|inner| inner.parse().ok());
+                            let path = inner.unwrap_or_else(|| put.path.clone());
+                            run.schedule(GetItem { put, path, range: None }, sink).await?;
                         }
-                        let inner = folder.as_ref().and_then(|folder| put.path.below(folder));
-                        let inner = inner.and_then(|inner| inner.parse().ok());
-                        let path = inner.unwrap_or_else(|| put.path.clone());
-                        run.schedule(GetItem { put, path, range: None }, sink).await?;
+                        page = below.page().await?;
                     }
-                    page = below.page().await?;
+                }
+                Wanted::Files(paths, parallel) => {
+                    for batch in paths.chunks(PAGE) {
+                        let asked = batch.to_vec();
+                        let puts = self.catalog_call(move |catalog| {
+                            let each = asked.iter().map(|path| current(catalog, path));
+                            each.collect::<Result<Vec<_>, _>>()
+                        });
+                        for (path, put) in batch.iter().zip(puts.await?) {
+                            while parallel > 0 && run.entries >= parallel {
+                                run.step(sink).await?;
+                            }
+                            let path = path.clone();
+                            match put {
+                                Some(put) => {
+                                    run.schedule(GetItem { put, path, range: None }, sink).await?;
+                                }
+                                None => run.missing(path),
+                            }
+                        }
+                    }
                 }
             }
-        }
-        while !run.steps.is_empty() {
-            run.step(sink).await?;
-        }
-        Ok(run.report)
+            while !run.steps.is_empty() {
+                run.step(sink).await?;
+            }
+            Ok(run.report)
+        })
     }
 }
 
@@ -168,6 +195,8 @@ struct GetRun<'a> {
     client: &'a Client,
     fetch: Fetch,
     steps: VecDeque<Step>,
+    /// Entries whose end is among the steps.
+    entries: usize,
     /// Plaintext bytes of the slices under way.
     ahead: usize,
     report: GetReport,
@@ -186,6 +215,7 @@ impl GetRun<'_> {
             kind: put.kind,
             mode: put.mode,
             modified: put.modified,
+            tags: Vec::new(),
             size: Some(end - start),
             source: None,
             hash,
@@ -200,7 +230,9 @@ impl GetRun<'_> {
         } else {
             self.steps.push_back(Step::Begin(head));
         }
-        if let Err(error) = self.content(&put, start + held, end, sink).await {
+        let content = self.content(&put, start + held, end, sink).await;
+        self.entries += 1;
+        if let Err(error) = content {
             if matches!(error, ClientError::Stream(_)) {
                 return Err(error);
             }
@@ -303,6 +335,7 @@ impl GetRun<'_> {
                 }
             }
             Step::End(path, file, hash) => {
+                self.entries -= 1;
                 let Some(entry) = self.entry.take() else { return Ok(()) };
                 if entry.failed {
                     return Ok(());
@@ -325,11 +358,19 @@ impl GetRun<'_> {
                 self.tell();
             }
             Step::Broken(error) => {
+                self.entries -= 1;
                 self.fail(error, sink).await?;
                 self.entry = None;
             }
         }
         Ok(())
+    }
+
+    /// A file that was asked for is not there.
+    fn missing(&mut self, path: MeshPath) {
+        let error = ClientError::NotFound { name: path.to_string() };
+        self.report.failed.push(EntryFailure { path, reason: error.to_string() });
+        self.report.error.get_or_insert(error);
     }
 
     fn tell(&self) {

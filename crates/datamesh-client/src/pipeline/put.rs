@@ -16,7 +16,7 @@ use datamesh_codec::Buffer;
 use datamesh_core::catalog::{EntryKind, INLINE_BYTES_MAX, Protection, TAG_BYTES_MAX, TAGS_MAX};
 use datamesh_core::padding::padme;
 use datamesh_core::stream::{EntryHead, Piece, Source};
-use datamesh_core::{FileId, Hash, MeshPath, Scheme, SegmentId, VersionId};
+use datamesh_core::{BoxFuture, FileId, Hash, MeshPath, Scheme, SegmentId, VersionId};
 use datamesh_crypto::Slice;
 use datamesh_engine::{Fault, block};
 use futures::FutureExt;
@@ -69,6 +69,8 @@ pub struct PutOptions {
     pub allow_degraded: bool,
     /// Whether to compress.
     pub compress: Compress,
+    /// Most files under way at once; 0 for as many as memory is meant for.
+    pub parallel: usize,
 }
 
 /// A file that was stored and committed.
@@ -124,6 +126,8 @@ const FAULTS_MAX: usize = 100;
 /// A file between its head and its commit.
 struct Open {
     head: EntryHead,
+    /// Its own tags and those of the whole put.
+    tags: Vec<String>,
     size: u64,
     hash: Hash,
     /// The slices that are stored, by their place.
@@ -167,63 +171,68 @@ impl Client {
     /// # Errors
     /// [`ClientError`] where the put cannot begin: too few failure domains, bad tags. What goes
     /// wrong later is in the report.
-    pub async fn put(
-        &self,
-        source: &mut dyn Source,
-        options: &PutOptions,
+    pub fn put<'a>(
+        &'a self,
+        source: &'a mut dyn Source,
+        options: &'a PutOptions,
         progress: Option<ProgressFn>,
-    ) -> Result<PutReport, ClientError> {
-        let options = &PutOptions { tags: checked_tags(&options.tags)?, ..options.clone() };
-        let (scheme, spread) = self.protection(options.scheme, options.allow_degraded)?;
-        self.admitted().await?;
-        // A path that another device has used already keeps its file.
-        self.catch_up_once().await?;
-        let forge = Forge::new(self, spread, options.compress);
-        let sender =
-            Sender { engine: Arc::clone(&self.engine), catalog: Arc::clone(&self.catalog), forge };
-        let packing = self.packs.join(scheme, sender.clone());
-        let mut run = PutRun {
-            client: self,
-            options,
-            scheme,
-            sender,
-            packing,
-            progress,
-            done: Progress::default(),
-            report: PutReport::default(),
-            open: BTreeMap::new(),
-            next_file: 0,
-            lone: FuturesUnordered::new(),
-            packed: FuturesUnordered::new(),
-            ready: Vec::new(),
-            known: Known::default(),
-        };
-        run.look_for_known().await;
-        if let Err(error) = run.stream(source).await {
-            run.report.stopped = Some(error);
-        }
-        // Whatever ended the stream, segments under way may still complete files.
-        if let Err(error) = run.finish().await {
-            run.report.stopped.get_or_insert(error);
-        }
-        let held = run.let_go();
-        let settled = self.catalog_call(move |catalog| {
-            settle(catalog, held);
-            Ok(())
-        });
-        if let Err(error) = settled.await {
-            run.report.stopped.get_or_insert(error);
-        }
-        match self.step(points::PUT_PUBLISH, self.publish()).await {
-            Ok(published) => run.report.pending = published.pending,
-            Err(error) => {
+    ) -> BoxFuture<'a, Result<PutReport, ClientError>> {
+        Box::pin(async move {
+            let options = &PutOptions { tags: checked_tags(&options.tags)?, ..options.clone() };
+            let (scheme, spread) = self.protection(options.scheme, options.allow_degraded)?;
+            self.admitted().await?;
+            // A path that another device has used already keeps its file.
+            self.catch_up_once().await?;
+            let forge = Forge::new(self, spread, options.compress);
+            let sender = Sender {
+                engine: Arc::clone(&self.engine),
+                catalog: Arc::clone(&self.catalog),
+                forge,
+            };
+            let packing = self.packs.join(scheme, sender.clone());
+            let mut run = PutRun {
+                client: self,
+                options,
+                scheme,
+                sender,
+                packing,
+                progress,
+                done: Progress::default(),
+                report: PutReport::default(),
+                open: BTreeMap::new(),
+                next_file: 0,
+                lone: FuturesUnordered::new(),
+                packed: FuturesUnordered::new(),
+                ready: Vec::new(),
+                known: Known::default(),
+            };
+            run.look_for_known().await;
+            if let Err(error) = run.stream(source).await {
+                run.report.stopped = Some(error);
+            }
+            // Whatever ended the stream, segments under way may still complete files.
+            if let Err(error) = run.finish().await {
                 run.report.stopped.get_or_insert(error);
             }
-        }
-        if let Err(error) = self.step(points::PUT_RENEW, self.renew_promised()).await {
-            run.report.stopped.get_or_insert(error);
-        }
-        Ok(run.report)
+            let held = run.let_go();
+            let settled = self.catalog_call(move |catalog| {
+                settle(catalog, held);
+                Ok(())
+            });
+            if let Err(error) = settled.await {
+                run.report.stopped.get_or_insert(error);
+            }
+            match self.step(points::PUT_PUBLISH, self.publish()).await {
+                Ok(published) => run.report.pending = published.pending,
+                Err(error) => {
+                    run.report.stopped.get_or_insert(error);
+                }
+            }
+            if let Err(error) = self.step(points::PUT_RENEW, self.renew_promised()).await {
+                run.report.stopped.get_or_insert(error);
+            }
+            Ok(run.report)
+        })
     }
 }
 
@@ -243,16 +252,29 @@ pub(crate) fn checked_tags(tags: &[String]) -> Result<Vec<String>, ClientError> 
 
 impl PutRun<'_> {
     async fn stream(&mut self, source: &mut dyn Source) -> Result<(), ClientError> {
+        let open_max = match self.options.parallel {
+            0 => FILES_OPEN_MAX,
+            parallel => parallel.min(FILES_OPEN_MAX),
+        };
         while let Some(head) = source.next_entry().await? {
             let file = self.next_file;
             self.next_file += 1;
             let path = head.path.clone();
-            self.open.insert(file, Open::new(head));
-            if let Some(reason) = self.entry(file, source).await? {
+            let failed = match checked_tags(&[&self.options.tags[..], &head.tags].concat()) {
+                Ok(tags) => {
+                    self.open.insert(file, Open::new(head, tags));
+                    self.entry(file, source).await?
+                }
+                Err(error) => {
+                    while let Piece::Bytes(_) = source.next_piece().await? {}
+                    Some(error.to_string())
+                }
+            };
+            if let Some(reason) = failed {
                 self.open.remove(&file);
                 self.report.failed.push(EntryFailure { path, reason });
             }
-            while self.open.len() >= FILES_OPEN_MAX {
+            while self.open.len() >= open_max {
                 self.packing.want();
                 self.settle_one().await?;
                 self.commit().await?;
@@ -517,9 +539,10 @@ impl Open {
         self.slices.values().map(|slice| slice.segment).collect()
     }
 
-    fn new(head: EntryHead) -> Self {
+    fn new(head: EntryHead, tags: Vec<String>) -> Self {
         Self {
             head,
+            tags,
             size: 0,
             hash: Hash([0; 32]),
             slices: BTreeMap::new(),

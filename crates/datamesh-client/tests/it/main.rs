@@ -4,6 +4,7 @@
 
 mod admission;
 mod audits;
+mod batches;
 mod chaos;
 mod cluster;
 mod collection;

@@ -126,7 +126,16 @@ impl Source for Zeros {
             }
             let (path, size) = ("zeros".parse().unwrap(), Some(self.left));
             let kind = EntryKind::File;
-            Ok(Some(EntryHead { path, kind, mode: 0, modified: 0, size, source: None, hash: None }))
+            Ok(Some(EntryHead {
+                path,
+                kind,
+                mode: 0,
+                modified: 0,
+                tags: Vec::new(),
+                size,
+                source: None,
+                hash: None,
+            }))
         })
     }
 

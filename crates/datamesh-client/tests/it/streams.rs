@@ -15,18 +15,26 @@ pub(crate) struct Files {
     current: Bytes,
     /// They lie somewhere: what is broken off can be taken up again.
     placed: bool,
+    /// Tags of their own.
+    tags: BTreeMap<MeshPath, Vec<String>>,
 }
 
 impl Files {
     pub(crate) fn new(entries: &BTreeMap<MeshPath, Vec<u8>>) -> Self {
         let entries =
             entries.iter().map(|(path, bytes)| (path.clone(), bytes.clone().into())).collect();
-        Self { entries, current: Bytes::new(), placed: false }
+        Self { entries, current: Bytes::new(), placed: false, tags: BTreeMap::new() }
     }
 
     /// Files that lie on a disk, so that a put of large ones can be resumed.
     pub(crate) fn placed(entries: &BTreeMap<MeshPath, Vec<u8>>) -> Self {
         Self { placed: true, ..Self::new(entries) }
+    }
+
+    /// Gives a file tags of its own.
+    pub(crate) fn tagged(mut self, path: &MeshPath, tags: Vec<String>) -> Self {
+        self.tags.insert(path.clone(), tags);
+        self
     }
 }
 
@@ -42,11 +50,13 @@ impl Source for Files {
                 modified: 12_345,
                 identity: [1, 2, 3],
             });
+            let tags = self.tags.remove(&path).unwrap_or_default();
             Ok(Some(EntryHead {
                 path,
                 kind: EntryKind::File,
                 mode: 0o640,
                 modified: 12_345,
+                tags,
                 size: Some(size),
                 source,
                 hash: None,

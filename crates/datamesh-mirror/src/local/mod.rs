@@ -7,21 +7,25 @@
 mod content;
 mod leftover;
 mod part;
+mod pick;
 mod places;
 mod pool;
 mod reader;
 mod readings;
 mod sink;
 mod source;
+mod tag_pattern;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod writer;
 
+pub use pick::{LocalFile, PickOptions, Picked, pick};
 pub use places::{Places, Wanted};
 pub use readings::{Reading, Readings};
 pub use sink::{LocalSink, Target, Written};
 pub use source::{LocalSource, folder_name};
+pub use tag_pattern::TagPattern;
 
 pub(crate) use leftover::is_temporary;
 pub(crate) use reader::{join, not_stored};

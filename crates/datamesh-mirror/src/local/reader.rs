@@ -16,11 +16,12 @@ use datamesh_core::{Hash, MeshPath, Timestamp};
 use rustix::fs::{Advice, OFlags};
 use tokio::sync::mpsc;
 
+use super::pick::LocalFile;
 use super::pool::Pool;
 use super::readings::{Reading, Readings};
 use super::reason;
 use super::source::Problems;
-use crate::fingerprint::{self, Fingerprint, nanoseconds};
+use crate::fingerprint::{self, Fingerprint, milliseconds, nanoseconds};
 
 /// Files up to this many bytes are read into memory of their own size: a whole buffer for each
 /// would be mostly empty.
@@ -77,15 +78,18 @@ impl Reader {
 
     /// Reads a stream: nothing is known of it beforehand.
     pub(super) fn stream(&mut self, file: File, path: MeshPath) -> Result<(), Gone> {
-        let kind = EntryKind::File;
-        let head =
-            EntryHead { path, kind, mode: 0, modified: 0, size: None, source: None, hash: None };
-        self.send(Item::Head(head))?;
+        self.send(Item::Head(stream_head(path)))?;
         self.content(file, None, None)
     }
 
     /// Reads a regular file.
-    pub(super) fn file(&mut self, file: File, name: &Path, path: MeshPath) -> Result<(), Gone> {
+    pub(super) fn file(
+        &mut self,
+        file: File,
+        name: &Path,
+        path: MeshPath,
+        tags: Vec<String>,
+    ) -> Result<(), Gone> {
         let metadata = match file.metadata() {
             Ok(metadata) => metadata,
             Err(error) => {
@@ -98,6 +102,7 @@ impl Reader {
             kind: EntryKind::File,
             mode: metadata.mode() & 0o7777,
             modified: modified(&metadata),
+            tags,
             size: Some(metadata.len()),
             source: Some(identity(name, &metadata)),
             hash: None,
@@ -120,10 +125,20 @@ impl Reader {
                 Ok(_) => {
                     let shown = path.to_string();
                     if let Some(file) = self.open(&full, &shown) {
-                        self.file(file, &full, path)?;
+                        self.file(file, &full, path, Vec::new())?;
                     }
                 }
                 Err(error) => self.problem(path.as_str(), reason(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads these files.
+    pub(super) fn picked(&mut self, files: Vec<LocalFile>) -> Result<(), Gone> {
+        for LocalFile { file, path, tags, .. } in files {
+            if let Some(opened) = self.open(&file, path.as_str()) {
+                self.file(opened, &file, path, tags)?;
             }
         }
         Ok(())
@@ -169,7 +184,7 @@ impl Reader {
                 match named(&below) {
                     Ok(path) => {
                         if let Some(file) = self.open(&full, &shown) {
-                            self.file(file, &full, path)?;
+                            self.file(file, &full, path, Vec::new())?;
                             sent += 1;
                         }
                     }
@@ -220,6 +235,7 @@ impl Reader {
             kind: EntryKind::Folder,
             mode: metadata.mode() & 0o7777,
             modified: modified(&metadata),
+            tags: Vec::new(),
             size: Some(0),
             source: None,
             hash: None,
@@ -365,11 +381,22 @@ pub(crate) fn not_stored(kind: FileType) -> Option<&'static str> {
     }
 }
 
-/// Milliseconds since 1970; 0 for times before.
 fn modified(metadata: &Metadata) -> Timestamp {
-    let milliseconds =
-        metadata.mtime().saturating_mul(1000).saturating_add(metadata.mtime_nsec() / 1_000_000);
-    u64::try_from(milliseconds).unwrap_or(0)
+    milliseconds(metadata.mtime(), metadata.mtime_nsec())
+}
+
+/// The head of what is read as a stream.
+fn stream_head(path: MeshPath) -> EntryHead {
+    EntryHead {
+        path,
+        kind: EntryKind::File,
+        mode: 0,
+        modified: 0,
+        tags: Vec::new(),
+        size: None,
+        source: None,
+        hash: None,
+    }
 }
 
 fn identity(name: &Path, metadata: &Metadata) -> SourceIdentity {

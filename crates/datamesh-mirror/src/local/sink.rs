@@ -10,7 +10,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +34,8 @@ pub enum Target {
     Stdout,
     /// To this place: a folder that is there, or a file's name.
     Path(PathBuf),
+    /// Into a folder, by the last part of their name; no two can have the same.
+    Folder(PathBuf),
     /// Below a folder, by their whole name.
     Tree(PathBuf),
     /// The same, but only what is wanted there, each file synced.
@@ -215,13 +217,18 @@ fn place(target: Target) -> Result<Place, OperationError> {
             Ok(Place::Stream(File::from(output)))
         }
         Target::Path(path) => path_place(path),
+        Target::Folder(folder) => Ok(Place::Folder { root: made(&folder)? }),
         Target::Tree(folder) | Target::Mirror(folder, _) => {
-            let failed = |error: io::Error| not_writable(&folder, &error);
-            std::fs::create_dir_all(&folder).map_err(failed)?;
-            let root = File::open(&folder).map_err(failed)?;
-            Ok(Place::Tree { root: root.into() })
+            Ok(Place::Tree { root: made(&folder)? })
         }
     }
+}
+
+/// Opens a folder, which is made where it is not there.
+fn made(folder: &Path) -> Result<OwnedFd, OperationError> {
+    let failed = |error: io::Error| not_writable(folder, &error);
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    Ok(File::open(folder).map_err(failed)?.into())
 }
 
 fn path_place(path: PathBuf) -> Result<Place, OperationError> {

@@ -18,6 +18,7 @@ use datamesh_core::stream::{EntryHead, Piece, Source, StreamError};
 use datamesh_core::{BoxFuture, MeshPath};
 use tokio::sync::mpsc;
 
+use super::pick::LocalFile;
 use super::reader::{Item, Reader};
 use super::readings::Readings;
 use super::{QUEUE_ITEMS, reason};
@@ -57,7 +58,8 @@ impl LocalSource {
         }
         let name = file.canonicalize().map_err(failed)?;
         let size = Some(metadata.len());
-        Self::start(size, move |reader| reader.file(opened, &name, path)).map_err(failed)
+        Self::start(size, move |reader| reader.file(opened, &name, path, Vec::new()))
+            .map_err(failed)
     }
 
     /// Everything below `folder`, named by its way from there, below `into` if it is given.
@@ -90,6 +92,16 @@ impl LocalSource {
         });
         let source = source.map_err(|error| not_readable(folder, &error))?;
         Ok((source, readings))
+    }
+
+    /// These files, each with its own tags.
+    ///
+    /// # Errors
+    /// [`OperationError`] where no thread can be started to read them.
+    pub fn picked(files: Vec<LocalFile>) -> Result<Self, OperationError> {
+        let size = files.iter().map(|file| file.size).sum();
+        let source = Self::start(Some(size), move |reader| reader.picked(files));
+        source.map_err(|error| OperationError::of(ErrorKind::Failed, &error))
     }
 
     fn start(

@@ -3,6 +3,7 @@
 //! Every step is taken from an open folder and never through a symbolic link, so that a tree whose
 //! names or whose destination somebody else chose cannot lead outside of it.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
@@ -61,7 +62,8 @@ enum Where {
 
 enum Naming {
     Fixed(OsString),
-    Last,
+    /// With the names that were given so far.
+    Last(BTreeSet<String>),
     Whole,
 }
 
@@ -128,7 +130,7 @@ impl Writer {
         let place = match place {
             Place::Stream(file) => Where::Stream(file),
             Place::File { root, name } => files(root, Naming::Fixed(name)),
-            Place::Folder { root } => files(root, Naming::Last),
+            Place::Folder { root } => files(root, Naming::Last(BTreeSet::new())),
             Place::Tree { root } => files(root, Naming::Whole),
         };
         Self { place, told, open: None, parts: Parts::new(given_up, places) }
@@ -230,7 +232,14 @@ impl Writer {
                     }
                 };
             }
-            Naming::Last => vec![head.path.name().to_owned()],
+            Naming::Last(given) => {
+                let name = head.path.name().to_owned();
+                if !given.insert(name.clone()) {
+                    let text = format!("another file that was fetched is called \"{name}\" too");
+                    return Err(Failure::Entry(text));
+                }
+                vec![name]
+            }
             Naming::Whole => head.path.components().map(str::to_owned).collect(),
         };
         let Some((name, parents)) = below.split_last() else {

@@ -71,11 +71,10 @@ async fn fetch(
         Piece::File(path) | Piece::Folder(Some(path)) => remote::whole(remote, path),
         Piece::Folder(None) => remote.cloned(),
     };
-    let request = GetRequest {
-        name: name.as_ref().map_or_else(String::new, ToString::to_string),
-        version: None,
-        range: None,
-        recursive: matches!(piece, Piece::Folder(_)),
+    let name = name.as_ref().map_or_else(String::new, ToString::to_string);
+    let request = match piece {
+        Piece::File(_) => GetRequest::File { name, version: None, range: None },
+        Piece::Folder(_) => GetRequest::Folder { name },
     };
     let sink = match LocalSink::open(target) {
         Ok(sink) => sink,

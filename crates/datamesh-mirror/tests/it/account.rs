@@ -284,9 +284,9 @@ impl Account {
 
     async fn do_get(&self, request: GetRequest, sink: &mut dyn Sink) -> Answered<GetReply> {
         self.turn().await;
-        let folder: Option<MeshPath> = request.name.parse().ok();
         let mut wanted: Vec<(MeshPath, Stored)> = Vec::new();
-        if request.recursive {
+        if let GetRequest::Folder { name } = &request {
+            let folder: Option<MeshPath> = name.parse().ok();
             for (path, all) in self.versions.lock().unwrap().iter() {
                 let name = match &folder {
                     Some(folder) => path.below(folder).map(|below| below.parse().unwrap()),
@@ -296,7 +296,8 @@ impl Account {
                 wanted.extend(name.zip(content));
             }
         } else {
-            let path = folder.unwrap();
+            let GetRequest::File { name, .. } = request else { panic!("a mirror has no patterns") };
+            let path: MeshPath = name.parse().unwrap();
             let version = self.current(&path).and_then(|version| version.content);
             wanted.push((path, version.ok_or_else(|| error(ErrorKind::NotFound, "deleted"))?));
         }
@@ -309,6 +310,7 @@ impl Account {
                 kind: stored.kind,
                 mode: stored.mode,
                 modified: stored.modified,
+                tags: Vec::new(),
                 size: Some(stored.bytes.len() as u64),
                 source: None,
                 hash: Some(Hash::of(&stored.bytes)),

@@ -17,6 +17,7 @@ fn head(size: u64, hash: Option<Hash>) -> EntryHead {
         kind: EntryKind::File,
         mode: 0,
         modified: 0,
+        tags: Vec::new(),
         size: Some(size),
         source: None,
         hash,

@@ -8,15 +8,16 @@ use datamesh_api::{
     PutRequest, RemoveReply, RemoveRequest, RenameRequest, SegmentInfo, ShardInfo, VersionsReply,
     VersionsRequest,
 };
-use datamesh_catalog::{Cursor, ListQuery, Listed, Summary, Version};
+use datamesh_catalog::{Cursor, ListQuery, Listed, Page, Summary, Version};
 use datamesh_client::{
-    ClientError, DuplicateOptions, GetItem, Placed, ProgressFn, PutOptions, Removed, Wanted,
+    Client, ClientError, DuplicateOptions, GetItem, Placed, ProgressFn, PutOptions, Removed, Wanted,
 };
 use datamesh_core::catalog::EntryKind;
 use datamesh_core::stream::{Sink, Source};
 use datamesh_core::{MeshPath, SegmentId};
 
 use super::HomeOperations;
+use super::patterns::Patterns;
 use crate::account::catalog_error;
 use crate::convert;
 
@@ -51,6 +52,20 @@ fn folder(name: &str) -> Result<Option<MeshPath>, OperationError> {
     }
 }
 
+/// No file is meant by any of the patterns.
+pub(super) fn no_such_name() -> OperationError {
+    OperationError::new(ErrorKind::NotFound, "no file has such a name")
+}
+
+fn list_reply(page: Page) -> ListReply {
+    let entry = |row| match row {
+        Listed::Folder(path) => ListEntry::Folder { path },
+        Listed::Entry(summary) => ListEntry::Entry(convert::summary(*summary)),
+    };
+    let next = page.next.map(|cursor| cursor.as_bytes().to_vec());
+    ListReply { entries: page.rows.into_iter().map(entry).collect(), next }
+}
+
 fn placed(placed: Placed) -> PlacedReply {
     let file = |(from, to)| PlacedFile { from, to };
     PlacedReply { files: placed.files.into_iter().map(file).collect(), pending: placed.pending }
@@ -79,6 +94,7 @@ impl HomeOperations {
             scheme: request.scheme,
             allow_degraded: request.allow_degraded,
             compress: crate::config::load(self.home())?.compress,
+            parallel: usize::from(request.parallel),
         };
         let report = client.put(source, &options, Some(progress(events))).await;
         let report = report.map_err(|error| convert::client_error(&error))?;
@@ -107,28 +123,25 @@ impl HomeOperations {
     ) -> Result<GetReply, OperationError> {
         let client = self.current_client().await?;
         let wrap = |error: ClientError| convert::client_error(&error);
-        let (single, whole) = (!request.recursive, request.range.is_none());
-        let report = if request.recursive {
-            let wanted = Wanted::Below(folder(&request.name)?);
-            client.get(wanted, sink, Some(progress(events))).await
-        } else {
-            let version = client.resolve(&request.name, request.version).await.map_err(wrap)?;
-            let datamesh_catalog::Entry::Put(put) = version.entry else {
-                return Err(OperationError::new(
-                    ErrorKind::NotFound,
-                    format!("version {} of \"{}\" is a deletion", version.number, request.name),
-                ));
-            };
-            if let Some((start, end)) = request.range
-                && (start > end || end > put.size)
-            {
-                let (name, size) = (request.name, put.size);
-                return Err(wrap(ClientError::Range { name, start, end, size }));
+        let (mut single, mut whole) = (false, true);
+        let wanted = match request {
+            GetRequest::Folder { name } => Wanted::Below(folder(&name)?),
+            GetRequest::Matching { patterns, parallel } => {
+                let patterns = Patterns::read(&patterns)?;
+                let catalog = self.whole_catalog().await?;
+                let paths = self.blocking(catalog, move |_, catalog| patterns.files(catalog));
+                let paths = paths.await?;
+                if paths.is_empty() {
+                    return Err(no_such_name());
+                }
+                Wanted::Files(paths, usize::from(parallel))
             }
-            let path = put.path.clone();
-            let item = GetItem { put, path, range: request.range };
-            client.get(Wanted::One(item), sink, Some(progress(events))).await
+            GetRequest::File { name, version, range } => {
+                (single, whole) = (true, range.is_none());
+                Wanted::One(self.version_to_get(client, name, version, range).await?)
+            }
         };
+        let report = client.get(wanted, sink, Some(progress(events))).await;
         let report = report.map_err(wrap)?;
         if single && let Some(error) = &report.error {
             return Err(convert::client_error(error));
@@ -148,6 +161,30 @@ impl HomeOperations {
             failed: convert::failures(report.failed),
             faults: convert::faults(report.faults),
         })
+    }
+
+    /// One version, and what is wanted of it.
+    async fn version_to_get(
+        &self,
+        client: &Client,
+        name: String,
+        version: Option<u64>,
+        range: Option<(u64, u64)>,
+    ) -> Result<GetItem, OperationError> {
+        let wrap = |error: ClientError| convert::client_error(&error);
+        let version = client.resolve(&name, version).await.map_err(wrap)?;
+        let datamesh_catalog::Entry::Put(put) = version.entry else {
+            let message = format!("version {} of \"{name}\" is a deletion", version.number);
+            return Err(OperationError::new(ErrorKind::NotFound, message));
+        };
+        if let Some((start, end)) = range
+            && (start > end || end > put.size)
+        {
+            let size = put.size;
+            return Err(wrap(ClientError::Range { name, start, end, size }));
+        }
+        let path = put.path.clone();
+        Ok(GetItem { put, path, range })
     }
 
     pub(super) async fn do_duplicate(
@@ -174,6 +211,9 @@ impl HomeOperations {
 
     pub(super) async fn do_list(&self, request: ListRequest) -> Result<ListReply, OperationError> {
         let named = request.folder.clone().filter(|_| request.after.is_none());
+        if !request.patterns.is_empty() {
+            return self.list_matching(request).await;
+        }
         let query = query(request)?;
         let (page, found) = self
             .blocking(self.current_catalog().await?, move |_, catalog| {
@@ -207,15 +247,27 @@ impl HomeOperations {
                 return Err(OperationError::new(ErrorKind::NotFound, message));
             }
         }
-        let entries = page
-            .rows
-            .into_iter()
-            .map(|row| match row {
-                Listed::Folder(path) => ListEntry::Folder { path },
-                Listed::Entry(summary) => ListEntry::Entry(convert::summary(*summary)),
-            })
-            .collect();
-        Ok(ListReply { entries, next: page.next.map(|cursor| cursor.as_bytes().to_vec()) })
+        Ok(list_reply(page))
+    }
+
+    /// The files that paths and patterns mean. A path that nothing has is an error on the first page.
+    async fn list_matching(&self, request: ListRequest) -> Result<ListReply, OperationError> {
+        let patterns = Patterns::read(&request.patterns)?;
+        let first = request.after.is_none();
+        let query = ListQuery { recursive: true, ..query(request)? };
+        let catalog = self.current_catalog().await?;
+        let found = self.blocking(catalog, move |_, catalog| {
+            let missing = if first { patterns.missing(catalog)? } else { Vec::new() };
+            Ok((patterns.page(catalog, query)?, missing))
+        });
+        let (page, missing) = found.await?;
+        if let Some(path) = missing.first() {
+            return Err(convert::client_error(&ClientError::NotFound { name: path.to_string() }));
+        }
+        if first && page.rows.is_empty() {
+            return Err(no_such_name());
+        }
+        Ok(list_reply(page))
     }
 
     pub(super) async fn do_info(&self, request: InfoRequest) -> Result<InfoReply, OperationError> {

@@ -5,31 +5,22 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use datamesh_api::{
-    EntryFailure, ErrorKind, Filter, LabelReply, LabelRequest, LabelledFile, OperationError,
-    PopularFile, PopularReply, PopularRequest, SearchReply, SearchRequest, Sort,
+    EntryFailure, Filter, LabelReply, LabelRequest, LabelledFile, OperationError, PopularFile,
+    PopularReply, PopularRequest, SearchReply, SearchRequest, Sort,
 };
 use datamesh_catalog::{
-    AccountDb, CatalogError, Cursor, FetchedQuery, ListQuery, Listed, Named, Order, SearchDb,
-    SearchQuery,
+    AccountDb, CatalogError, FetchedQuery, Named, Order, SearchDb, SearchQuery,
 };
 use datamesh_client::LabelChange;
 use datamesh_core::{FileId, MeshPath};
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
+use super::files::no_such_name;
+use super::patterns::Patterns;
 use super::{HomeOperations, Shared};
 use crate::convert;
 
 /// Where the search index of the account lies.
 const INDEX: &str = "account/search.db";
-
-/// Files of a page of the list that patterns are compared with.
-const PAGE: usize = 5000;
-
-/// Most patterns of one request.
-const PATTERNS_MAX: usize = 1000;
-
-/// Longest pattern in bytes.
-const PATTERN_BYTES_MAX: usize = 4096;
 
 /// Runs something with the account's search index; where that turns out to be damaged, once more with one
 /// that is made anew. Blocks.
@@ -96,57 +87,6 @@ fn query(request: SearchRequest) -> SearchQuery {
     }
 }
 
-/// Paths, and patterns of paths.
-struct Patterns {
-    paths: Vec<MeshPath>,
-    globs: GlobSet,
-}
-
-impl Patterns {
-    fn read(patterns: &[String]) -> Result<Self, OperationError> {
-        let wrong = |message: String| OperationError::new(ErrorKind::Usage, message);
-        let long = patterns.iter().any(|pattern| pattern.len() > PATTERN_BYTES_MAX);
-        if patterns.len() > PATTERNS_MAX || long {
-            return Err(wrong("at most 1000 patterns of at most 4096 bytes are taken".to_owned()));
-        }
-        let (mut paths, mut globs) = (Vec::new(), GlobSetBuilder::new());
-        for pattern in patterns {
-            if pattern.contains(['*', '?', '[', '{']) {
-                let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-                globs.add(glob.map_err(|error| wrong(error.to_string()))?);
-            } else {
-                paths
-                    .push(pattern.parse().map_err(|error| wrong(format!("{pattern:?}: {error}")))?);
-            }
-        }
-        let globs = globs.build().map_err(|error| wrong(error.to_string()))?;
-        Ok(Self { paths, globs })
-    }
-
-    /// The files that are meant, in the order of their names. Blocks.
-    fn files(mut self, catalog: &AccountDb) -> Result<Vec<MeshPath>, CatalogError> {
-        let mut after: Option<Cursor> = None;
-        while !self.globs.is_empty() {
-            let query = ListQuery {
-                recursive: true,
-                limit: Some(PAGE),
-                after: after.take(),
-                ..ListQuery::default()
-            };
-            let page = catalog.list(&query)?;
-            let fits = |row: &&Listed| self.globs.is_match(row.path().as_str());
-            self.paths.extend(page.rows.iter().filter(fits).map(|row| row.path().clone()));
-            match page.next {
-                Some(next) => after = Some(next),
-                None => break,
-            }
-        }
-        self.paths.sort();
-        self.paths.dedup();
-        Ok(self.paths)
-    }
-}
-
 impl HomeOperations {
     pub(super) async fn do_search(
         &self,
@@ -207,7 +147,7 @@ impl HomeOperations {
         let catalog = self.whole_catalog().await?;
         let paths = self.blocking(catalog, move |_, catalog| patterns.files(catalog)).await?;
         if paths.is_empty() {
-            return Err(OperationError::new(ErrorKind::NotFound, "no file has such a name"));
+            return Err(no_such_name());
         }
         let change = LabelChange { add, remove, note };
         let done = client.label(paths, &change, dry_run).await;

@@ -7,6 +7,7 @@ mod keys;
 mod leases;
 mod membership;
 mod noted;
+mod patterns;
 mod reach;
 mod repair;
 mod security;
@@ -297,7 +298,7 @@ impl Operations for HomeOperations {
         events: EventFn,
     ) -> BoxFuture<'a, Result<GetReply, OperationError>> {
         Box::pin(async move {
-            let name = request.name.clone();
+            let name = noted::asked_for(&request);
             let reply = self.do_get(request, sink, events).await;
             self.note_get(name, &reply).await;
             reply

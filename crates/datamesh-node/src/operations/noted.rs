@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use datamesh_api::{
-    Answer, Call, GetReply, InviteReply, JoinReply, OperationError, PutReply, RekeyReply,
-    RemoveReply, RotateReply,
+    Answer, Call, GetReply, GetRequest, InviteReply, JoinReply, OperationError, PutReply,
+    RekeyReply, RemoveReply, RotateReply,
 };
 
 use super::HomeOperations;
@@ -47,6 +47,14 @@ pub(super) fn asked(call: &Call) -> Option<(&'static str, Detail)> {
         Call::Rekey(_) => ("key.rekey", Vec::new()),
         _ => return None,
     })
+}
+
+/// What a get asks for.
+pub(super) fn asked_for(request: &GetRequest) -> String {
+    match request {
+        GetRequest::File { name, .. } | GetRequest::Folder { name } => name.clone(),
+        GetRequest::Matching { patterns, .. } => names(patterns.iter().map(String::as_str)),
+    }
 }
 
 fn outcome(detail: &mut Detail, answer: &Result<Answer, OperationError>) {

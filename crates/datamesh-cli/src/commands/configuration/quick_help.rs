@@ -32,6 +32,8 @@ Files              datamesh put report.pdf              store; -r for a folder
 Finding            datamesh search annual report
                    datamesh recent --type image
                    datamesh list --size \">1GB\" --sort size --reverse
+                   datamesh batch-put -r photos --tag-pattern '{ext},{year}'
+                   datamesh batch-get 'photos/**/*.jpg' pictures
                    datamesh batch-tag 'photos/**' --add-tags family
 
 How it stands      datamesh health                      what needs attention

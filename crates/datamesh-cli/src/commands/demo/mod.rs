@@ -262,7 +262,7 @@ async fn get(
     back: &Path,
 ) -> Result<(f64, GetReply), Stop> {
     let mut sink = LocalSink::open(Target::Tree(back.to_owned()))?;
-    let request = GetRequest { name: String::new(), version: None, range: None, recursive: true };
+    let request = GetRequest::Folder { name: String::new() };
     let transfer = Transfer::begin(&context.output, "get", None);
     let started = Instant::now();
     let reply = operations.get(request, &mut sink, transfer.events()).await;

@@ -59,7 +59,10 @@ impl GetArgs {
         let mut sink = waiting(move || LocalSink::open(target)).await??;
         let operations = context.connect().await?;
         let range = self.range(&*operations).await?;
-        let request = GetRequest { name, version: self.version, range, recursive: self.recursive };
+        let request = match self.recursive {
+            true => GetRequest::Folder { name },
+            false => GetRequest::File { name, version: self.version, range },
+        };
         let transfer = Transfer::begin(&context.output, "get", None);
         if !self.recursive {
             sink.length_to(transfer.length());
@@ -80,7 +83,8 @@ impl GetArgs {
             let reason = "the output was closed before the end: what was written is cut short";
             return Err(failed(reason).into());
         }
-        self.tell(context, &reply, seconds, streams)
+        let single = (!self.recursive).then_some(self.name.as_str());
+        tell_fetched(context, &reply, seconds, single, streams)
     }
 
     /// Where files go, and the name to ask for.
@@ -126,52 +130,53 @@ impl GetArgs {
         };
         Ok(Some((range.start, end)))
     }
+}
 
-    /// Says what came of it.
-    fn tell(
-        &self,
-        context: &Context,
-        reply: &GetReply,
-        seconds: f64,
-        streams: bool,
-    ) -> Result<Outcome, Stop> {
-        let output = &context.output;
-        output.failures("fetched", &reply.failed);
-        output.faults(&reply.faults);
-        if reply.files == 0
-            && let Some(first) = reply.failed.first()
-        {
-            let reason = match reply.failed.len() {
-                1 => format!("\"{}\" was not fetched: {}", first.path, first.reason),
-                count => format!("none of {count} entries was fetched"),
-            };
-            return Err(failed(reason).into());
-        }
-        if streams {
-            // Standard output is the file's.
-        } else if output.is_json() {
-            output.json(reply)?;
-        } else if self.recursive {
-            let files = plural(reply.files, "file");
-            output.line(format!("fetched {files}, {}", size(reply.bytes)))?;
-        } else {
-            output.line(format!("fetched {}  {}", visible(&self.name), size(reply.bytes)))?;
-        }
-        let fetched = reply.bytes.saturating_sub(reply.resumed_bytes);
-        if seconds > 0.0 && fetched >= RATED_BYTES_MIN {
-            output.note(format!("took {seconds:.2} s, {}", rate(fetched as f64 / seconds)));
-        }
-        if reply.resumed_bytes > 0 {
-            let resumed = size(reply.resumed_bytes);
-            output.note(format!("{resumed} were fetched by an earlier get already"));
-        }
-        Ok(if reply.failed.is_empty() { Outcome::Done } else { Outcome::Partial })
+/// Says what came of it. A `single` file has that name; where it went to standard output, nothing else
+/// goes there.
+pub(crate) fn tell_fetched(
+    context: &Context,
+    reply: &GetReply,
+    seconds: f64,
+    single: Option<&str>,
+    streams: bool,
+) -> Result<Outcome, Stop> {
+    let output = &context.output;
+    output.failures("fetched", &reply.failed);
+    output.faults(&reply.faults);
+    if reply.files == 0
+        && let Some(first) = reply.failed.first()
+    {
+        let reason = match reply.failed.len() {
+            1 => format!("\"{}\" was not fetched: {}", first.path, first.reason),
+            count => format!("none of {count} entries was fetched"),
+        };
+        return Err(failed(reason).into());
     }
+    if streams {
+        // Standard output is the file's.
+    } else if output.is_json() {
+        output.json(reply)?;
+    } else if let Some(name) = single {
+        output.line(format!("fetched {}  {}", visible(name), size(reply.bytes)))?;
+    } else {
+        let files = plural(reply.files, "file");
+        output.line(format!("fetched {files}, {}", size(reply.bytes)))?;
+    }
+    let fetched = reply.bytes.saturating_sub(reply.resumed_bytes);
+    if seconds > 0.0 && fetched >= RATED_BYTES_MIN {
+        output.note(format!("took {seconds:.2} s, {}", rate(fetched as f64 / seconds)));
+    }
+    if reply.resumed_bytes > 0 {
+        let resumed = size(reply.resumed_bytes);
+        output.note(format!("{resumed} were fetched by an earlier get already"));
+    }
+    Ok(if reply.failed.is_empty() { Outcome::Done } else { Outcome::Partial })
 }
 
 /// Puts what the mesh and what the disk said together. The second says that the reader of the
 /// output has left.
-fn merged(
+pub(crate) fn merged(
     reply: Result<GetReply, OperationError>,
     written: Result<Written, OperationError>,
 ) -> Result<(GetReply, bool), OperationError> {

@@ -70,6 +70,7 @@ impl ListArgs {
                 tags: self.filter.tags.clone(),
                 limit: Some(left.min(PAGE_ENTRIES)),
                 after: after.take(),
+                ..ListRequest::default()
             };
             let reply = operations.list(request).await?;
             left = left.saturating_sub(reply.entries.len());

@@ -12,10 +12,10 @@ mod sync;
 mod versions;
 
 pub(crate) use duplicate::DuplicateArgs;
-pub(crate) use get::GetArgs;
+pub(crate) use get::{GetArgs, merged, tell_fetched};
 pub(crate) use info::InfoArgs;
 pub(crate) use list::{ListArgs, row};
-pub(crate) use put::PutArgs;
+pub(crate) use put::{PutArgs, tell_stored};
 pub(crate) use remove::RemoveArgs;
 pub(crate) use rename::RenameArgs;
 pub(crate) use sync::SyncArgs;

@@ -66,6 +66,7 @@ impl PutArgs {
             tags: self.tags,
             scheme: self.scheme,
             allow_degraded: self.allow_degraded,
+            parallel: 0,
         };
         let operations = context.connect().await?;
         let transfer = Transfer::begin(&context.output, "put", source.size());
@@ -80,7 +81,7 @@ impl PutArgs {
             }
         };
         reply.failed.extend(problems);
-        tell(context, &reply, seconds, self.recursive)
+        tell_stored(context, &reply, seconds, self.recursive)
     }
 
     fn source(&self) -> Result<LocalSource, OperationError> {
@@ -131,8 +132,13 @@ impl PutArgs {
     }
 }
 
-/// Says what came of it.
-fn tell(context: &Context, reply: &PutReply, seconds: f64, many: bool) -> Result<Outcome, Stop> {
+/// Says what came of it; of `many` files their number.
+pub(crate) fn tell_stored(
+    context: &Context,
+    reply: &PutReply,
+    seconds: f64,
+    many: bool,
+) -> Result<Outcome, Stop> {
     let output = &context.output;
     output.failures("stored", &reply.failed);
     if reply.stored.is_empty() && !reply.failed.is_empty() {

@@ -198,7 +198,7 @@ impl PutRun<'_> {
             created: client.engine.now(),
             size: open.size,
             hash: open.hash,
-            tags: if self.options.tags.is_empty() { known.tags } else { self.options.tags.clone() },
+            tags: if open.tags.is_empty() { known.tags } else { open.tags },
             protection: protected.then_some(protection),
             key: client.keys.wrap(entropy, &version, &key)?,
             content,

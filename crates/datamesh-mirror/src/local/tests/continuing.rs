@@ -26,6 +26,7 @@ fn head(bytes: &Bytes) -> EntryHead {
         kind: EntryKind::File,
         mode: 0o640,
         modified: 1_600_000_000_123,
+        tags: Vec::new(),
         size: Some(bytes.len() as u64),
         source: None,
         hash: Some(Hash(*blake3::hash(bytes).as_bytes())),

@@ -18,6 +18,7 @@ fn head(name: &str, size: Option<u64>) -> EntryHead {
         kind: EntryKind::File,
         mode: 0o640,
         modified: 1_600_000_000_123,
+        tags: Vec::new(),
         size,
         source: None,
         hash: None,

@@ -1,0 +1,102 @@
+//! Files that a request means by paths and by patterns of paths.
+
+use datamesh_api::{ErrorKind, OperationError};
+use datamesh_catalog::{AccountDb, CatalogError, Cursor, ListQuery, Listed, Page};
+use datamesh_core::MeshPath;
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+/// Files of a page of the list that patterns are compared with.
+const PAGE: usize = 5000;
+
+/// Most patterns of one request.
+const PATTERNS_MAX: usize = 1000;
+
+/// Longest pattern in bytes.
+const PATTERN_BYTES_MAX: usize = 4096;
+
+/// Paths, and patterns of paths.
+#[derive(Debug, Clone)]
+pub(super) struct Patterns {
+    paths: Vec<MeshPath>,
+    globs: GlobSet,
+}
+
+impl Patterns {
+    /// # Errors
+    /// [`OperationError`] for what is no path and no pattern, and for too many.
+    pub(super) fn read(patterns: &[String]) -> Result<Self, OperationError> {
+        let wrong = |message: String| OperationError::new(ErrorKind::Usage, message);
+        let long = patterns.iter().any(|pattern| pattern.len() > PATTERN_BYTES_MAX);
+        if patterns.len() > PATTERNS_MAX || long {
+            return Err(wrong("at most 1000 patterns of at most 4096 bytes are taken".to_owned()));
+        }
+        let (mut paths, mut globs) = (Vec::new(), GlobSetBuilder::new());
+        for pattern in patterns {
+            if pattern.contains(['*', '?', '[', '{']) {
+                let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+                globs.add(glob.map_err(|error| wrong(error.to_string()))?);
+            } else {
+                paths
+                    .push(pattern.parse().map_err(|error| wrong(format!("{pattern:?}: {error}")))?);
+            }
+        }
+        let globs = globs.build().map_err(|error| wrong(error.to_string()))?;
+        Ok(Self { paths, globs })
+    }
+
+    /// The files that are meant, in the order of their names. Blocks.
+    pub(super) fn files(mut self, catalog: &AccountDb) -> Result<Vec<MeshPath>, CatalogError> {
+        let mut after: Option<Cursor> = None;
+        while !self.globs.is_empty() {
+            let query = ListQuery {
+                recursive: true,
+                limit: Some(PAGE),
+                after: after.take(),
+                ..ListQuery::default()
+            };
+            let page = catalog.list(&query)?;
+            let files = page.rows.iter().map(Listed::path);
+            self.paths.extend(files.filter(|path| self.globs.is_match(path.as_str())).cloned());
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        self.paths.sort();
+        self.paths.dedup();
+        Ok(self.paths)
+    }
+
+    fn fits_glob(&self, path: &MeshPath) -> bool {
+        self.globs.is_match(path.as_str())
+    }
+
+    /// The paths among them that nothing has. Blocks.
+    pub(super) fn missing(&self, catalog: &AccountDb) -> Result<Vec<MeshPath>, CatalogError> {
+        let mut missing = Vec::new();
+        for path in &self.paths {
+            if catalog.current_at(path)?.is_none() {
+                missing.push(path.clone());
+            }
+        }
+        Ok(missing)
+    }
+
+    /// The first page of a list, of those that follow, which has a file that is meant; only such
+    /// files are on it. Blocks.
+    pub(super) fn page(
+        &self,
+        catalog: &AccountDb,
+        mut query: ListQuery,
+    ) -> Result<Page, CatalogError> {
+        let means = |row: &Listed| self.fits_glob(row.path()) || self.paths.contains(row.path());
+        loop {
+            let mut page = catalog.list(&query)?;
+            page.rows.retain(means);
+            if !page.rows.is_empty() || page.next.is_none() {
+                return Ok(page);
+            }
+            query.after = page.next;
+        }
+    }
+}
