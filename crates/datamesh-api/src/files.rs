@@ -173,8 +173,10 @@ pub struct FileVersion {
     /// BLAKE3 of the plaintext; nothing for a delete marker.
     pub hash: Option<Hash>,
     /// When the version was made.
+    #[serde(with = "crate::moment")]
     pub created: Timestamp,
     /// When the source was last changed; 0 where unknown.
+    #[serde(with = "crate::moment")]
     pub modified: Timestamp,
     /// Its tags.
     pub tags: Vec<String>,

@@ -87,6 +87,7 @@ pub struct PopularFile {
     /// How often it was fetched whole on this device.
     pub fetches: u64,
     /// When last.
+    #[serde(with = "crate::moment")]
     pub last_fetched: Timestamp,
 }
 

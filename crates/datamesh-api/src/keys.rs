@@ -18,6 +18,7 @@ pub struct DeviceInfo {
     /// It is this one.
     pub this: bool,
     /// When the account certified it, in milliseconds since 1970.
+    #[serde(with = "crate::moment")]
     pub issued: Timestamp,
     /// The log.
     pub log: LogId,
@@ -35,6 +36,7 @@ pub struct EpochInfo {
     /// Its number.
     pub number: u32,
     /// When it began, in milliseconds since 1970.
+    #[serde(with = "crate::moment")]
     pub began: Timestamp,
 }
 

@@ -20,10 +20,12 @@ pub struct LeaseState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseEnds {
     /// When they were asked.
+    #[serde(with = "crate::moment")]
     pub looked: Timestamp,
     /// Segments that the account needs, those of its catalog with them.
     pub segments: u64,
     /// The earliest end that any holder told; nothing where none holds anything.
+    #[serde(with = "crate::moment::option")]
     pub earliest: Option<Timestamp>,
     /// Segments of which less than a third of the term is left at some holder, those that ended and those
     /// that nobody holds with them.
@@ -42,6 +44,7 @@ pub struct LeaseEnds {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseRun {
     /// When it ended.
+    #[serde(with = "crate::moment")]
     pub ended: Timestamp,
     /// Segments that were to be renewed.
     pub segments: u64,
@@ -52,6 +55,7 @@ pub struct LeaseRun {
     /// Those that another device gave up meanwhile.
     pub released: u64,
     /// When the leases of those that were renewed end.
+    #[serde(with = "crate::moment")]
     pub until: Timestamp,
     /// Why it broke off, where it did.
     pub failure: Option<String>,

@@ -12,6 +12,7 @@ pub mod grammar;
 mod keys;
 mod leases;
 mod mesh;
+pub mod moment;
 mod operations;
 mod reach;
 mod repair;

@@ -24,6 +24,7 @@ pub struct InviteReply {
     /// The ticket: one line, to be kept secret.
     pub ticket: String,
     /// When it expires.
+    #[serde(with = "crate::moment")]
     pub expires: Timestamp,
     /// How many homes may use it.
     pub uses: u32,
@@ -89,6 +90,7 @@ pub struct PeerInfo {
     /// Version of its program.
     pub release: String,
     /// When it was last heard of.
+    #[serde(with = "crate::moment")]
     pub heard: Timestamp,
     /// Measured time of small exchanges in milliseconds; nothing before the first.
     pub latency_ms: Option<f64>,

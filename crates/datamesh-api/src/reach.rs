@@ -228,6 +228,7 @@ pub struct BootstrapPeer {
     /// Who answered there last.
     pub node: Option<NodeId>,
     /// When it last answered.
+    #[serde(with = "crate::moment::option")]
     pub answered: Option<Timestamp>,
     /// How long connecting took then, in milliseconds.
     pub took_ms: Option<f64>,
@@ -236,6 +237,7 @@ pub struct BootstrapPeer {
     /// Why it did not answer the last time.
     pub last_error: Option<String>,
     /// When it is turned to again, if it failed.
+    #[serde(with = "crate::moment::option")]
     pub next_try: Option<Timestamp>,
 }
 

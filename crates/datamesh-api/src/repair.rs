@@ -98,6 +98,7 @@ pub struct RepairState {
     /// mended.
     pub storm: bool,
     /// When it last looked at all segments; nothing before the first time.
+    #[serde(with = "crate::moment::option")]
     pub looked: Option<Timestamp>,
     /// How far the node has come in leaving; nothing where it stays.
     pub drain: Option<DrainState>,

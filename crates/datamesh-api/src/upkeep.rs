@@ -46,6 +46,7 @@ pub struct WorkerStats {
     /// How it is.
     pub state: WorkerState,
     /// Since when.
+    #[serde(with = "crate::moment")]
     pub since: Timestamp,
     /// How often it failed and was started again.
     pub restarts: u64,
@@ -82,6 +83,7 @@ pub struct FlaggedPeer {
     /// Challenges that it refused, ever.
     pub refused: u64,
     /// When it was last audited.
+    #[serde(with = "crate::moment")]
     pub last: Timestamp,
 }
 
@@ -89,8 +91,10 @@ pub struct FlaggedPeer {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditHealth {
     /// When this service began to audit; nothing before it is counted here.
+    #[serde(with = "crate::moment")]
     pub since: Timestamp,
     /// When a node was last challenged.
+    #[serde(with = "crate::moment::option")]
     pub last: Option<Timestamp>,
     /// Seconds in which each segment has its turn.
     pub period_s: f64,
@@ -114,6 +118,7 @@ pub struct AuditHealth {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScrubPass {
     /// When it ended.
+    #[serde(with = "crate::moment")]
     pub ended: Timestamp,
     /// Bytes that it read.
     pub bytes: u64,
@@ -125,6 +130,7 @@ pub struct ScrubPass {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScrubHealth {
     /// When the pass began.
+    #[serde(with = "crate::moment")]
     pub started: Timestamp,
     /// All was read; the next pass waits for its time.
     pub complete: bool,

@@ -17,7 +17,7 @@ use crate::commands::network::{
     DiscoverArgs, DistributionArgs, HealthArgs, NetworksArgs, PeersArgs, StatsArgs,
 };
 use crate::commands::nodes::{
-    BootstrapArgs, InitArgs, InviteArgs, JoinArgs, RecoverArgs, ServiceArgs,
+    BootstrapArgs, InitArgs, InteractiveArgs, InviteArgs, JoinArgs, RecoverArgs, ServiceArgs,
 };
 use crate::commands::security::{AuditArgs, KeysArgs, SecurityArgs, TransportArgs};
 use crate::context::{Context, GlobalArgs};
@@ -28,11 +28,11 @@ use crate::error::{Outcome, Stop};
 #[command(
     name = "datamesh",
     version,
-    subcommand_required = true,
-    arg_required_else_help = true,
     after_help = "\
 Try it on this machine:
   datamesh demo
+
+Without a command on a terminal: questions that set this home up, where it is not yet, and then a console.
 
 Exit codes:
   0 done   1 failed   2 wrong usage   3 not found   4 partly done   5 network too small or unreachable"
@@ -42,7 +42,7 @@ pub(crate) struct Args {
     pub(crate) global: GlobalArgs,
 
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 /// One command.
@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Init(InitArgs),
     Recover(RecoverArgs),
     Service(ServiceArgs),
+    #[command(visible_alias = "console")]
+    Interactive(InteractiveArgs),
     Invite(InviteArgs),
     Join(JoinArgs),
     Bootstrap(BootstrapArgs),
@@ -99,8 +101,9 @@ impl Command {
     /// The command runs until it is stopped and ends by itself when a signal asks it to.
     pub(crate) fn handles_signals(&self) -> bool {
         match self {
-            Self::Service(_) => true,
+            Self::Service(_) | Self::Interactive(_) => true,
             Self::Sync(args) => args.watches(),
+            Self::Health(args) => args.watches(),
             _ => false,
         }
     }
@@ -133,6 +136,8 @@ impl Command {
             Self::Init(args) => args.run(context).await,
             Self::Recover(args) => args.run(context).await,
             Self::Service(args) => args.run(context).await,
+            // A console runs commands, so that its future would hold itself.
+            Self::Interactive(args) => Box::pin(args.run(context)).await,
             Self::Invite(args) => args.run(context).await,
             Self::Join(args) => args.run(context).await,
             Self::Bootstrap(args) => args.run(context).await,

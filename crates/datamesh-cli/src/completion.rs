@@ -4,6 +4,7 @@
 //! needed, and a daemon is not in the way. Where anything goes wrong nothing is completed.
 
 use std::ffi::OsStr;
+use std::sync::OnceLock;
 
 use clap::CommandFactory;
 use clap_complete::CompleteEnv;
@@ -18,6 +19,15 @@ pub(crate) const VARIABLE: &str = "DATAMESH_COMPLETE";
 /// Most names that are told at once.
 const NAMES_MAX: usize = 500;
 
+/// The home of the console, which completes names of its own.
+static CONSOLE: OnceLock<Home> = OnceLock::new();
+
+/// Completes names of this home from now on.
+pub(crate) fn complete_for(home: &Home) {
+    // A console inside of one has the same home.
+    let _ = CONSOLE.set(home.clone());
+}
+
 /// Answers a shell that asks for completions, and ends the program then.
 pub(crate) fn answer() {
     CompleteEnv::with_factory(Args::command).var(VARIABLE).complete();
@@ -29,9 +39,10 @@ pub(crate) fn mesh_names() -> ArgValueCompleter {
 }
 
 fn names_beginning(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let home = std::env::var_os("DATAMESH_HOME").map(std::path::PathBuf::from);
-    let Some(home) = home.or_else(Home::default_path) else { return Vec::new() };
+    let named = || std::env::var_os("DATAMESH_HOME").map(std::path::PathBuf::from);
+    let usual = || named().or_else(Home::default_path).map(Home::at);
+    let Some(home) = CONSOLE.get().cloned().or_else(usual) else { return Vec::new() };
     let Some(typed) = typed.to_str() else { return Vec::new() };
-    let names = datamesh_node::names_beginning(&Home::at(home), typed, NAMES_MAX);
+    let names = datamesh_node::names_beginning(&home, typed, NAMES_MAX);
     names.into_iter().map(CompletionCandidate::new).collect()
 }

@@ -57,10 +57,29 @@ pub(crate) struct Context {
     pub(crate) output: Output,
     pub(crate) password: Password,
     pub(crate) global: GlobalArgs,
+    /// Whether the command came from a console, which reads standard input itself.
+    pub(crate) console: bool,
 }
 
 impl GlobalArgs {
-    /// Answers are for programs.
+    /// The options of a command of a console: what is not typed there is the console's.
+    pub(crate) fn within(self, console: &Self, is_typed: impl Fn(&str) -> bool) -> Self {
+        let styled = is_typed("format") || is_typed("json");
+        let told = is_typed("quiet") || is_typed("verbose");
+        Self {
+            home: if is_typed("home") { self.home } else { console.home.clone() },
+            format: if styled { self.format } else { console.format },
+            json: if styled { self.json } else { console.json },
+            password_file: match is_typed("password_file") {
+                true => self.password_file,
+                false => console.password_file.clone(),
+            },
+            quiet: if told { self.quiet } else { console.quiet },
+            verbose: if told { self.verbose } else { console.verbose },
+        }
+    }
+
+    /// Answers and errors are JSON.
     pub(crate) fn wants_json(&self) -> bool {
         self.json || self.format == Format::Json
     }
@@ -98,13 +117,36 @@ impl Context {
                     .hint("name one with --home or DATAMESH_HOME"));
             }
         };
-        let format = if global.wants_json() { Format::Json } else { Format::Table };
+        let format = if global.json { Format::Json } else { global.format };
         Ok(Self {
             home: Home::at(home),
             output: Output::new(format, global.quiet, global.verbose > 0),
             password: Password::new(global.password_file.clone()),
             global,
+            console: false,
         })
+    }
+
+    /// The same for a console, which asks for the password once.
+    pub(crate) fn in_console(&self) -> Self {
+        Self {
+            home: self.home.clone(),
+            output: self.output.clone(),
+            password: self.password.remembering(),
+            global: self.global.clone(),
+            console: true,
+        }
+    }
+
+    /// That of a command with these options in this console.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn with(&self, global: GlobalArgs) -> Result<Self, OperationError> {
+        let own = Self { console: true, ..Self::new(global)? };
+        let same = own.home.path() == self.home.path()
+            && own.global.password_file == self.global.password_file;
+        Ok(if same { Self { password: self.password.clone(), ..own } } else { own })
     }
 
     /// The running daemon of the home, or the same operations in this process.

@@ -24,6 +24,8 @@ pub(crate) enum Outcome {
     Bad,
     /// It answered that nobody can be reached. Exit code 5.
     Unreachable,
+    /// Commands of a console were read to their end. The exit code of the first that failed.
+    Console(u8),
 }
 
 impl Outcome {
@@ -34,6 +36,7 @@ impl Outcome {
             Self::Partial => ErrorKind::Partial.exit_code(),
             Self::Unreachable => ErrorKind::Network.exit_code(),
             Self::Bad => ErrorKind::Failed.exit_code(),
+            Self::Console(code) => code,
         }
     }
 }

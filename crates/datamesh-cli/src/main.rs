@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod completion;
+mod console;
 mod context;
 mod error;
 mod output;
@@ -12,19 +13,21 @@ mod password;
 mod signals;
 mod values;
 mod waiting;
+mod wizard;
 mod words;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Args, Command};
-use crate::context::Context;
-use crate::error::{Stop, failed, usage};
+use crate::commands::nodes::InteractiveArgs;
+use crate::context::{Context, GlobalArgs};
+use crate::error::{Outcome, Stop, failed, usage};
 use crate::signals::Signals;
 
 /// Most threads that run tasks: the work that computes and blocks has threads of its own.
@@ -35,17 +38,32 @@ const END_PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     completion::answer();
-    match Args::try_parse() {
-        Ok(args) => run(args),
-        Err(error) => refuse(&error),
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let asked: Vec<_> = std::env::args_os().collect();
+            let json = asked.iter().any(|word| word == "--json" || word == "--format=json")
+                || asked.windows(2).any(|pair| pair[0] == "--format" && pair[1] == "json");
+            return ExitCode::from(refuse(&error, json));
+        }
+    };
+    let Args { global, command } = args;
+    match command {
+        Some(command) => run(global, command),
+        // Somebody who starts it on a terminal is asked, and then has a console.
+        None if wizard::has_somebody() => {
+            run(global, Command::Interactive(InteractiveArgs::first()))
+        }
+        None => {
+            // Where neither output can be written, nobody is there to be told.
+            drop(write!(std::io::stderr(), "{}", Args::command().render_help()));
+            ExitCode::from(2)
+        }
     }
 }
 
-/// Says what is wrong with the arguments, or gives the help that they ask for.
-fn refuse(error: &clap::Error) -> ExitCode {
-    let asked: Vec<_> = std::env::args_os().collect();
-    let json = asked.iter().any(|word| word == "--json" || word == "--format=json")
-        || asked.windows(2).any(|pair| pair[0] == "--format" && pair[1] == "json");
+/// Says what is wrong with the arguments, or gives the help that they ask for. Returns the exit code.
+fn refuse(error: &clap::Error, json: bool) -> u8 {
     if json && error.use_stderr() {
         let message = error.to_string();
         let message = message.trim_start_matches("error: ").trim_end();
@@ -54,28 +72,28 @@ fn refuse(error: &clap::Error) -> ExitCode {
         // Where neither output can be written, nobody is there to be told.
         drop(error.print());
     }
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+    u8::try_from(error.exit_code()).unwrap_or(2)
 }
 
-fn run(args: Args) -> ExitCode {
-    let json = args.global.wants_json();
-    let usual = if args.command.is_service() { "info" } else { "warn" };
-    log(args.global.log_level(usual));
-    let context = match Context::new(args.global) {
+fn run(global: GlobalArgs, command: Command) -> ExitCode {
+    let json = global.wants_json();
+    let usual = if command.is_service() { "info" } else { "warn" };
+    log(global.log_level(usual));
+    let context = match Context::new(global) {
         Ok(context) => context,
         Err(error) => {
             output::report(&error, json);
             return ExitCode::from(error.kind.exit_code());
         }
     };
-    let runtime = match runtime(&args.command, &context) {
+    let runtime = match runtime(&command, &context) {
         Ok(runtime) => runtime,
         Err(error) => {
             output::report(&failed(format!("the runtime cannot be started: {error}")), json);
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(run_command(args.command, &context, json));
+    let code = runtime.block_on(run_command(command, &context, json));
     runtime.shutdown_timeout(END_PATIENCE);
     ExitCode::from(code)
 }
@@ -118,6 +136,11 @@ async fn run_command(command: Command, context: &Context, json: bool) -> u8 {
             return code;
         }
     };
+    exit_code(done, json)
+}
+
+/// Says why a command failed, if it did. Returns the exit code.
+fn exit_code(done: Result<Outcome, Stop>, json: bool) -> u8 {
     match done {
         Ok(outcome) => outcome.exit_code(),
         Err(Stop::Closed) => 0,

@@ -4,7 +4,8 @@
 use std::fs::File;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use datamesh_api::OperationError;
 use datamesh_node::PasswordSource;
@@ -19,34 +20,62 @@ const PASSWORD_BYTES_MAX: u64 = 4096;
 #[derive(Debug, Clone)]
 pub(crate) struct Password {
     file: Option<PathBuf>,
+    /// What was typed, where it is remembered.
+    told: Option<Told>,
+}
+
+type Told = Arc<Mutex<Option<Zeroizing<String>>>>;
+
+/// Somebody is being asked.
+static ASKING: AtomicBool = AtomicBool::new(false);
+
+/// Whether somebody is being asked for a password.
+pub(crate) fn is_asking() -> bool {
+    ASKING.load(Ordering::SeqCst)
 }
 
 impl Password {
     /// From `file`, or from the terminal where there is none.
     pub(crate) fn new(file: Option<PathBuf>) -> Self {
-        Self { file }
+        Self { file, told: None }
+    }
+
+    /// The same, but it asks once and remembers what it was told: for whoever opens the keystore again and
+    /// again.
+    pub(crate) fn remembering(&self) -> Self {
+        Self { file: self.file.clone(), told: Some(Arc::default()) }
     }
 
     /// Asks for the password when it is needed.
     pub(crate) fn source(&self) -> PasswordSource {
-        let file = self.file.clone();
-        Arc::new(move || match &file {
-            Some(file) => read(file),
-            None => ask("Password of this home's keystore: "),
+        let (file, told) = (self.file.clone(), self.told.clone());
+        Arc::new(move || {
+            let lock = |told: &Told| told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(known) = told.as_ref().and_then(lock) {
+                return Ok(known);
+            }
+            let password = match &file {
+                Some(file) => read(file)?,
+                None => ask("Password of this home's keystore: ")?,
+            };
+            if let Some(told) = &told {
+                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(password.clone());
+            }
+            Ok(password)
         })
     }
 
-    /// As [`source`](Self::source), but asks once and remembers what it was told: for a command that
-    /// opens the keystore again and again.
-    pub(crate) fn remembered(&self) -> PasswordSource {
-        let (source, told) = (self.source(), OnceLock::<Zeroizing<String>>::new());
-        Arc::new(move || match told.get() {
-            Some(password) => Ok(password.clone()),
-            None => {
-                let password = source()?;
-                Ok(told.get_or_init(|| password).clone())
-            }
-        })
+    /// Whether nobody has to be asked.
+    pub(crate) fn is_known(&self) -> bool {
+        let is_told = |told: &Told| told.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        self.file.is_some() || self.told.as_ref().is_some_and(is_told)
+    }
+
+    /// Forgets what was told.
+    pub(crate) fn forget(&self) {
+        if let Some(told) = &self.told {
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
     }
 
     /// As [`source`](Self::source), where somebody can be asked; nothing otherwise.
@@ -83,7 +112,10 @@ fn ask(prompt: &str) -> Result<Zeroizing<String>, OperationError> {
         return Err(usage("a password is needed and there is no terminal to ask on")
             .hint("name a file that holds it with --password-file or DATAMESH_PASSWORD_FILE"));
     }
-    let typed = rpassword::prompt_password(prompt)
+    ASKING.store(true, Ordering::SeqCst);
+    let typed = rpassword::prompt_password(prompt);
+    ASKING.store(false, Ordering::SeqCst);
+    let typed = typed
         .map(Zeroizing::new)
         .map_err(|error| failed(format!("the password cannot be read: {error}")))?;
     checked(typed, "the password is empty")

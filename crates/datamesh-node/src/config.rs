@@ -611,6 +611,37 @@ pub fn set(home: &Home, name: &str, value: &str) -> Result<(), OperationError> {
     home.write(FILE, table.to_string().as_bytes())
 }
 
+/// A settings file that says what every setting means and has all of them at their defaults, commented out.
+pub fn generate() -> String {
+    let mut out =
+        String::from("# Settings of a DataMesh home. What is commented out is at its default.\n");
+    let mut section = "";
+    for key in KEYS {
+        let (begun, field) = key.name.split_once('.').unwrap_or(("", key.name));
+        if begun != section {
+            section = begun;
+            out.push_str(&format!("\n[{section}]\n"));
+        }
+        let value = toml::Value::String(key.default.to_owned());
+        out.push_str(&format!("# {}\n# {field} = {value}\n", key.about));
+    }
+    out
+}
+
+/// Whether a setting takes a value; if not, why.
+///
+/// # Errors
+/// With the reason, or where there is no such setting.
+pub fn check(name: &str, value: &str) -> Result<(), String> {
+    let key = key(name).map_err(|error| error.message)?;
+    (key.check)(value)
+}
+
+/// Where the settings of a home are.
+pub fn file(home: &Home) -> std::path::PathBuf {
+    home.file(FILE)
+}
+
 /// Checks the file and the environment.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! config.toml        settings that differ from the defaults
+//! console-history    lines typed in the console
 //! lock               held by whoever works in this home
 //! status.json        of the running service
 //! audit/             what was done here, chained by hashes
@@ -90,6 +91,11 @@ impl Home {
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where a console of the home keeps the lines that were typed; nothing where the home is not there yet.
+    pub fn console_history(&self) -> Option<PathBuf> {
+        self.path.is_dir().then(|| self.file("console-history"))
     }
 
     /// A file or folder in the home.

@@ -41,6 +41,7 @@ pub use connect::{connect, is_served};
 pub use doctor::doctor;
 pub use home::{Home, Status, read_status};
 pub use keys::{KEY_FILE_BYTES_MAX, add_device, export_keys, import_keys, recovery_kit};
+pub use mesh::has_mesh;
 pub use names::names_beginning;
 pub use presets::{PRESETS, Preset};
 pub use recover::{RecoveredAccount, recover_account};

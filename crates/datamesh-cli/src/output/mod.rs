@@ -1,8 +1,9 @@
 //! What goes to standard output and standard error.
 //!
-//! Standard output carries the answer alone, as a table or as JSON; progress, notes and warnings go
+//! Standard output carries the answer alone, as a table, as JSON or as CSV; progress, notes and warnings go
 //! to standard error. A reader of standard output that leaves early ends the program quietly.
 
+mod csv;
 mod progress;
 mod table;
 mod text;
@@ -13,8 +14,9 @@ use std::io::{self, IsTerminal, Write};
 use datamesh_api::{EntryFailure, OperationError, PeerFault};
 use serde::Serialize;
 
-use crate::error::Stop;
+use crate::error::{Stop, failed};
 
+pub(crate) use csv::Csv;
 pub(crate) use progress::Transfer;
 pub(crate) use table::{Table, node_id};
 pub(crate) use text::{ago, plural, rate, short, size, time, visible};
@@ -26,6 +28,8 @@ pub(crate) enum Format {
     Table,
     /// For programs: exact and stable.
     Json,
+    /// For spreadsheets: the rows of what JSON says, just as exact.
+    Csv,
 }
 
 /// Where answers, notes and errors go.
@@ -43,8 +47,13 @@ impl Output {
     }
 
     /// Answers are for programs.
-    pub(crate) fn is_json(&self) -> bool {
-        self.format == Format::Json
+    pub(crate) fn is_for_programs(&self) -> bool {
+        self.format != Format::Table
+    }
+
+    /// How answers are written.
+    pub(crate) fn format(&self) -> Format {
+        self.format
     }
 
     /// More is wanted than usual.
@@ -57,16 +66,26 @@ impl Output {
         !self.quiet && io::stderr().is_terminal()
     }
 
-    /// Writes an answer as JSON.
-    pub(crate) fn json<T: Serialize + ?Sized>(&self, answer: &T) -> Result<(), Stop> {
+    /// Writes an answer that is about one thing for programs: as CSV in one row, whatever lists it has.
+    pub(crate) fn answer_about_one<T: Serialize + ?Sized>(&self, answer: &T) -> Result<(), Stop> {
+        if self.format != Format::Csv {
+            return self.answer(answer);
+        }
+        self.raw(&Csv::default().row(serde_json::to_value(answer).map_err(failed)?)?)
+    }
+
+    /// Writes an answer for programs.
+    pub(crate) fn answer<T: Serialize + ?Sized>(&self, answer: &T) -> Result<(), Stop> {
+        if self.format == Format::Csv {
+            let answer = serde_json::to_value(answer).map_err(failed)?;
+            return self.raw(&Csv::default().rows(&answer, true)?);
+        }
         let text = if io::stdout().is_terminal() {
             serde_json::to_string_pretty(answer)
         } else {
             serde_json::to_string(answer)
         };
-        let text =
-            text.map_err(|error| OperationError::of(datamesh_api::ErrorKind::Failed, &error))?;
-        self.line(text)
+        self.line(text.map_err(failed)?)
     }
 
     /// Writes one line, or several with line ends between them.

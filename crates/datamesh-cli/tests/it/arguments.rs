@@ -9,7 +9,7 @@ use datamesh_testkit::processes::{Done, Mesh, PASSWORD};
 use crate::{PROGRAM, program};
 
 /// Every command and its other name.
-const COMMANDS: [(&str, Option<&str>); 39] = [
+const COMMANDS: [(&str, Option<&str>); 40] = [
     ("put", Some("upload")),
     ("get", Some("download")),
     ("list", Some("ls")),
@@ -30,6 +30,7 @@ const COMMANDS: [(&str, Option<&str>); 39] = [
     ("init", None),
     ("recover", None),
     ("service", None),
+    ("interactive", Some("console")),
     ("invite", None),
     ("join", None),
     ("bootstrap", None),

@@ -171,3 +171,41 @@ fn shells_complete_commands_flags_and_names() {
         assert!(script.contains("DATAMESH_COMPLETE") && script.contains("datamesh"), "{script}");
     }
 }
+
+#[test]
+fn answers_are_written_as_csv_with_times_that_are_text() {
+    let mesh = Mesh::of(PROGRAM, 1);
+    let put = ["put", "--allow-degraded", "--tags", "a,b", "--", "-", "work/one, two"];
+    mesh.pipe("n0", &put, &noise(1, 500)).ok();
+    mesh.pipe("n0", &["put", "--allow-degraded", "--", "-", "work/three"], &noise(2, 600)).ok();
+    let csv = |arguments: &[&str]| {
+        let out = mesh.run("n0", &[arguments, &["--format", "csv"]].concat()).ok().out;
+        let mut rows = csv::Reader::from_reader(out.as_bytes());
+        let head: Vec<String> = rows.headers().unwrap().iter().map(str::to_owned).collect();
+        let rows = rows.records().map(|row| row.unwrap().iter().map(str::to_owned).collect());
+        (head, rows.collect::<Vec<Vec<String>>>())
+    };
+    let (head, rows) = csv(&["list", "-r"]);
+    let column = |name: &str| head.iter().position(|column| column == name).unwrap();
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows[0][column("path")], "work/one, two");
+    assert_eq!(rows[0][column("tags")], "a;b");
+    assert_eq!((&rows[0][column("size")][..], &rows[1][column("size")][..]), ("500", "600"));
+    let created: jiff::Timestamp = rows[0][column("created")].parse().unwrap();
+    assert!(jiff::Timestamp::now().duration_since(created).as_secs() < 3600);
+    // What standard input was last changed is not known.
+    assert_eq!(rows[0][column("modified")], "");
+    assert_eq!(csv(&["list"]).1[0][..2], ["folder", "work"]);
+    assert_eq!(csv(&["versions", "work/three"]).1.len(), 1);
+    assert_eq!(csv(&["search", "three"]).1.len(), 1);
+    assert_eq!(csv(&["peers"]).1.len(), 1);
+    assert!(csv(&["config", "show"]).1.len() > 30);
+    let (head, rows) = csv(&["stats"]);
+    assert!(head.contains(&"catalog.files".to_owned()), "{head:?}");
+    assert_eq!(rows.len(), 1);
+    assert!(mesh.run("n0", &["search", "nothing", "--format", "csv"]).ok().out.is_empty());
+    let wrong = mesh.run("n0", &["get", "nobody", "--format", "csv"]).code(3);
+    assert!(wrong.out.is_empty());
+    let json = mesh.run("n0", &["list", "-r", "--json"]).ok().json();
+    assert!(json["entries"][0]["modified"].is_null());
+}

@@ -93,6 +93,11 @@ pub(crate) fn node_key(home: &Home) -> Result<SigningKey, OperationError> {
     secret_key(home, NODE_KEY)
 }
 
+/// Whether the home belongs to a mesh, or has a ticket for one.
+pub fn has_mesh(home: &Home) -> bool {
+    home.has(GENESIS) || home.has(TICKET)
+}
+
 /// The mesh's first record; nothing in a home that has joined none.
 pub(crate) fn genesis(home: &Home) -> Result<Option<Genesis>, OperationError> {
     let Some(genesis) = load::<Genesis>(home, GENESIS)? else { return Ok(None) };

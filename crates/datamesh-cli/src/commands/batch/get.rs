@@ -100,8 +100,8 @@ impl BatchGetArgs {
             }
         }
         let output = &context.output;
-        if output.is_json() {
-            output.json(&serde_json::json!({ "files": files }))?;
+        if output.is_for_programs() {
+            output.answer(&serde_json::json!({ "files": files }))?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::new(&["NAME", "SIZE"]);

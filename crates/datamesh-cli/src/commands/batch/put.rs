@@ -139,8 +139,8 @@ impl BatchPutArgs {
             tags: [&tags[..], &file.tags].concat(),
         });
         let planned: Vec<Planned> = planned.collect();
-        if output.is_json() {
-            output.json(&serde_json::json!({ "files": planned, "failed": failed }))?;
+        if output.is_for_programs() {
+            output.answer(&serde_json::json!({ "files": planned, "failed": failed }))?;
             return Ok(outcome);
         }
         let mut table = Table::new(&["NAME", "SIZE", "TAGS", "FILE"]);

@@ -58,8 +58,8 @@ impl BatchTagArgs {
         let output = &context.output;
         let partly = reply.pending > 0 || !reply.failed.is_empty();
         let outcome = if partly { Outcome::Partial } else { Outcome::Done };
-        if output.is_json() {
-            output.json(&reply)?;
+        if output.is_for_programs() {
+            output.answer(&reply)?;
             return Ok(outcome);
         }
         let mut table = Table::new(&["NAME", "TAGS", "NOTE"]);

@@ -18,6 +18,7 @@ Examples:
   datamesh config show
   datamesh config get service.storage
   datamesh config set service.storage 500GiB
+  datamesh config generate > config.toml
   datamesh config validate")]
 pub(crate) struct ConfigArgs {
     #[command(subcommand)]
@@ -42,6 +43,8 @@ enum ConfigCommand {
     },
     /// Check the home's file
     Validate,
+    /// Print a file with all settings, their meaning and their defaults, to be changed and put into the home
+    Generate,
 }
 
 impl ConfigArgs {
@@ -50,8 +53,8 @@ impl ConfigArgs {
         match self.command {
             ConfigCommand::Show => {
                 let settings = config::show(home)?;
-                if output.is_json() {
-                    output.json(&settings.iter().map(answer).collect::<Vec<_>>())?;
+                if output.is_for_programs() {
+                    output.answer(&settings.iter().map(answer).collect::<Vec<_>>())?;
                 } else {
                     let mut table = Table::new(&["SETTING", "VALUE", "FROM", "MEANING"]);
                     for setting in &settings {
@@ -62,8 +65,8 @@ impl ConfigArgs {
             }
             ConfigCommand::Get { key } => {
                 let setting = config::get(home, &key)?;
-                if output.is_json() {
-                    output.json(&answer(&setting))?;
+                if output.is_for_programs() {
+                    output.answer(&answer(&setting))?;
                 } else {
                     output.line(crate::output::visible(&setting.value))?;
                 }
@@ -71,8 +74,8 @@ impl ConfigArgs {
             ConfigCommand::Set { key, value } => {
                 config::set(home, &key, &value)?;
                 let setting = config::get(home, &key)?;
-                if output.is_json() {
-                    output.json(&answer(&setting))?;
+                if output.is_for_programs() {
+                    output.answer(&answer(&setting))?;
                 } else {
                     output.line(format!(
                         "{} = {}",
@@ -85,10 +88,11 @@ impl ConfigArgs {
                     output.note("a running service takes it up when it is started again");
                 }
             }
+            ConfigCommand::Generate => output.raw(&config::generate())?,
             ConfigCommand::Validate => {
                 config::validate(home)?;
-                if output.is_json() {
-                    output.json(&json!({ "valid": true }))?;
+                if output.is_for_programs() {
+                    output.answer(&json!({ "valid": true }))?;
                 } else {
                     output.line("the settings are valid")?;
                 }

@@ -14,8 +14,8 @@ pub(crate) struct DoctorArgs {}
 impl DoctorArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
         let found = datamesh_node::doctor(&context.home).await;
-        if context.output.is_json() {
-            context.output.json(&found)?;
+        if context.output.is_for_programs() {
+            context.output.answer(&found)?;
         } else {
             context.output.table(&findings(&found))?;
         }

@@ -58,8 +58,8 @@ impl Summary {
     pub(super) fn tell(&self, output: &Output) -> Result<(), Stop> {
         output.failures("stored", &self.not_stored);
         output.failures("fetched", &self.not_fetched);
-        if output.is_json() {
-            return output.json(self);
+        if output.is_for_programs() {
+            return output.answer(self);
         }
         let mut nodes = Table::new(&["NODE", "ID", "DOMAIN", ">SHARDS", ""]);
         for placed in &self.shards {

@@ -59,8 +59,8 @@ impl PopularArgs {
         let operations = context.connect().await?;
         let reply = operations.popular(PopularRequest { since, limit: self.limit }).await?;
         let output = &context.output;
-        if output.is_json() {
-            output.json(&reply)?;
+        if output.is_for_programs() {
+            output.answer(&reply)?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::new(&["NAME", ">FETCHED", "LAST", ">SIZE"]);

@@ -10,8 +10,8 @@ use crate::output::Table;
 /// Prints what was found. Nothing found is no failure.
 pub(crate) fn show(context: &Context, reply: &SearchReply) -> Result<Outcome, Stop> {
     let output = &context.output;
-    if output.is_json() {
-        output.json(reply)?;
+    if output.is_for_programs() {
+        output.answer(reply)?;
         return Ok(Outcome::Done);
     }
     let mut table = Table::new(&["NAME", ">SIZE", "STORED", "SCHEME", "TAGS"]);

@@ -155,8 +155,8 @@ pub(crate) fn tell_fetched(
     }
     if streams {
         // Standard output is the file's.
-    } else if output.is_json() {
-        output.json(reply)?;
+    } else if output.is_for_programs() {
+        output.answer(reply)?;
     } else if let Some(name) = single {
         output.line(format!("fetched {}  {}", visible(name), size(reply.bytes)))?;
     } else {

@@ -45,8 +45,8 @@ impl InfoArgs {
         let request = InfoRequest { name: self.name, version: self.version };
         let reply = operations.info(request).await?;
         let output = &context.output;
-        if output.is_json() {
-            output.json(&reply)?;
+        if output.is_for_programs() {
+            output.answer_about_one(&reply)?;
             return Ok(Outcome::Done);
         }
         output.line(about(&reply))?;

@@ -8,8 +8,8 @@ use datamesh_api::{
 use crate::commands::discovery::FilterArgs;
 use crate::completion::mesh_names;
 use crate::context::Context;
-use crate::error::{Outcome, Stop};
-use crate::output::{Table, size, time};
+use crate::error::{Outcome, Stop, failed};
+use crate::output::{Csv, Format, Table, size, time};
 use crate::values::mesh_folder;
 
 use super::protection;
@@ -125,6 +125,12 @@ enum By {
     Date,
 }
 
+/// Columns of a list as CSV.
+const COLUMNS: [&str; 15] = [
+    "type", "path", "kind", "file", "version", "number", "size", "hash", "created", "modified",
+    "tags", "note", "scheme", "degraded", "deleted",
+];
+
 /// Writes page by page what reads as one answer.
 #[derive(Default)]
 struct Pages {
@@ -133,14 +139,20 @@ struct Pages {
 
 impl Pages {
     fn show(&mut self, context: &Context, reply: ListReply, last: bool) -> Result<(), Stop> {
-        match context.output.is_json() {
-            true => self.json(context, reply, last),
-            false => self.table(context, &reply),
+        match context.output.format() {
+            Format::Json => self.json(context, reply, last),
+            Format::Csv => {
+                let head = self.count == 0;
+                self.count += reply.entries.len();
+                let entries = serde_json::to_value(&reply.entries).map_err(failed)?;
+                context.output.raw(&Csv::with_columns(&COLUMNS).rows(&entries, head)?)
+            }
+            Format::Table => self.table(context, &reply),
         }
     }
 
     fn end(&self, context: &Context) -> Result<Outcome, Stop> {
-        if self.count == 0 && !context.output.is_json() {
+        if self.count == 0 && !context.output.is_for_programs() {
             context.output.note("no files");
         }
         Ok(Outcome::Done)

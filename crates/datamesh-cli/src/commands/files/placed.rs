@@ -25,8 +25,8 @@ pub(super) fn target(name: &str, to: &str) -> Result<MeshPath, Stop> {
 pub(super) fn show(context: &Context, done: &str, reply: &PlacedReply) -> Result<Outcome, Stop> {
     let output = &context.output;
     let outcome = if reply.pending > 0 { Outcome::Partial } else { Outcome::Done };
-    if output.is_json() {
-        output.json(reply)?;
+    if output.is_for_programs() {
+        output.answer(reply)?;
         return Ok(outcome);
     }
     for file in reply.files.iter().take(NAMED_MAX) {

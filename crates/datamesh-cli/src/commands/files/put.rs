@@ -56,6 +56,9 @@ pub(crate) struct PutArgs {
 
 impl PutArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
+        if context.console && self.file == Path::new("-") {
+            return Err(usage("standard input is the console's own here").into());
+        }
         let opened = waiting(move || self.source().map(|source| (self, source))).await?;
         let (args, source) = opened?;
         args.put(context, source).await
@@ -150,8 +153,8 @@ pub(crate) fn tell_stored(
     }
     let bytes: u64 = reply.stored.iter().map(|stored| stored.size).sum();
     let owed: usize = reply.stored.iter().map(|stored| stored.owed).sum();
-    if output.is_json() {
-        output.json(reply)?;
+    if output.is_for_programs() {
+        output.answer(reply)?;
     } else {
         for stored in reply.stored.iter().filter(|_| !many || output.is_verbose()) {
             let protected = match (stored.scheme, stored.margin) {

@@ -47,8 +47,8 @@ impl RemoveArgs {
         let reply = operations.remove(request).await?;
         let output = &context.output;
         let outcome = if reply.pending > 0 { Outcome::Partial } else { Outcome::Done };
-        if output.is_json() {
-            output.json(&reply)?;
+        if output.is_for_programs() {
+            output.answer(&reply)?;
             return Ok(outcome);
         }
         for path in &reply.removed {

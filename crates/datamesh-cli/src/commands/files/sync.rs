@@ -109,7 +109,7 @@ impl SyncArgs {
         }
         let (home, folder) = (context.home.path().to_owned(), self.folder.clone());
         let mirror = waiting(move || Mirror::open(&home, &folder, remote)).await??;
-        let password = context.password.remembered();
+        let password = context.password.remembering().source();
         if self.watch {
             return self.watch(context, mirror, &options, password).await;
         }
@@ -234,8 +234,8 @@ async fn pass(
 /// Says what was done, or would be.
 fn tell(context: &Context, report: &Report) -> Result<Outcome, Stop> {
     let output = &context.output;
-    if output.is_json() {
-        output.json(report)?;
+    if output.is_for_programs() {
+        output.answer(report)?;
     } else if report.dry_run {
         let mut table = Table::new(&["ACTION", "NAME", "TO", ">SIZE"]);
         for action in &report.actions {

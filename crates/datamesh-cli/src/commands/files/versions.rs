@@ -82,8 +82,8 @@ impl VersionsArgs {
         let mut table = Table::new(&[">VERSION", "STATE", ">SIZE", "STORED", "SCHEME", "ID"]);
         for name in self.names {
             let reply = operations.versions(VersionsRequest { name }).await?;
-            if output.is_json() {
-                output.json(&reply)?;
+            if output.is_for_programs() {
+                output.answer(&reply)?;
                 continue;
             }
             for (at, version) in reply.versions.iter().enumerate() {
@@ -103,7 +103,7 @@ impl VersionsArgs {
                 ]);
             }
         }
-        if !output.is_json() {
+        if !output.is_for_programs() {
             output.table(&table)?;
         }
         Ok(Outcome::Done)
@@ -119,8 +119,8 @@ impl VersionsArgs {
             if reply.pending > 0 {
                 outcome = Outcome::Partial;
             }
-            if output.is_json() {
-                output.json(&reply)?;
+            if output.is_for_programs() {
+                output.answer(&reply)?;
             } else {
                 output.line(format!("took back {}", visible(reply.path.as_str())))?;
                 output.pending(reply.pending);
@@ -143,8 +143,8 @@ impl VersionsArgs {
         let reply = operations.purge(request).await?;
         let output = &context.output;
         let outcome = if reply.pending > 0 { Outcome::Partial } else { Outcome::Done };
-        if output.is_json() {
-            output.json(&reply)?;
+        if output.is_for_programs() {
+            output.answer(&reply)?;
             return Ok(outcome);
         }
         let versions = plural(reply.versions, "version");

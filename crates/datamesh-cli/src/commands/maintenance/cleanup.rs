@@ -65,8 +65,8 @@ impl CleanupArgs {
         let partial = pending > 0 || !reply.silent.is_empty() || (!dry_run && lacking);
         let outcome = if partial { Outcome::Partial } else { Outcome::Done };
         let output = &context.output;
-        if output.is_json() {
-            output.json(&reply)?;
+        if output.is_for_programs() {
+            output.answer(&reply)?;
             return Ok(outcome);
         }
         let would = if dry_run { "would give up" } else { "gave up" };

@@ -47,8 +47,8 @@ impl OptimizeArgs {
         let partial = !dry_run && (left > 0 || rewritten.pending > 0);
         let outcome = if partial { Outcome::Partial } else { Outcome::Done };
         let output = &context.output;
-        if output.is_json() {
-            output.json(&reply)?;
+        if output.is_for_programs() {
+            output.answer(&reply)?;
             return Ok(outcome);
         }
         let (versions, segments) =

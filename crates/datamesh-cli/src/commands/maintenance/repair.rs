@@ -67,8 +67,8 @@ impl RepairArgs {
         let few = reply.renewal.as_ref().map_or(0, |run| run.few);
         let partial = !reply.waiting.is_empty() || !reply.failed.is_empty() || few > 0;
         let output = &context.output;
-        if output.is_json() {
-            output.json(&reply)?;
+        if output.is_for_programs() {
+            output.answer(&reply)?;
         } else {
             let mut table = Table::pairs();
             if checks {

@@ -30,8 +30,8 @@ impl DiscoverArgs {
         let timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
         let reply = operations.discover(DiscoverRequest { timeout_ms }).await?;
         let output = &context.output;
-        if output.is_json() {
-            output.json(&reply)?;
+        if output.is_for_programs() {
+            output.answer(&reply)?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::new(&["PEER", "MEMBER", "CONNECTED", "FOUND BY", "ADDRESSES"]);

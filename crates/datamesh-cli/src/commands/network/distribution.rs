@@ -24,8 +24,8 @@ impl DistributionArgs {
         let operations = context.connect().await?;
         let reply = operations.distribution(DistributionRequest { name: self.name }).await?;
         let output = &context.output;
-        if output.is_json() {
-            output.json(&reply)?;
+        if output.is_for_programs() {
+            output.answer(&reply)?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::new(&["NODE", "DOMAIN", ">SHARDS"]);

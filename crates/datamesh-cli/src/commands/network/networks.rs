@@ -55,9 +55,9 @@ impl NetworksArgs {
             config::set(home, "network.preset", preset)?;
         }
         let chosen = config::get(home, "network.preset")?.value;
-        if output.is_json() {
+        if output.is_for_programs() {
             let presets: Vec<_> = PRESETS.iter().map(|preset| answer(preset, &chosen)).collect();
-            output.json(&presets)?;
+            output.answer(&presets)?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::new(&[

@@ -21,8 +21,8 @@ impl PeersArgs {
         let operations = context.connect().await?;
         let reply = operations.peers(PeersRequest {}).await?;
         let output = &context.output;
-        if output.is_json() {
-            output.json(&reply.peers)?;
+        if output.is_for_programs() {
+            output.answer(&reply.peers)?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::new(&[

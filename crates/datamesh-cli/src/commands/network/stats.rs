@@ -20,8 +20,8 @@ impl StatsArgs {
         let operations = context.connect().await?;
         let reply = operations.stats(StatsRequest {}).await?;
         let output = &context.output;
-        if output.is_json() {
-            output.json(&reply)?;
+        if output.is_for_programs() {
+            output.answer_about_one(&reply)?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::pairs();

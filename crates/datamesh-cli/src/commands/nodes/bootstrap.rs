@@ -60,8 +60,8 @@ impl BootstrapArgs {
         };
         let reply = operations.bootstrap(request).await?;
         let output = &context.output;
-        if output.is_json() {
-            output.json(&reply.peers)?;
+        if output.is_for_programs() {
+            output.answer(&reply.peers)?;
         } else {
             let mut table = Table::new(&[
                 "ADDRESS",

@@ -47,6 +47,11 @@ struct Answer {
 }
 
 impl InitArgs {
+    /// Somebody is asked and shown everything.
+    pub(crate) fn asking() -> Self {
+        Self { non_interactive: false, words_out: None }
+    }
+
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
         let shows = self.words_out.is_none();
         if shows && !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
@@ -79,9 +84,9 @@ impl InitArgs {
             }
         }
         let home = context.home.path().to_owned();
-        if context.output.is_json() {
+        if context.output.is_for_programs() {
             let words_out = self.words_out;
-            context.output.json(&Answer { account: account.account, home, words_out })?;
+            context.output.answer(&Answer { account: account.account, home, words_out })?;
         } else {
             context.output.line(format!("account {}", account.account))?;
             if let Some(file) = &self.words_out {

@@ -52,8 +52,8 @@ impl InviteArgs {
             bytes_per_node: self.quota.unwrap_or(u64::MAX),
         };
         let reply = operations.invite(request).await?;
-        if context.output.is_json() {
-            context.output.json(&reply)?;
+        if context.output.is_for_programs() {
+            context.output.answer(&reply)?;
             return Ok(Outcome::Done);
         }
         context.output.line(&reply.ticket)?;

@@ -27,13 +27,21 @@ pub(crate) struct JoinArgs {
 }
 
 impl JoinArgs {
+    /// With this ticket.
+    pub(crate) fn with(ticket: String) -> Self {
+        Self { ticket }
+    }
+
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
+        if context.console && self.ticket == "-" {
+            return Err(usage("standard input is the console's own here").into());
+        }
         let ticket = self.ticket()?;
         let operations = context.connect().await?;
         let reply = operations.join(JoinRequest { ticket }).await?;
         let output = &context.output;
-        if output.is_json() {
-            output.json(&reply)?;
+        if output.is_for_programs() {
+            output.answer(&reply)?;
             return Ok(Outcome::Done);
         }
         output.line(format!("joined mesh {}", reply.mesh))?;

@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod init;
+mod interactive;
 mod invite;
 mod join;
 mod recover;
@@ -9,6 +10,7 @@ mod service;
 
 pub(crate) use bootstrap::BootstrapArgs;
 pub(crate) use init::InitArgs;
+pub(crate) use interactive::InteractiveArgs;
 pub(crate) use invite::InviteArgs;
 pub(crate) use join::JoinArgs;
 pub(crate) use recover::RecoverArgs;

@@ -43,6 +43,11 @@ struct Answer {
 }
 
 impl RecoverArgs {
+    /// Somebody is asked; the mesh is found at this address.
+    pub(crate) fn asking(peer: Option<String>) -> Self {
+        Self { words_file: None, peer }
+    }
+
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
         if datamesh_node::has_account(&context.home) {
             let message = format!("{} has an account already", context.home.path().display());
@@ -58,8 +63,8 @@ impl RecoverArgs {
         let recovered =
             datamesh_node::recover_account(&home, &words, password, self.peer.as_deref()).await?;
         let output = &context.output;
-        if output.is_json() {
-            output.json(&Answer {
+        if output.is_for_programs() {
+            output.answer(&Answer {
                 account: recovered.account,
                 mesh: recovered.mesh,
                 home: home.path().to_owned(),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Subcommand, ValueEnum};
+use datamesh_api::OperationError;
 use datamesh_core::{Hash, Timestamp};
 use datamesh_node::{AuditFilter, RecordedEntry, list_audit_log, verify_audit_log};
 
@@ -112,33 +113,32 @@ fn detail(recorded: &RecordedEntry) -> String {
     pairs.collect::<Vec<_>>().join(", ")
 }
 
-/// A value of a CSV line.
-fn quoted(value: &str) -> String {
-    format!("\"{}\"", value.replace('"', "\"\""))
-}
-
-fn lines(entries: &[RecordedEntry], form: Form) -> Result<String, serde_json::Error> {
-    let mut out = String::new();
-    if let Form::Csv = form {
-        out.push_str("number,time,event,detail,previous,hash\r\n");
-    }
-    for recorded in entries {
-        match form {
-            Form::Json => {
-                out.push_str(&serde_json::to_string(recorded)?);
+fn lines(entries: &[RecordedEntry], form: Form) -> Result<String, OperationError> {
+    match form {
+        Form::Json => {
+            let mut out = String::new();
+            for recorded in entries {
+                out.push_str(&serde_json::to_string(recorded).map_err(failed)?);
                 out.push('\n');
             }
-            Form::Csv => {
-                let entry = &recorded.entry;
-                let (at, event, told) =
-                    (time(entry.time), quoted(&entry.event), quoted(&detail(recorded)));
-                let (number, previous, hash) = (entry.number, entry.previous, recorded.hash);
-                let line = format!("{number},{},{event},{told},{previous},{hash}\r\n", quoted(&at));
-                out.push_str(&line);
-            }
+            Ok(out)
         }
+        Form::Csv => csv_lines(entries).map_err(failed),
     }
-    Ok(out)
+}
+
+fn csv_lines(entries: &[RecordedEntry]) -> csv::Result<String> {
+    let mut form = csv::WriterBuilder::new();
+    let mut lines = form.terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    lines.write_record(["number", "time", "event", "detail", "previous", "hash"])?;
+    for recorded in entries {
+        let entry = &recorded.entry;
+        let (number, previous) = (entry.number.to_string(), entry.previous.to_string());
+        let (at, told, hash) = (time(entry.time), detail(recorded), recorded.hash.to_string());
+        lines.write_record([&number, &at, &entry.event, &told, &previous, &hash])?;
+    }
+    let bytes = lines.into_inner().map_err(|error| error.into_error())?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 impl AuditArgs {
@@ -147,8 +147,8 @@ impl AuditArgs {
         match self.command {
             AuditCommand::List(wanted) => {
                 let entries = list_audit_log(home, &wanted.filter())?;
-                if output.is_json() {
-                    output.json(&entries)?;
+                if output.is_for_programs() {
+                    output.answer(&entries)?;
                     return Ok(Outcome::Done);
                 }
                 let mut table = Table::new(&[">NUMBER", "TIME", "EVENT", "DETAIL"]);
@@ -162,8 +162,8 @@ impl AuditArgs {
             }
             AuditCommand::Verify { noted } => {
                 let checked = verify_audit_log(home, noted)?;
-                if output.is_json() {
-                    output.json(&checked)?;
+                if output.is_for_programs() {
+                    output.answer(&checked)?;
                 } else {
                     output.line(format!("{} checked", plural(checked.entries, "record")))?;
                     if let (Some(last), Some(hash)) = (checked.last, checked.hash) {
@@ -171,7 +171,7 @@ impl AuditArgs {
                     }
                 }
                 let Some(problem) = checked.problem else { return Ok(Outcome::Done) };
-                if !output.is_json() {
+                if !output.is_for_programs() {
                     let place = match (&problem.file, problem.line) {
                         (Some(file), Some(line)) => format!("{file}, line {line}: "),
                         _ => String::new(),
@@ -182,7 +182,7 @@ impl AuditArgs {
             }
             AuditCommand::Export { wanted, form, dest } => {
                 let entries = list_audit_log(home, &wanted.filter())?;
-                let text = lines(&entries, form).map_err(failed)?;
+                let text = lines(&entries, form)?;
                 if dest.as_os_str() == "-" {
                     output.raw(&text)?;
                     return Ok(Outcome::Done);

@@ -115,7 +115,7 @@ impl KeysArgs {
                 let words = words_file.as_deref().map(words::from_file).transpose()?;
                 let words = words.as_ref().map(|words| words.as_str());
                 let page = datamesh_node::recovery_kit(&context.home, words)?;
-                if context.output.is_json() {
+                if context.output.is_for_programs() {
                     return Err(usage("the recovery kit is a page to print, not data").into());
                 }
                 context.output.line(page.trim_end())?;
@@ -129,8 +129,8 @@ async fn list(context: &Context) -> Result<Outcome, Stop> {
     let operations = context.connect().await?;
     let reply = operations.keys(KeysRequest {}).await?;
     let output = &context.output;
-    if output.is_json() {
-        output.json(&reply)?;
+    if output.is_for_programs() {
+        output.answer(&reply)?;
         return Ok(Outcome::Done);
     }
     output.line(format!("account {}", reply.account))?;
@@ -207,8 +207,8 @@ async fn rotate(
     let operations = context.connect().await?;
     let reply = operations.rotate(RotateRequest { words, revoke }).await?;
     let output = &context.output;
-    if output.is_json() {
-        output.json(&reply)?;
+    if output.is_for_programs() {
+        output.answer(&reply)?;
     } else {
         output.line(format!("epoch {}", reply.epoch))?;
         for device in &reply.revoked {
@@ -240,8 +240,8 @@ async fn rekey(context: &Context) -> Result<Outcome, Stop> {
     let reply = operations.rekey(RekeyRequest {}).await?;
     let rewritten = &reply.rewritten;
     let left = reply.versions.saturating_sub(rewritten.versions);
-    if output.is_json() {
-        output.json(&reply)?;
+    if output.is_for_programs() {
+        output.answer(&reply)?;
     } else {
         output.line(format!(
             "sealed anew in epoch {}: {} of {} with {}, {}; pages of {}",
@@ -284,8 +284,8 @@ fn import(context: &Context, file: &Path) -> Result<Outcome, Stop> {
         .and_then(|open| open.take(KEY_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes))
         .map_err(unreadable)?;
     let account = datamesh_node::import_keys(&context.home, &bytes)?;
-    if context.output.is_json() {
-        context.output.json(&json!({ "account": account, "home": context.home.path() }))?;
+    if context.output.is_for_programs() {
+        context.output.answer(&json!({ "account": account, "home": context.home.path() }))?;
     } else {
         context.output.line(format!("account {account}"))?;
         context.output.note("the next command restores its catalog from the mesh");
@@ -310,8 +310,8 @@ fn written(context: &Context, path: &Path, bytes: &[u8], opens: &str) -> Result<
         drop(std::fs::remove_file(path));
         return Err(error(why).into());
     }
-    if context.output.is_json() {
-        context.output.json(&json!({ "file": path }))?;
+    if context.output.is_for_programs() {
+        context.output.answer(&json!({ "file": path }))?;
     } else {
         context.output.line(format!("wrote \"{}\"", path.display()))?;
         context.output.note(format!("{opens}; take it in with: datamesh keys import FILE"));

@@ -25,8 +25,8 @@ impl SecurityArgs {
         let operations = context.connect().await?;
         let reply = operations.security(SecurityRequest {}).await?;
         let output = &context.output;
-        if output.is_json() {
-            output.json(&reply)?;
+        if output.is_for_programs() {
+            output.answer(&reply)?;
         } else {
             output.table(&findings(&reply.findings))?;
             let mut table = Table::new(&["LIST", "PEER OR NETWORK"]);

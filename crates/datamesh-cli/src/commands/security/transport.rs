@@ -21,8 +21,8 @@ impl TransportArgs {
         let operations = context.connect().await?;
         let reply = operations.transport(TransportRequest {}).await?;
         let output = &context.output;
-        if output.is_json() {
-            output.json(&reply)?;
+        if output.is_for_programs() {
+            output.answer(&reply)?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::new(&["WHAT", "HOW"]);

@@ -1,0 +1,205 @@
+//! The console: one line after another is read, parsed by the parser of the command line, and done.
+//!
+//! Promised: what a command does, prints and returns is what it does in a shell. Ctrl-C ends the command that
+//! runs and leaves the console; the password is asked for once. Between commands nothing of the home is held, so
+//! that a service and other commands can use it.
+
+mod complete;
+mod editor;
+mod input;
+mod status;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::{Args, Command};
+use crate::context::Context;
+use crate::error::{Outcome, Stop, failed, usage};
+use crate::output;
+use crate::password;
+
+use input::{Input, Line};
+use status::Status;
+
+/// What a line asks for.
+enum Asked {
+    Nothing,
+    Leave,
+    Command(Vec<String>),
+}
+
+/// Runs until the input ends or somebody leaves.
+///
+/// # Errors
+/// [`Stop`] where the terminal cannot be used.
+pub(crate) async fn run(context: &Context) -> Result<Outcome, Stop> {
+    let edited = std::io::stdin().is_terminal()
+        && std::io::stdout().is_terminal()
+        && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+    crate::completion::complete_for(&context.home);
+    let status = edited.then(|| Status::watch(&context.home));
+    let mut input = if edited {
+        Input::edited(&context.home, status.as_ref())?
+    } else {
+        Input::plain(std::io::stdin().is_terminal())
+    };
+    if edited {
+        context.output.note("help tells the commands, help COMMAND one of them; exit leaves");
+    }
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut hung_up = signal(SignalKind::hangup())?;
+    // While a line is edited Ctrl-C is a key; elsewhere it must not end the console.
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut first_failed = 0;
+    let context = context.in_console();
+    loop {
+        let line = tokio::select! {
+            line = input.next() => line?,
+            _ = terminated.recv() => break,
+            _ = hung_up.recv() => break,
+        };
+        let text = match line {
+            Line::Text(text) => text,
+            Line::Interrupted => continue,
+            Line::End => break,
+        };
+        let words = match asked(&text) {
+            Ok(Asked::Nothing) => continue,
+            Ok(Asked::Leave) => break,
+            Ok(Asked::Command(words)) => words,
+            Err(error) => {
+                output::report(&error, context.global.wants_json());
+                if first_failed == 0 {
+                    first_failed = error.kind.exit_code();
+                }
+                continue;
+            }
+        };
+        // One that was not meant for the command.
+        while has_come(&mut interrupted) {}
+        let known = context.password.is_known();
+        let code = tokio::select! {
+            code = execute(&context, words, &mut interrupted) => code,
+            _ = terminated.recv() => break,
+            _ = hung_up.recv() => break,
+        };
+        if code != 0 && !known {
+            // It may have been the wrong one.
+            context.password.forget();
+        }
+        if first_failed == 0 {
+            first_failed = code;
+        }
+    }
+    input.leave();
+    // Somebody who sat there has seen what failed.
+    Ok(if edited { Outcome::Done } else { Outcome::Console(first_failed) })
+}
+
+/// Whether a signal has come already.
+fn has_come(signal: &mut tokio::signal::unix::Signal) -> bool {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    signal.poll_recv(&mut context).is_ready()
+}
+
+/// Makes words of a line, as a shell would.
+fn asked(text: &str) -> Result<Asked, datamesh_api::OperationError> {
+    let words = shlex::split(text)
+        .ok_or_else(|| usage("a quotation mark is not closed, or a backslash ends the line"))?;
+    Ok(match words.first().map(String::as_str) {
+        None => Asked::Nothing,
+        Some("exit" | "quit") if words.len() == 1 => Asked::Leave,
+        Some(_) => Asked::Command(words.into_iter().map(at_home).collect()),
+    })
+}
+
+/// A word that begins with `~/` is a way from the user's own folder.
+fn at_home(word: String) -> String {
+    let own = std::env::home_dir().and_then(|folder| folder.into_os_string().into_string().ok());
+    match (word.strip_prefix("~/"), own) {
+        (Some(rest), Some(own)) => format!("{own}/{rest}"),
+        _ => word,
+    }
+}
+
+/// Does one command. Returns its exit code.
+async fn execute(
+    console: &Context,
+    words: Vec<String>,
+    interrupted: &mut tokio::signal::unix::Signal,
+) -> u8 {
+    let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
+    let parsed = Args::command().no_binary_name(true).try_get_matches_from(words);
+    let parsed = parsed.and_then(|matches| Ok((Args::from_arg_matches(&matches)?, matches)));
+    let (args, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return crate::refuse(&error, console.global.wants_json()),
+    };
+    let Args { global, command } = args;
+    let global = global.within(&console.global, |name| is_typed(&matches, name));
+    let json = global.wants_json();
+    let context = match console.with(global) {
+        Ok(context) => context,
+        Err(error) => {
+            output::report(&error, json);
+            return error.kind.exit_code();
+        }
+    };
+    if matches!(command, Some(Command::Interactive(_)) | None) {
+        let error = usage("this is the console");
+        output::report(&error, json);
+        return error.kind.exit_code();
+    }
+    let Some(command) = command else { return 0 };
+    if command.handles_signals() {
+        return crate::exit_code(command.run(&context).await, json);
+    }
+    let mut running = std::pin::pin!(command.run(&context));
+    loop {
+        tokio::select! {
+            done = &mut running => return crate::exit_code(done, json),
+            _ = interrupted.recv() => {
+                if !password::is_asking() {
+                    output::to_stderr("interrupted");
+                    return 130;
+                }
+                output::to_stderr("\nEnter ends the question");
+            }
+        }
+    }
+}
+
+/// Whether a global option stands on the line.
+fn is_typed(matches: &ArgMatches, name: &str) -> bool {
+    let here = matches.value_source(name) == Some(ValueSource::CommandLine);
+    here || matches.subcommand().is_some_and(|(_, below)| is_typed(below, name))
+}
+
+/// A line that could not be read.
+fn unreadable(error: impl std::fmt::Display) -> Stop {
+    Stop::Failed(failed(format!("the line cannot be read: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_split_as_a_shell_does() {
+        let words = |text: &str| match asked(text) {
+            Ok(Asked::Command(words)) => words,
+            _ => Vec::new(),
+        };
+        assert_eq!(words("get 'a b' \"c d\" e\\ f"), ["get", "a b", "c d", "e f"]);
+        assert_eq!(words("list # all of them"), ["list"]);
+        assert!(matches!(asked("  "), Ok(Asked::Nothing)));
+        assert!(matches!(asked("# nothing"), Ok(Asked::Nothing)));
+        assert!(matches!(asked("exit"), Ok(Asked::Leave)));
+        assert_eq!(words("exit now"), ["exit", "now"]);
+        assert!(asked("get 'a").is_err());
+    }
+}

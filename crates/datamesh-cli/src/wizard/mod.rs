@@ -1,0 +1,82 @@
+//! Questions to whoever starts the program for the first time; the answers become settings, an account, and
+//! membership in a mesh.
+//!
+//! Nothing is done before all was asked and agreed to. All of it can be done by commands too, and the wizard says
+//! by which.
+
+mod answers;
+mod questions;
+
+use std::io::IsTerminal;
+
+use datamesh_node::config;
+
+use crate::commands::nodes::{InitArgs, JoinArgs, RecoverArgs};
+use crate::context::Context;
+use crate::error::{Outcome, Stop, failed};
+use crate::output::visible;
+use crate::waiting::waiting;
+
+use answers::{Account, Answers};
+
+/// Whether there is somebody to ask and something to set up: a terminal, and a home without account and mesh.
+pub(crate) fn is_wanted(context: &Context) -> bool {
+    has_somebody()
+        && !datamesh_node::has_account(&context.home)
+        && !datamesh_node::has_mesh(&context.home)
+}
+
+/// Whether somebody can be asked on a terminal that can be drawn on.
+pub(crate) fn has_somebody() -> bool {
+    std::io::stdin().is_terminal()
+        && std::io::stderr().is_terminal()
+        && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// Asks, and does what was agreed to.
+///
+/// # Errors
+/// [`Stop`] where a step fails; what was done before it stays, and what is left can be done by its command.
+pub(crate) async fn run(context: &Context) -> Result<Outcome, Stop> {
+    let home = context.home.clone();
+    let Some(answers) = waiting(move || questions::ask(&home)).await?? else {
+        context
+            .output
+            .note("nothing was done; `datamesh` asks again, `datamesh --help` tells the commands");
+        return Ok(Outcome::Done);
+    };
+    do_all(context, answers).await?;
+    Ok(Outcome::Done)
+}
+
+async fn do_all(context: &Context, answers: Answers) -> Result<(), Stop> {
+    let output = &context.output;
+    for (key, value) in answers.settings() {
+        config::set(&context.home, key, &value)?;
+    }
+    let file = config::file(&context.home);
+    let text = std::fs::read_to_string(&file).map_err(failed)?;
+    output.note(format!("\n{}:\n", file.display()));
+    for line in text.lines() {
+        output.note(visible(line));
+    }
+    output.note("\nThe same by commands:\n");
+    for command in answers.commands() {
+        output.note(format!("  datamesh {}", visible(&command)));
+    }
+    output.note("");
+    match &answers.account {
+        Account::Made => drop(InitArgs::asking().run(context).await?),
+        Account::Recovered(peer) => drop(RecoverArgs::asking(peer.clone()).run(context).await?),
+        Account::None => {}
+    }
+    if let Some(ticket) = answers.ticket {
+        JoinArgs::with(ticket).run(context).await?;
+    }
+    if answers.node.is_some() {
+        output.note(
+            "`datamesh service` runs the node, in another terminal or as a service of the system",
+        );
+    }
+    Ok(())
+}
