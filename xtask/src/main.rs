@@ -30,6 +30,7 @@ usage: cargo xtask <chore>
   torture   run it long and hard with real processes; --help tells how
   durability  simulate years of a large mesh and count what is lost; --help tells how
   arrows    check which crate uses which, and the walls between them
+  deny      check licences, bans and sources of the dependencies
   tidy      look for forgotten files, markers, paths of one machine, and the like
 ";
 
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         ("demo", args) => demo::run(&root, args),
         ("bench" | "torture" | "durability", args) => bench::run(&root, &chore, args),
         ("arrows", []) => finding::report("arrows", arrows::check(&root)),
+        ("deny", []) => deny::run(&root),
         ("tidy", []) => finding::report("tidy", tidy::check(&root)),
         ("" | "help" | "-h" | "--help", []) => {
             print!("{USAGE}");

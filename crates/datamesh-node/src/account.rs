@@ -11,7 +11,7 @@ use datamesh_crypto::{DeviceKeys, KeystoreError, Words, keystore};
 use zeroize::Zeroizing;
 
 use crate::audit_log::AuditLog;
-use crate::home::Home;
+use crate::home::{Home, file_error};
 use crate::system::{SystemClock, SystemEntropy};
 
 const KEYSTORE: &str = "account/keystore";
@@ -70,12 +70,15 @@ pub fn init_account(home: &Home, password: &str) -> Result<CreatedAccount, Opera
     let entropy = SystemEntropy;
     let words = Words::draw(&entropy);
     let keys = DeviceKeys::set_up(&words, &entropy, SystemClock.now());
+    // Before anything is written: a password that cannot be taken leaves nothing behind.
+    let sealed = keystore::seal(&keys, password, &entropy).map_err(keystore_error)?;
+    set_aside(home)?;
     // Here and only here an empty catalog is all that the account has; a catalog that is missing
     // later was lost, and is restored from the mesh.
     home.make_folder("account")?;
     let owner = owner(keys.account(), keys.log_certificate().log_key);
     AccountDb::open(&home.file(CATALOG), owner).map_err(|error| catalog_error(&error))?;
-    seal_keys(home, &keys, password)?;
+    keep_keystore(home, &public_of(&keys), &sealed)?;
     AuditLog::of(home).record("account.init", &[("account", keys.account().to_string())]);
     Ok(CreatedAccount { words: words.text(), account: keys.account() })
 }
@@ -84,9 +87,24 @@ pub fn init_account(home: &Home, password: &str) -> Result<CreatedAccount, Opera
 /// there is an account.
 fn seal_keys(home: &Home, keys: &DeviceKeys, password: &str) -> Result<(), OperationError> {
     let file = keystore::seal(keys, password, &SystemEntropy).map_err(keystore_error)?;
-    let public =
-        PublicAccount { log: keys.log_certificate().clone(), grant_key: keys.grant().public_key() };
-    keep_keystore(home, &public, &file)
+    keep_keystore(home, &public_of(keys), &file)
+}
+
+/// What is known of an account without its password.
+fn public_of(keys: &DeviceKeys) -> PublicAccount {
+    PublicAccount { log: keys.log_certificate().clone(), grant_key: keys.grant().public_key() }
+}
+
+/// Sets aside what an account without a keystore left: one whose making was cut off, or whose keystore was lost.
+/// Nothing of it is removed.
+fn set_aside(home: &Home) -> Result<(), OperationError> {
+    if !home.has(CATALOG) {
+        return Ok(());
+    }
+    let (from, to) = (home.file("account"), home.file(&format!("account-{}", SystemClock.now())));
+    std::fs::rename(&from, &to).map_err(|error| file_error("setting aside", &from, &error))?;
+    tracing::warn!(folder = %to.display(), "an account without a keystore was set aside");
+    Ok(())
 }
 
 /// Writes the keystore, away from the tasks.

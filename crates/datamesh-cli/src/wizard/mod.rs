@@ -9,15 +9,19 @@ mod questions;
 
 use std::io::IsTerminal;
 
+use datamesh_api::ErrorKind;
 use datamesh_node::config;
 
 use crate::commands::nodes::{InitArgs, JoinArgs, RecoverArgs};
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed};
-use crate::output::visible;
+use crate::output::{report, visible};
 use crate::waiting::waiting;
 
 use answers::{Account, Answers};
+
+/// How often a password may be chosen that cannot be taken.
+const TRIES: u32 = 5;
 
 /// Whether there is somebody to ask and something to set up: a terminal, and a home without account and mesh.
 pub(crate) fn is_wanted(context: &Context) -> bool {
@@ -66,7 +70,7 @@ async fn do_all(context: &Context, answers: Answers) -> Result<(), Stop> {
     }
     output.note("");
     match &answers.account {
-        Account::Made => drop(InitArgs::asking().run(context).await?),
+        Account::Made => make_account(context).await?,
         Account::Recovered(peer) => drop(RecoverArgs::asking(peer.clone()).run(context).await?),
         Account::None => {}
     }
@@ -79,4 +83,17 @@ async fn do_all(context: &Context, answers: Answers) -> Result<(), Stop> {
         );
     }
     Ok(())
+}
+
+/// Makes the account, with another question where the answer to one cannot be taken.
+async fn make_account(context: &Context) -> Result<(), Stop> {
+    for _ in 1..TRIES {
+        match InitArgs::asking().run(context).await {
+            Err(Stop::Failed(error)) if error.kind == ErrorKind::Usage => {
+                report(&error, context.global.wants_json());
+            }
+            done => return done.map(drop),
+        }
+    }
+    InitArgs::asking().run(context).await.map(drop)
 }

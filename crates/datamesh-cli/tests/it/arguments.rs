@@ -215,6 +215,15 @@ fn passwords_are_taken_from_the_first_line_of_their_file() {
     init("blank", b"\nsecond line\n").code(2);
     init("binary", &[0xff; 40]).code(2);
     init("long", &[b'x'; 5000]).code(2);
+    // One that cannot be taken is in nobody's way afterwards.
+    init("short", b"short\n").code(2);
+    init("short", PASSWORD.as_bytes()).ok();
+    // An account that lost its keystore is set aside, with all that it has.
+    fs::remove_file(mesh.path("unix").join("account/keystore")).unwrap();
+    fs::remove_file(mesh.path("unix.words")).unwrap();
+    init("unix", PASSWORD.as_bytes()).ok();
+    let mut kept = fs::read_dir(mesh.path("unix")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(kept.any(|name| name.to_str().unwrap().starts_with("account-")));
     for home in ["empty", "blank", "binary", "long"] {
         assert!(!mesh.path(&format!("{home}.words")).exists(), "{home}");
     }

@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
+use crate::output::report;
 use crate::{console, wizard};
 
 /// Open a console for one command after another
@@ -27,8 +28,12 @@ impl InteractiveArgs {
     }
 
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
-        if self.asks && wizard::is_wanted(context) {
-            wizard::run(context).await?;
+        if self.asks
+            && wizard::is_wanted(context)
+            && let Err(Stop::Failed(error)) = wizard::run(context).await
+        {
+            // What is left can be done in the console.
+            report(&error, context.global.wants_json());
         }
         console::run(context).await
     }
