@@ -36,8 +36,9 @@ fn commands_from_a_pipe_do_what_they_do_in_a_shell() {
     {
         assert!(piped.err.contains(told), "{told}: {}", piped.err);
     }
-    let helped = mesh.pipe("n0", &["interactive"], b"help get\n").ok();
+    let helped = mesh.pipe("n0", &["interactive"], b"help get\nquick-help\n").ok();
     assert!(helped.out.contains("Examples:"), "{}", helped.out);
+    assert!(helped.out.ends_with(&shell(&["quick-help"])), "{}", helped.out);
     assert!(mesh.pipe("n0", &["interactive"], b"").ok().out.is_empty());
     mesh.pipe("n0", &["interactive"], b"\xff\xfe\n").code(1);
     let alone = mesh.run("nowhere", &["list"]).code;

@@ -29,6 +29,7 @@ mod small_disk;
 mod space;
 mod strangers;
 mod sync;
+mod table;
 mod terminal;
 mod transfers;
 mod wrong_use;

@@ -1,8 +1,11 @@
 //! `datamesh generate-completion`.
 
-use clap::ValueEnum;
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory, ValueEnum};
 use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Zsh};
 
+use crate::args::Args;
 use crate::completion::VARIABLE;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed};
@@ -16,11 +19,16 @@ use crate::error::{Outcome, Stop, failed};
 Examples:
   source <(datamesh generate-completion bash)                                  # in ~/.bashrc
   source <(datamesh generate-completion zsh)                                   # in ~/.zshrc
-  datamesh generate-completion fish > ~/.config/fish/completions/datamesh.fish")]
+  datamesh generate-completion fish > ~/.config/fish/completions/datamesh.fish
+  datamesh generate-completion --man-pages /usr/local/share/man/man1           # datamesh.1, datamesh-put.1, …")]
 pub(crate) struct GenerateCompletionArgs {
     /// The shell
-    #[arg(value_enum, value_name = "SHELL")]
-    shell: Shell,
+    #[arg(value_enum, value_name = "SHELL", required_unless_present = "man_pages")]
+    shell: Option<Shell>,
+
+    /// Write manual pages into this folder instead, one for each command
+    #[arg(long, value_name = "FOLDER", conflicts_with = "shell")]
+    man_pages: Option<PathBuf>,
 }
 
 /// Shells that can be told.
@@ -35,7 +43,14 @@ enum Shell {
 
 impl GenerateCompletionArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, Stop> {
-        let shell: &dyn EnvCompleter = match self.shell {
+        if let Some(folder) = &self.man_pages {
+            std::fs::create_dir_all(folder)
+                .and_then(|()| write_pages(folder))
+                .map_err(|error| failed(format!("{}: {error}", folder.display())))?;
+            return Ok(Outcome::Done);
+        }
+        let Some(shell) = self.shell else { return Ok(Outcome::Done) };
+        let shell: &dyn EnvCompleter = match shell {
             Shell::Bash => &Bash,
             Shell::Zsh => &Zsh,
             Shell::Fish => &Fish,
@@ -49,4 +64,9 @@ impl GenerateCompletionArgs {
         context.output.raw(&String::from_utf8_lossy(&script))?;
         Ok(Outcome::Done)
     }
+}
+
+/// Writes a manual page for the program and one for each command, with those of commands within.
+fn write_pages(folder: &Path) -> std::io::Result<()> {
+    clap_mangen::generate_to(Args::command(), folder)
 }
