@@ -1,6 +1,8 @@
 //! What the user typed.
 
 use clap::{Parser, Subcommand};
+use datamesh_api::OperationError;
+use tracing_appender::rolling::RollingFileAppender;
 
 use crate::commands::batch::{BatchGetArgs, BatchPutArgs, BatchTagArgs};
 use crate::commands::configuration::{
@@ -111,6 +113,17 @@ impl Command {
     /// Its log is what it has to say, so that it says more than warnings.
     pub(crate) fn is_service(&self) -> bool {
         matches!(self, Self::Service(_))
+    }
+
+    /// The file that its log goes to; nothing for standard error.
+    ///
+    /// # Errors
+    /// [`OperationError`] where it cannot be written.
+    pub(crate) fn log(&self) -> Result<Option<RollingFileAppender>, OperationError> {
+        match self {
+            Self::Service(args) => args.log(),
+            _ => Ok(None),
+        }
     }
 
     /// Does it.

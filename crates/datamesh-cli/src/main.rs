@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_appender::rolling::RollingFileAppender;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Args, Command};
@@ -78,7 +79,13 @@ fn refuse(error: &clap::Error, json: bool) -> u8 {
 fn run(global: GlobalArgs, command: Command) -> ExitCode {
     let json = global.wants_json();
     let usual = if command.is_service() { "info" } else { "warn" };
-    log(global.log_level(usual));
+    match command.log() {
+        Ok(file) => log(global.log_level(usual), file),
+        Err(error) => {
+            output::report(&error, json);
+            return ExitCode::from(error.kind.exit_code());
+        }
+    }
     let context = match Context::new(global) {
         Ok(context) => context,
         Err(error) => {
@@ -151,13 +158,16 @@ fn exit_code(done: Result<Outcome, Stop>, json: bool) -> u8 {
     }
 }
 
-/// Logs to standard error: what `RUST_LOG` asks for, else `level` and above.
-fn log(level: &str) {
+/// Logs to a file or to standard error: what `RUST_LOG` asks for, else `level` and above.
+fn log(level: &str, file: Option<RollingFileAppender>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && !plain)
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    match file {
+        Some(file) => log.with_writer(file).with_ansi(false).init(),
+        None => {
+            let colours = std::io::stderr().is_terminal() && !plain;
+            log.with_writer(std::io::stderr).with_ansi(colours).init();
+        }
+    }
 }

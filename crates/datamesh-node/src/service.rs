@@ -1,6 +1,8 @@
 //! The daemon: the one place where a node is wired, started and stopped.
 
 mod end;
+mod reload;
+mod supervisor;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,7 +22,8 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::end::{End, wait_for_end};
+use self::end::{End, Ends};
+use self::supervisor::tell;
 use crate::account::{self, PasswordSource};
 use crate::audit_log::{AuditLog, NotedAdmissions};
 use crate::bootstrap::Bootstrap;
@@ -31,8 +34,8 @@ use crate::mesh::{self, InviteLedger, LateService, Loopback};
 use crate::operations::{HomeOperations, LeaseWatch, NodeParts, Shared, engine_over};
 use crate::system::SystemEntropy;
 use crate::workers::{
-    self, ADVERT_LIFETIME_MS, BandwidthWorker, Description, DiscoveryWorker, MembershipWorker,
-    Upkeep, Workers, free_class,
+    self, ADVERT_LIFETIME_MS, BandwidthWorker, Description, DiscoveryWorker, Limits,
+    MembershipWorker, Upkeep, Workers, free_class,
 };
 
 const LISTENING: &str = "node/listening";
@@ -455,10 +458,12 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         interval: config.discovery_interval,
     });
     let limits = Arc::new(BandwidthWorker {
-        plan: config.bandwidth.clone(),
+        limits: Mutex::new(Limits {
+            plan: config.bandwidth.clone(),
+            repair_rate: config.repair_rate,
+        }),
         network: network.clone(),
         repairer: Arc::clone(&repairer),
-        repair_rate: config.repair_rate,
     });
     let upkeep = Upkeep::new(&config, &engine, &store, &audit_log);
     let workers = Arc::new(Workers::default());
@@ -505,6 +510,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     let every = humantime::format_duration(config.discovery_interval);
     let discovery = Description::of("discovery", format!("a search each {every}"));
     workers.start(&tasks, &stop, discovery, move |stop| Arc::clone(&discovers).run(stop));
+    let reloads = Arc::clone(&limits);
     let bandwidth = Description::of("bandwidth", "a look each 10s");
     workers.start(&tasks, &stop, bandwidth, move |stop| Arc::clone(&limits).run(stop));
     let heads = Description::of("heads", "a pass each 5s");
@@ -563,13 +569,19 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     let version = ("version", status.version.clone());
     audit_log.record("service.start", &[("node", node.to_string()), version]);
 
-    let ended = wait_for_end(options.timeout, options.drain.then_some(&*repairer)).await?;
-    tracing::info!("stopping");
+    let mut ends = Ends::catch()?;
+    tasks.spawn(reload::run(home.clone(), reloads, stop.clone()));
+    tell(supervisor::State::Ready);
+    let ended = ends.wait(options.timeout, options.drain.then_some(&*repairer)).await;
+    tracing::info!("stopping; a second signal ends it at once");
+    tell(supervisor::State::Stopping);
     audit_log.record("service.stop", &[("node", node.to_string())]);
     stop.cancel();
     tasks.close();
-    if tokio::time::timeout(STOP_PATIENCE, tasks.wait()).await.is_err() {
-        tracing::warn!("work under way is given up");
+    tokio::select! {
+        () = tasks.wait() => {}
+        () = tokio::time::sleep(STOP_PATIENCE) => tracing::warn!("work under way is given up"),
+        () = ends.signal() => tracing::warn!("told twice: work under way is given up"),
     }
     network.shutdown().await;
     drop(std::fs::remove_file(home.file("status.json")));

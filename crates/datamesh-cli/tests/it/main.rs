@@ -28,6 +28,7 @@ mod rotation;
 mod small_disk;
 mod space;
 mod strangers;
+mod supervised;
 mod sync;
 mod table;
 mod terminal;

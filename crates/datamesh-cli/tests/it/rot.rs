@@ -4,10 +4,9 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use datamesh_testkit::fixtures::noise;
-use datamesh_testkit::processes::{Done, Mesh};
+use datamesh_testkit::processes::{Done, Mesh, wait_for};
 
 use crate::PROGRAM;
 
@@ -123,9 +122,6 @@ fn a_truncated_pack_loses_its_end_alone() {
     fetch(&mesh, "third", &third);
 }
 
-/// How long upkeep may take to find something on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
-
 /// Starts a node with these settings.
 fn start_with(mesh: &mut Mesh, number: usize, settings: &[(&str, &str)]) {
     let mut command = mesh.service(number, &[]);
@@ -142,16 +138,6 @@ fn health(mesh: &Mesh, number: usize) -> serde_json::Value {
 fn damaged(mesh: &Mesh, number: usize) -> u64 {
     let stats = mesh.run(&format!("n{number}"), &["stats", "--json"]).ok().json();
     stats["store"]["damaged"].as_u64().unwrap()
-}
-
-/// Asks until it is so.
-#[track_caller]
-fn wait_for(what: &str, mut so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !so() {
-        assert!(Instant::now() < end, "it did not come to this: {what}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use datamesh_api::{ErrorKind, OperationError};
 use datamesh_engine::repair::Repairer;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often a node that leaves looks how far it is.
 const DRAIN_TICK: Duration = Duration::from_millis(500);
@@ -40,33 +40,57 @@ async fn drained(repairer: &Repairer) {
     }
 }
 
-pub(super) async fn wait_for_end(
-    timeout: Option<Duration>,
-    drain: Option<&Repairer>,
-) -> Result<End, OperationError> {
-    let caught = |kind| {
-        signal(kind).map_err(|error| {
-            OperationError::new(ErrorKind::Failed, format!("signals cannot be caught: {error}"))
+/// The signals that end a service.
+pub(super) struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    /// Catches them from now on.
+    pub(super) fn catch() -> Result<Self, OperationError> {
+        let caught = |kind| {
+            signal(kind).map_err(|error| {
+                let message = format!("signals cannot be caught: {error}");
+                OperationError::new(ErrorKind::Failed, message)
+            })
+        };
+        Ok(Self {
+            terminate: caught(SignalKind::terminate())?,
+            interrupt: caught(SignalKind::interrupt())?,
         })
-    };
-    let (mut terminate, mut interrupt) =
-        (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
-    let end = async {
-        match timeout {
-            Some(timeout) => tokio::time::sleep(timeout).await,
-            None => std::future::pending().await,
+    }
+
+    /// Waits for one of them.
+    pub(super) async fn signal(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    };
-    let drained = async {
-        match drain {
-            Some(repairer) => drained(repairer).await,
-            None => std::future::pending().await,
+    }
+
+    /// Waits until the service is to end.
+    pub(super) async fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        drain: Option<&Repairer>,
+    ) -> End {
+        let end = async {
+            match timeout {
+                Some(timeout) => tokio::time::sleep(timeout).await,
+                None => std::future::pending().await,
+            }
+        };
+        let drained = async {
+            match drain {
+                Some(repairer) => drained(repairer).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.signal() => End::Asked,
+            () = end => End::Asked,
+            () = drained => End::Drained,
         }
-    };
-    Ok(tokio::select! {
-        _ = terminate.recv() => End::Asked,
-        _ = interrupt.recv() => End::Asked,
-        () = end => End::Asked,
-        () = drained => End::Drained,
-    })
+    }
 }

@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::system::SystemClock;
 
-pub(crate) use bandwidth::BandwidthWorker;
+pub(crate) use bandwidth::{BandwidthWorker, Limits};
 pub(crate) use catalog::{follow_catalog, move_heads};
 pub(crate) use collect::{collect, reconciled};
 pub(crate) use discovery::DiscoveryWorker;

@@ -1,12 +1,17 @@
 //! `datamesh service`.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::ValueEnum;
+use datamesh_api::OperationError;
 use datamesh_core::Domain;
 use datamesh_node::ServiceOptions;
 
 use crate::context::Context;
-use crate::error::{Outcome, Stop};
+use tracing_appender::rolling::{RollingFileAppender, Rotation};
+
+use crate::error::{Outcome, Stop, failed, usage};
 use crate::values::{duration, size};
 
 /// Run this home's node until it is told to stop
@@ -15,13 +20,15 @@ use crate::values::{duration, size};
 /// the first start redeems the ticket; domain and operator are certified then and changing them
 /// later needs the issuer. Whoever founds a mesh chooses once whether its leases end: then the files of an
 /// account of which no device renews them for so long are lost 37 days after that. The node is ready when status.json is in its home. Logs go to standard
-/// error; SIGTERM and SIGINT stop it in order.
+/// error; SIGTERM and SIGINT stop it in order, a second one at once; SIGHUP reads the settings again, of which
+/// bandwidth and repair.rate count at once. A service manager that asks (systemd, Type=notify) is told when it is ready.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   datamesh --home node1 service --listen /ip4/0.0.0.0/tcp/4600 --storage 500GiB \\
       --domain zone-a/host-1 --operator op-1
-  datamesh --home node2 service --listen /ip4/127.0.0.1/tcp/0 --storage 8GiB")]
+  datamesh --home node2 service --listen /ip4/127.0.0.1/tcp/0 --storage 8GiB
+  datamesh service --log-file /var/log/datamesh/log --log-keep 30")]
 pub(crate) struct ServiceArgs {
     /// Where to listen, as a multiaddress; may be given several times. A chosen port 0 is
     /// remembered and used again
@@ -49,13 +56,55 @@ pub(crate) struct ServiceArgs {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     timeout: Option<Duration>,
 
+    /// Write the log to files whose names begin so, instead of to standard error
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+
+    /// When another log file is begun
+    #[arg(long, value_enum, default_value = "daily", requires = "log_file")]
+    log_rotation: LogRotation,
+
+    /// Log files that are kept
+    #[arg(long, value_name = "N", default_value_t = 14, requires = "log_file", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    log_keep: u16,
+
     /// Leave the mesh: take nothing new, copy every shard to other nodes, and end when each of them
     /// has proved what it holds. Nothing is removed here
     #[arg(long)]
     drain: bool,
 }
 
+/// When another log file is begun.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogRotation {
+    Hourly,
+    Daily,
+    Never,
+}
+
 impl ServiceArgs {
+    /// Where the log goes; nothing for standard error.
+    ///
+    /// # Errors
+    /// [`OperationError`] where no such file can be written.
+    pub(crate) fn log(&self) -> Result<Option<RollingFileAppender>, OperationError> {
+        let Some(file) = &self.log_file else { return Ok(None) };
+        let name = file.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| usage(format!("\"{}\" names no file", file.display())))?;
+        let folder = match file.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        let rotation = match self.log_rotation {
+            LogRotation::Hourly => Rotation::HOURLY,
+            LogRotation::Daily => Rotation::DAILY,
+            LogRotation::Never => Rotation::NEVER,
+        };
+        let log = RollingFileAppender::builder().rotation(rotation).filename_prefix(name);
+        let log = log.max_log_files(usize::from(self.log_keep)).build(folder);
+        log.map(Some).map_err(|error| failed(format!("the log cannot be written: {error}")))
+    }
+
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
         let options = ServiceOptions {
             listen: self.listen,

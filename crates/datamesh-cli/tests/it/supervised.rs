@@ -1,0 +1,67 @@
+//! A service under a service manager: told when it is ready, reads its settings again, writes log files.
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use datamesh_testkit::processes::{Mesh, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::PROGRAM;
+
+/// What the service tells next.
+fn told(socket: &UnixDatagram) -> String {
+    let mut buffer = [0; 1024];
+    let count = socket.recv(&mut buffer).unwrap();
+    String::from_utf8_lossy(&buffer[..count]).into_owned()
+}
+
+#[test]
+fn a_manager_is_told_settings_are_read_again_and_logs_are_files() {
+    let mut mesh = Mesh::empty(PROGRAM);
+    mesh.init("n0");
+    let (notify, logs) = (mesh.path("notify"), mesh.path("logs"));
+    let socket = UnixDatagram::bind(&notify).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let log_file = mesh.text(&logs.join("datamesh"));
+    let mut service = mesh.service(0, &["--log-file", &log_file, "--log-keep", "3"]);
+    service.env("NOTIFY_SOCKET", &notify);
+    mesh.start_as(0, service);
+    assert!(told(&socket).contains("READY=1"));
+    let log = || {
+        let files = fs::read_dir(&logs).unwrap().map(|file| file.unwrap().path());
+        files.map(|file| fs::read_to_string(file).unwrap()).collect::<String>()
+    };
+    wait_for("the log", || log().contains("ready"));
+
+    let pid = Pid::from_raw(mesh.pids()[0].1.cast_signed()).unwrap();
+    let reload = || {
+        kill_process(pid, Signal::HUP).unwrap();
+        assert!(told(&socket).contains("RELOADING=1"));
+        assert!(told(&socket).contains("READY=1"));
+    };
+    mesh.run("n0", &["config", "set", "repair.rate", "7MiB"]).ok();
+    mesh.run("n0", &["config", "set", "scrub.rate", "3MiB"]).ok();
+    reload();
+    wait_for("what changed", || log().contains("the settings were read again"));
+    let said = log();
+    let line = |key: &str| said.lines().find(|line| line.contains(key)).unwrap();
+    assert!(line("repair.rate").contains("at once"), "{said}");
+    assert!(line("scrub.rate").contains("from the next start on"), "{said}");
+
+    // Settings that cannot be read change nothing, and the service goes on.
+    let file = mesh.path("n0").join("config.toml");
+    let right = fs::read(&file).unwrap();
+    fs::write(&file, "[repair]\nrate = \"fast\"\n").unwrap();
+    reload();
+    wait_for("what is wrong", || log().contains("those from before stay"));
+    fs::write(&file, right).unwrap();
+    reload();
+    mesh.run("n0", &["stats"]).ok();
+
+    kill_process(pid, Signal::TERM).unwrap();
+    assert!(told(&socket).contains("STOPPING=1"));
+    wait_for("the end", || !mesh.path("n0").join("status.json").exists());
+    mesh.run("n0", &["service", "--log-keep", "3"]).code(2);
+    mesh.run("n0", &["service", "--log-file", "/proc/none/log"]).code(1);
+}
