@@ -19,6 +19,8 @@ const COMMANDS: [(&str, Option<&str>); 40] = [
     ("duplicate", None),
     ("rename", None),
     ("sync", None),
+    ("export", None),
+    ("import", None),
     ("search", Some("find")),
     ("recent", None),
     ("popular", None),

@@ -1,0 +1,192 @@
+//! Stores what the reading thread gives, and notes what came of it.
+
+use std::collections::BTreeMap;
+
+use datamesh_api::{
+    EntryFailure, ErrorKind, LabelRequest, OperationError, Operations, OperationsExt, PutReply,
+    PutRequest, StoredFile, Totals, VersionsRequest,
+};
+use datamesh_core::{Hash, MeshPath};
+use futures::StreamExt;
+
+use super::ImportOptions;
+use super::item::Item;
+use super::parcels::{Large, Packed, Parcel};
+use super::report::{ImportReport, ImportedFile};
+use super::sources::{Single, Small};
+use super::verify::verify;
+
+/// Puts, and files that are read back, at once.
+const AT_ONCE: usize = 4;
+
+/// Paths of one request for a note.
+const NOTES: usize = 500;
+
+/// Stores the parts of one archive.
+pub(super) struct Store<'a> {
+    pub(super) operations: &'a dyn Operations,
+    pub(super) options: &'a ImportOptions,
+    pub(super) totals: Totals,
+    pub(super) report: ImportReport,
+}
+
+/// What of a stored file is needed after its put.
+struct Known {
+    item: Item,
+    hash: Option<Hash>,
+}
+
+impl Store<'_> {
+    /// Stores a parcel.
+    pub(super) async fn parcel(&mut self, parcel: Parcel) {
+        match parcel {
+            Parcel::Small(files) => self.small(files).await,
+            Parcel::Large(file) => self.large(file).await,
+        }
+    }
+
+    async fn small(&mut self, files: Vec<Packed>) {
+        // A put gives all its files the same tags.
+        let mut groups: BTreeMap<Vec<String>, Vec<Packed>> = BTreeMap::new();
+        for packed in files {
+            if self.is_wanted(&packed.item).await {
+                groups.entry(packed.item.tags.clone()).or_default().push(packed);
+            }
+        }
+        let (operations, put, totals) = (self.operations, &self.options.put, &self.totals);
+        let mut running = futures::stream::iter(groups)
+            .map(|(tags, files)| async move {
+                let request = PutRequest { tags, ..put.clone() };
+                let reply = operations.put(request, &mut Small::new(&files), totals.part()).await;
+                (files, reply)
+            })
+            .buffer_unordered(AT_ONCE);
+        let mut replies = Vec::new();
+        while let Some((files, reply)) = running.next().await {
+            let known = |packed: Packed| Known { item: packed.item, hash: Some(packed.hash) };
+            replies.push((files.into_iter().map(known).collect::<Vec<_>>(), reply));
+        }
+        drop(running);
+        for (known, reply) in replies {
+            self.note(known, reply).await;
+        }
+    }
+
+    async fn large(&mut self, mut large: Large) {
+        if !self.is_wanted(&large.item).await {
+            // The thread reads on; what it reads goes nowhere.
+            while large.pieces.recv().await.is_some() {}
+            return;
+        }
+        let request = PutRequest { tags: large.item.tags.clone(), ..self.options.put.clone() };
+        let events = self.totals.part();
+        let reply = self.operations.put(request, &mut Single::new(&mut large), events).await;
+        let known = Known { hash: large.hash.get().copied(), item: large.item };
+        self.note(vec![known], reply).await;
+    }
+
+    /// Whether an entry is to be stored; what exists already is noted.
+    async fn is_wanted(&mut self, item: &Item) -> bool {
+        if !self.options.skip_existing || self.report.stopped.is_some() {
+            return self.report.stopped.is_none();
+        }
+        let request = VersionsRequest { name: item.path.to_string() };
+        match self.operations.versions(request).await {
+            Ok(reply) if reply.versions.first().is_some_and(|version| !version.deleted) => {
+                self.report.existing.push(item.path.clone());
+                false
+            }
+            Ok(_) => true,
+            Err(error) if error.kind == ErrorKind::NotFound => true,
+            Err(error) => {
+                self.report.stopped = Some(error);
+                false
+            }
+        }
+    }
+
+    /// Notes what came of a put.
+    async fn note(&mut self, known: Vec<Known>, reply: Result<PutReply, OperationError>) {
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.report.stopped.get_or_insert(error);
+                return;
+            }
+        };
+        let report = &mut self.report;
+        report.known_bytes += reply.known_bytes;
+        report.faults.extend(reply.faults);
+        report.pending = reply.pending;
+        report.failed.extend(reply.failed);
+        if let Some(stopped) = reply.stopped {
+            report.stopped.get_or_insert(stopped);
+        }
+        let mut known: BTreeMap<MeshPath, Known> =
+            known.into_iter().map(|known| (known.item.path.clone(), known)).collect();
+        let mut notes: BTreeMap<String, Vec<MeshPath>> = BTreeMap::new();
+        let mut stored: Vec<(StoredFile, Hash)> = Vec::new();
+        for file in reply.stored {
+            let Some(Known { item, hash }) = known.remove(&file.path) else { continue };
+            report.owed += file.owed;
+            report.degraded |= file.degraded;
+            if item.folder {
+                report.folders += 1;
+                continue;
+            }
+            // It was stored, so its last piece was given.
+            let Some(hash) = hash else { continue };
+            report.bytes += file.size;
+            let Item { path, tags, note, .. } = item;
+            if !note.is_empty() {
+                notes.entry(note).or_default().push(path.clone());
+            }
+            report.files.push(ImportedFile { path, size: file.size, hash, tags });
+            stored.push((file, hash));
+        }
+        for (note, paths) in notes {
+            self.label(note, &paths).await;
+        }
+        if self.options.verify {
+            self.verify(stored).await;
+        }
+    }
+
+    async fn label(&mut self, note: String, paths: &[MeshPath]) {
+        for some in paths.chunks(NOTES) {
+            // A name may have what stands for other things in a pattern.
+            let patterns = some.iter().map(|path| globset::escape(path.as_str())).collect();
+            let request =
+                LabelRequest { patterns, note: Some(note.clone()), ..LabelRequest::default() };
+            match self.operations.label(request).await {
+                Ok(reply) => {
+                    self.report.pending = reply.pending;
+                    self.report.failed.extend(reply.failed);
+                }
+                Err(error) => self.report.failed.extend(some.iter().map(|path| EntryFailure {
+                    path: path.to_string(),
+                    reason: format!("it was stored without its note: {}", error.message),
+                })),
+            }
+        }
+    }
+
+    async fn verify(&mut self, stored: Vec<(StoredFile, Hash)>) {
+        let operations = self.operations;
+        let mut running = futures::stream::iter(stored)
+            .map(|(file, hash)| async move {
+                let verified = verify(operations, file.version, hash).await;
+                (file.path, verified)
+            })
+            .buffer_unordered(AT_ONCE);
+        while let Some((path, verified)) = running.next().await {
+            match verified {
+                Ok(()) => *self.report.verified.get_or_insert(0) += 1,
+                Err(reason) => {
+                    let path = path.to_string();
+                    self.report.failed.push(EntryFailure { path, reason });
+                }
+            }
+        }
+    }
+}
