@@ -56,9 +56,17 @@ impl Extended {
         Ok(found)
     }
 
-    /// Whether it says what decides how the archive is read.
-    pub(super) fn steers(&self) -> bool {
-        self.path.is_some() || self.size.is_some() || self.sparse
+    /// Checks the records of a header for all entries: they may say nothing that decides how the archive
+    /// is read.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Damaged`].
+    pub(super) fn check_global(text: &[u8]) -> Result<(), ArchiveError> {
+        let found = Self::read(text)?;
+        match found.path.is_some() || found.size.is_some() || found.sparse {
+            true => Err(ArchiveError::Damaged("one name or size is given to all entries")),
+            false => Ok(()),
+        }
     }
 }
 

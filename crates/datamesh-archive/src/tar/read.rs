@@ -137,11 +137,7 @@ impl TarWalk {
                 before.extended = Extended::read(&text)?;
             }
             // git writes the commit there; nothing that it may say of all entries is taken.
-            b'g' => {
-                if Extended::read(&text)?.steers() {
-                    return Err(ArchiveError::Damaged("one name or size is given to all entries"));
-                }
-            }
+            b'g' => Extended::check_global(&text)?,
             b'L' => {
                 let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
                 if before.long_name.replace(text[..end].to_vec()).is_some() {

@@ -48,7 +48,7 @@ impl TarPen {
             records.push_str(&record("size", &entry.size.to_string()));
         }
         if let Some(metadata) = &entry.metadata {
-            if entry.modified % 1000 != 0 {
+            if !entry.modified.is_multiple_of(1000) {
                 let time = format!("{}.{:03}", entry.modified / 1000, entry.modified % 1000);
                 records.push_str(&record("mtime", &time));
             }

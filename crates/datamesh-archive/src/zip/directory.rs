@@ -292,7 +292,7 @@ pub(super) fn to_dos(modified: Timestamp) -> (u16, u16) {
         let part = |value: i8| u16::try_from(value).ok();
         let date = year << 9 | part(civil.month())? << 5 | part(civil.day())?;
         let clock =
-            part(civil.hour())? << 11 | part(civil.minute())? << 5 | part(civil.second())? / 2;
+            part(civil.hour())? << 11 | part(civil.minute())? << 5 | (part(civil.second())? / 2);
         Some((date, clock))
     };
     at().unwrap_or(FIRST)

@@ -19,7 +19,7 @@ fn account() -> Account {
     account.store("a/first", &noise(1, 3000));
     account.store_as("a/empty", EntryKind::Folder, b"", 0o755, 1_600_000_000_000);
     account.store("second", &[9; 70_000]);
-    account.store(&"long/".repeat(40).trim_end_matches('/').to_owned(), b"");
+    account.store("long/".repeat(40).trim_end_matches('/'), b"");
     account.store("third", b"end");
     account.tag("second", "tagged");
     account
