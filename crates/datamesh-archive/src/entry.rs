@@ -11,6 +11,9 @@ const FILE_MODE: u32 = 0o644;
 /// Permissions of a folder where none are known.
 const FOLDER_MODE: u32 = 0o755;
 
+/// Bytes of a name that are shown: the longest path of the mesh.
+const SHOWN_BYTES_MAX: usize = 4096;
+
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -40,9 +43,10 @@ pub struct Found {
 }
 
 impl Found {
-    /// Its name for people.
+    /// Its name for people, the beginning of it where it is long.
     pub fn shown(&self) -> String {
-        String::from_utf8_lossy(&self.name).into_owned()
+        let beginning = &self.name[..self.name.len().min(SHOWN_BYTES_MAX)];
+        String::from_utf8_lossy(beginning).into_owned()
     }
 }
 

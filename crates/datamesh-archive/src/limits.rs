@@ -48,9 +48,12 @@ impl Limits {
     /// # Errors
     /// [`ArchiveError::Limit`].
     pub fn count(&self, entries: u64) -> Result<(), ArchiveError> {
-        match entries > self.entries {
-            true => Err(ArchiveError::Limit(format!("it has more than {} entries", self.entries))),
-            false => Ok(()),
+        if entries > self.entries {
+            let entries = self.entries;
+            return Err(ArchiveError::Limit(format!(
+                "it has more than {entries} entries, folders counted"
+            )));
         }
+        Ok(())
     }
 }

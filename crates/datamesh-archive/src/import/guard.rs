@@ -83,14 +83,21 @@ impl<'a> Guard<'a> {
         };
         // What is passed over has its name all the same: a file behind a link of the same name is an
         // attack on whoever follows it.
-        if let Some(reason) = self.clash(kept, found.kind == Kind::Folder) {
+        if let Some(reason) = self.clash(path.as_str(), found.kind == Kind::Folder) {
             return Ok(Judged::Refused(reason));
         }
+        // A name of many folders takes as much room as so many entries.
+        self.terms.limits.count(self.seen.len())?;
         Ok(match found.kind {
             Kind::File => Judged::File(path),
             Kind::Folder => Judged::Folder(path),
             Kind::Other(reason) => Judged::Skipped(reason.to_owned()),
         })
+    }
+
+    /// Whether something is in the folder of this path.
+    pub(super) fn is_filled(&self, path: &MeshPath) -> bool {
+        self.seen.is_filled(path.as_str())
     }
 
     /// Notes a path. Says what it clashes with.

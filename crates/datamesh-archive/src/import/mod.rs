@@ -28,6 +28,7 @@ use crate::open::Archive;
 use self::guard::Terms;
 use self::item::Item;
 use self::parcels::{PARCELS_WAITING, Parcels};
+use self::report::Files;
 use self::scan::{Scanned, Taker, scan};
 use self::store::Store;
 
@@ -63,7 +64,7 @@ pub struct ImportOptions {
 /// Notes what would be stored.
 #[derive(Default)]
 struct Look {
-    files: Vec<ImportedFile>,
+    files: Files,
     /// The files are listed, not only counted.
     list: bool,
     open: Option<Item>,
@@ -84,7 +85,7 @@ impl Taker for Look {
 
     fn end(&mut self, hash: Hash) -> Result<(), ArchiveError> {
         if let Some(Item { path, size, tags, .. }) = self.open.take().filter(|_| self.list) {
-            self.files.push(ImportedFile { path, size, hash, tags });
+            self.files.add(ImportedFile { path, size, hash, tags });
         }
         Ok(())
     }
@@ -164,8 +165,9 @@ pub async fn import(
             return Err(refused(&scanned.refused, scanned.refusals));
         }
         if options.dry_run {
-            report.skipped = scanned.skipped;
-            (report.files, report.bytes, report.folders) = (look.files, look.bytes, look.folders);
+            (report.skipped, report.skipped_count) = (scanned.skipped, scanned.skips);
+            (report.files, report.file_count) = (look.files.listed, look.files.count);
+            (report.bytes, report.folders) = (look.bytes, look.folders);
             return Ok(report);
         }
         archive = again;
@@ -183,7 +185,8 @@ pub async fn import(
         }
         scanned
     });
-    let mut store = Store { operations, options, totals: Totals::new(events), report };
+    let (totals, files) = (Totals::new(events), Files::default());
+    let mut store = Store { operations, options, totals, report, files };
     while let Some(parcel) = parcels.recv().await {
         store.parcel(parcel).await;
         if store.report.stopped.is_some() {
@@ -194,9 +197,10 @@ pub async fn import(
     drop(parcels);
     let scanned = reading.await.map_err(broke_off)?;
     let mut report = store.report;
+    (report.files, report.file_count) = (store.files.listed, store.files.count);
     match scanned {
         Ok(scanned) => {
-            report.skipped = scanned.skipped;
+            (report.skipped, report.skipped_count) = (scanned.skipped, scanned.skips);
             if scanned.refusals > 0 {
                 report.stopped.get_or_insert(refused(&scanned.refused, scanned.refusals));
             }
@@ -205,7 +209,7 @@ pub async fn import(
         Err(error) => drop(report.stopped.get_or_insert(error.into())),
     }
     match report.stopped.take() {
-        Some(error) if report.files.is_empty() && report.folders == 0 => Err(error),
+        Some(error) if report.file_count + report.folders == 0 => Err(error),
         stopped => {
             report.stopped = stopped;
             Ok(report)

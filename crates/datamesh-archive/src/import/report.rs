@@ -19,6 +19,28 @@ pub struct ImportedFile {
     pub tags: Vec<String>,
 }
 
+/// Bytes that the files of a report may take; the number counts those behind too.
+const FILES_BYTES_MAX: usize = 64 << 20;
+
+/// Files that are listed as far as there is room.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    pub(super) listed: Vec<ImportedFile>,
+    pub(super) count: u64,
+    bytes: usize,
+}
+
+impl Files {
+    pub(super) fn add(&mut self, file: ImportedFile) {
+        let tags: usize = file.tags.iter().map(|tag| tag.len() + size_of::<String>()).sum();
+        self.count += 1;
+        self.bytes += size_of::<ImportedFile>() + file.path.as_str().len() + tags;
+        if self.bytes <= FILES_BYTES_MAX {
+            self.listed.push(file);
+        }
+    }
+}
+
 /// What an import did, or would do.
 #[derive(Debug, Clone, Serialize)]
 pub struct ImportReport {
@@ -28,8 +50,10 @@ pub struct ImportReport {
     pub format: Format,
     /// It was sealed under a password.
     pub encrypted: bool,
-    /// What was stored, in the order of commits.
+    /// What was stored, in the order of commits; the first of it where it is very much.
     pub files: Vec<ImportedFile>,
+    /// How many files were stored.
+    pub file_count: u64,
     /// Empty folders that were stored.
     pub folders: u64,
     /// Bytes of what was stored.
@@ -41,8 +65,10 @@ pub struct ImportReport {
     /// Files that were read back from the mesh and had the content of the archive; nothing where that
     /// was not asked for.
     pub verified: Option<u64>,
-    /// Entries that are not stored, and why.
+    /// Entries that are not stored, and why; the first 10,000.
     pub skipped: Vec<EntryFailure>,
+    /// How many there are.
+    pub skipped_count: u64,
     /// Entries that should have been stored and were not, or did not verify.
     pub failed: Vec<EntryFailure>,
     /// Shards that are owed.
@@ -64,12 +90,14 @@ impl ImportReport {
             format,
             encrypted,
             files: Vec::new(),
+            file_count: 0,
             folders: 0,
             bytes: 0,
             known_bytes: 0,
             existing: Vec::new(),
             verified: None,
             skipped: Vec::new(),
+            skipped_count: 0,
             failed: Vec::new(),
             owed: 0,
             degraded: false,

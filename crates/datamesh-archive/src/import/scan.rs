@@ -1,7 +1,7 @@
 //! Goes through an archive from its beginning to its end, for whoever looks or stores.
 
 use datamesh_api::EntryFailure;
-use datamesh_core::{Hash, MeshPath};
+use datamesh_core::Hash;
 
 use crate::entry::Walk;
 use crate::error::ArchiveError;
@@ -14,6 +14,12 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// Refused entries that are told; more than these say nothing more.
 const REFUSED_MAX: usize = 100;
+
+/// Entries that are passed over and named; of more the number says enough.
+const SKIPPED_MAX: usize = 10_000;
+
+/// Bytes that the paths of folders may have which are empty so far.
+const FOLDER_BYTES_MAX: usize = 64 << 20;
 
 /// Is given the entries of an archive.
 pub(super) trait Taker {
@@ -33,12 +39,30 @@ pub(super) trait Taker {
 /// What an archive has that was not given on.
 #[derive(Debug, Default)]
 pub(super) struct Scanned {
-    /// What was passed over, and why.
+    /// What was passed over, and why: the first of it.
     pub(super) skipped: Vec<EntryFailure>,
+    /// How much there is of it.
+    pub(super) skips: u64,
     /// What makes it one that nothing is taken of, and why.
     pub(super) refused: Vec<EntryFailure>,
     /// How many of these there are.
     pub(super) refusals: u64,
+}
+
+impl Scanned {
+    fn skip(&mut self, failure: EntryFailure) {
+        self.skips += 1;
+        if self.skipped.len() < SKIPPED_MAX {
+            self.skipped.push(failure);
+        }
+    }
+
+    fn refuse(&mut self, failure: EntryFailure) {
+        self.refusals += 1;
+        if self.refused.len() < REFUSED_MAX {
+            self.refused.push(failure);
+        }
+    }
 }
 
 /// Goes through `walk`. With `collect` it goes on behind refused entries, to name them all; without it
@@ -62,33 +86,26 @@ pub(super) fn scan(
         terms.limits.check(walk, found.size)?;
         let fail = |reason| EntryFailure { path: found.shown(), reason };
         let item = match guard.entry(&found)? {
-            Judged::File(path) => {
-                folders.filled(&path);
-                match Item::new(path, false, &found, prefix) {
-                    Ok(item) => Some(item),
-                    Err(reason) => {
-                        scanned.skipped.push(fail(reason));
-                        None
-                    }
+            Judged::File(path) => match Item::new(path, false, &found, prefix) {
+                Ok(item) => Some(item),
+                Err(reason) => {
+                    scanned.skip(fail(reason));
+                    None
                 }
-            }
+            },
             Judged::Folder(path) => {
-                folders.filled(&path);
                 if let Ok(item) = Item::new(path, true, &found, None) {
-                    folders.named.push(item);
+                    folders.add(item)?;
                 }
                 None
             }
             Judged::Nothing => None,
             Judged::Skipped(reason) => {
-                scanned.skipped.push(fail(reason));
+                scanned.skip(fail(reason));
                 None
             }
             Judged::Refused(reason) => {
-                scanned.refusals += 1;
-                if scanned.refused.len() < REFUSED_MAX {
-                    scanned.refused.push(fail(reason));
-                }
+                scanned.refuse(fail(reason));
                 if !collect {
                     return Ok(scanned);
                 }
@@ -122,35 +139,34 @@ pub(super) fn scan(
         }
     }
     if scanned.refusals == 0 {
-        taker.folders(folders.empty())?;
+        taker.folders(folders.empty(&guard))?;
     }
     Ok(scanned)
 }
 
-/// Folders of the archive: those that it names, and those in which something is.
+/// Folders that the archive names.
 #[derive(Default)]
 struct Folders {
     named: Vec<Item>,
-    filled: std::collections::BTreeSet<MeshPath>,
+    bytes: usize,
 }
 
 impl Folders {
-    /// Notes that something is in the folders of this path.
-    fn filled(&mut self, path: &MeshPath) {
-        let mut rest = path.as_str();
-        while let Some((folder, _)) = rest.rsplit_once('/') {
-            let Ok(folder) = folder.parse() else { return };
-            if !self.filled.insert(folder) {
-                return;
+    fn add(&mut self, item: Item) -> Result<(), ArchiveError> {
+        self.bytes += item.path.as_str().len() + size_of::<Item>();
+        self.named.push(item);
+        match self.bytes > FOLDER_BYTES_MAX {
+            true => {
+                Err(ArchiveError::Limit("its folders have more than 64 MiB of names".to_owned()))
             }
-            rest = &rest[..rest.rfind('/').unwrap_or(0)];
+            false => Ok(()),
         }
     }
 
-    /// Those that are named, once each, and have nothing in them.
-    fn empty(self) -> Vec<Item> {
-        let Self { mut named, filled } = self;
-        named.retain(|item| !filled.contains(&item.path));
+    /// Those in which nothing is, once each.
+    fn empty(self, guard: &Guard<'_>) -> Vec<Item> {
+        let mut named = self.named;
+        named.retain(|item| !guard.is_filled(&item.path));
         named.sort_by(|a, b| a.path.cmp(&b.path));
         named.dedup_by(|a, b| a.path == b.path);
         named

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use super::ImportOptions;
 use super::item::Item;
 use super::parcels::{Large, Packed, Parcel};
-use super::report::{ImportReport, ImportedFile};
+use super::report::{Files, ImportReport, ImportedFile};
 use super::sources::{Single, Small};
 use super::verify::verify;
 
@@ -28,6 +28,7 @@ pub(super) struct Store<'a> {
     pub(super) options: &'a ImportOptions,
     pub(super) totals: Totals,
     pub(super) report: ImportReport,
+    pub(super) files: Files,
 }
 
 /// What of a stored file is needed after its put.
@@ -141,7 +142,7 @@ impl Store<'_> {
             if !note.is_empty() {
                 notes.entry(note).or_default().push(path.clone());
             }
-            report.files.push(ImportedFile { path, size: file.size, hash, tags });
+            self.files.add(ImportedFile { path, size: file.size, hash, tags });
             stored.push((file, hash));
         }
         for (note, paths) in notes {

@@ -83,6 +83,33 @@ fn entries_and_bytes_are_counted() {
 }
 
 #[test]
+fn folders_in_names_and_names_that_are_passed_over_take_no_memory() {
+    // Each name has two thousand folders that no other has.
+    let deep = |n: usize| {
+        let path = format!("{n}/{}x", "a/".repeat(1900));
+        [member(b'x', b"pax", record("path", &path).as_bytes()), member(b'0', b"x", b"1")].concat()
+    };
+    let bytes = tar(&(0..20).map(deep).collect::<Vec<_>>());
+    let limits = Limits { entries: 20_000, ..Limits::default() };
+    let (_, report) = bring_bytes(&bytes, &ImportOptions { limits, ..keeping() });
+    assert!(report.unwrap_err().message.contains("20000 entries"));
+    assert!(bring_bytes(&bytes, &keeping()).1.is_ok());
+    // Names that no path can have are shown in part, and not all of them.
+    let long = |n: usize| {
+        let path = format!("{n}{}", "a".repeat(100_000));
+        [member(b'x', b"pax", record("path", &path).as_bytes()), member(b'0', b"x", b"1")].concat()
+    };
+    let mut zst = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    (0..100).for_each(|n| zst.write_all(&long(n)).unwrap());
+    (0..11_000).for_each(|_| zst.write_all(&member(b'0', b"a\\b", b"")).unwrap());
+    zst.write_all(&[0; 1024]).unwrap();
+    let (_, report) = bring_bytes(&zst.finish().unwrap(), &keeping());
+    let report = report.unwrap();
+    assert_eq!((report.skipped.len(), report.skipped_count), (10_000, 11_100));
+    assert!(report.skipped.iter().all(|it| it.path.len() <= 4096));
+}
+
+#[test]
 fn a_window_that_takes_the_memory_is_refused() {
     // A frame that says it needs a window of 2 GiB, and some content.
     let bytes = [&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 21 << 3][..], &[1, 0, 0, 0], &[0; 600]].concat();

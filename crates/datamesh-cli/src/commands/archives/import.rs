@@ -157,7 +157,7 @@ fn tell(context: &Context, report: &ImportReport, verbose: bool) -> Result<Outco
     output.failures("taken in", &report.skipped);
     output.failures("imported", &report.failed);
     let bytes = size(report.bytes);
-    let files = plural(report.files.len() as u64, "file");
+    let files = plural(report.file_count, "file");
     if output.is_json() {
         output.json(report)?;
     } else if report.dry_run {
@@ -186,6 +186,10 @@ fn notes(context: &Context, report: &ImportReport) {
     let output = &context.output;
     if let Some(verified) = report.verified {
         output.note(format!("{} read back and compared", plural(verified, "file")));
+    }
+    let unnamed = report.skipped_count.saturating_sub(report.skipped.len() as u64);
+    if unnamed > 0 {
+        output.warn(format!("{} more not taken in", plural(unnamed, "name")));
     }
     if !report.existing.is_empty() {
         let left = plural(report.existing.len() as u64, "file");
