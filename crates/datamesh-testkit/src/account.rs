@@ -1,7 +1,7 @@
 //! An account in memory: versions by path, as the catalog keeps them, behind `Operations`.
 //!
 //! It stops with a panic at the first surprise, which is what a test wants.
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -19,6 +19,7 @@ use datamesh_api::{
 use datamesh_core::catalog::EntryKind;
 use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Piece, Sink, Source};
 use datamesh_core::{AccountId, BoxFuture, DeviceId, FileId, Hash, MeshPath, VersionId};
+use globset::GlobBuilder;
 use tokio::sync::Notify;
 
 /// Rows of a page, so few that listings have several.
@@ -208,8 +209,15 @@ impl Account {
         let versions = self.versions.lock().unwrap();
         let after = request.after.map(|bytes| String::from_utf8(bytes).unwrap());
         let mut entries = Vec::new();
+        let patterns = request.patterns.iter().map(|pattern| {
+            GlobBuilder::new(pattern).literal_separator(true).build().map(|it| it.compile_matcher())
+        });
+        let patterns = patterns.collect::<Result<Vec<_>, _>>();
+        let patterns = patterns.map_err(|wrong| error(ErrorKind::Usage, wrong))?;
         for (path, all) in versions.iter() {
-            let below = request.folder.as_ref().is_none_or(|folder| path.below(folder).is_some());
+            let within = |folder| path == folder || path.below(folder).is_some();
+            let below = request.folder.as_ref().is_none_or(within)
+                && (patterns.is_empty() || patterns.iter().any(|it| it.is_match(path.as_str())));
             if !below || after.as_ref().is_some_and(|after| path.as_str() <= after.as_str()) {
                 continue;
             }
@@ -224,7 +232,8 @@ impl Account {
             }
             entries.push(ListEntry::Entry(told(path, &all[last], last)));
         }
-        if entries.is_empty() && after.is_none() && request.folder.is_some() {
+        let narrowed = request.folder.is_some() || !patterns.is_empty();
+        if entries.is_empty() && after.is_none() && narrowed {
             return Err(error(ErrorKind::NotFound, "there is nothing"));
         }
         Ok(ListReply { entries, next: None })
@@ -357,12 +366,13 @@ impl Account {
                 self.received.fetch_add(1, Ordering::SeqCst);
             }
             let size = bytes.len() as u64;
-            let EntryHead { kind, mode, modified, path, .. } = head;
+            let EntryHead { kind, mode, modified, path, tags, .. } = head;
             let stored = Stored { kind, bytes: bytes.into(), mode, modified };
             // As the client does: tags that are not said stay.
-            let said = request.tags.is_empty().then(|| self.versions.lock().unwrap());
+            let tags: Vec<String> = request.tags.iter().cloned().chain(tags).collect();
+            let said = tags.is_empty().then(|| self.versions.lock().unwrap());
             let kept = said.and_then(|all| Some(all.get(&path)?.last()?.tags.clone()));
-            let tags = kept.unwrap_or_else(|| request.tags.clone());
+            let tags = kept.unwrap_or(tags);
             let version = self.append(&path, Some(stored), tags);
             reply.stored.push(StoredFile {
                 path,

@@ -18,12 +18,8 @@ pub(super) const SMALL_BYTES: u64 = 1 << 20;
 
 /// The request for just this version.
 fn request(version: &FileVersion) -> GetRequest {
-    GetRequest {
-        name: version.path.to_string(),
-        version: Some(version.number),
-        range: None,
-        recursive: false,
-    }
+    let (name, version) = (version.path.to_string(), Some(version.number));
+    GetRequest::File { name, version, range: None }
 }
 
 /// What the archive says of an entry.

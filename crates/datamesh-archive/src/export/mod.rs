@@ -31,7 +31,7 @@ use crate::names::Name;
 use crate::paths::{Clash, Paths};
 
 use self::fetch::{Fetched, SMALL_BYTES};
-use self::select::{Pages, Selection};
+use self::select::Pages;
 use self::writer::{Form, Order, Writer};
 
 pub use self::writer::Target;
@@ -132,7 +132,6 @@ pub async fn export(
     options: &ExportOptions,
     events: EventFn,
 ) -> Result<ExportReport, OperationError> {
-    let selection = Selection::read(&options.patterns)?;
     if options.password.as_ref().is_some_and(|password| password.len() < PASSWORD_BYTES_MIN) {
         let message = format!("a password needs at least {PASSWORD_BYTES_MIN} bytes");
         return Err(OperationError::new(ErrorKind::Usage, message));
@@ -146,7 +145,7 @@ pub async fn export(
             entropy: Arc::clone(&options.entropy),
         };
         let mut run = Run::new(operations, options, Arc::clone(&events), &left_out);
-        let mut pages = Pages::new(&selection);
+        let mut pages = Pages::new(&options.patterns)?;
         // Before there is a file: it is not made for nothing.
         let first = run.first(&mut pages).await?;
         let writer = Writer::begin(target, form)?;
@@ -216,7 +215,7 @@ impl<'a> Run<'a> {
     }
 
     /// The first page with something on it.
-    async fn first(&self, pages: &mut Pages<'_>) -> Result<Vec<FileVersion>, OperationError> {
+    async fn first(&self, pages: &mut Pages) -> Result<Vec<FileVersion>, OperationError> {
         while let Some(page) = pages.next(self.operations).await? {
             if !page.is_empty() {
                 return Ok(page);
@@ -230,7 +229,7 @@ impl<'a> Run<'a> {
     async fn all(
         &mut self,
         first: Vec<FileVersion>,
-        pages: &mut Pages<'_>,
+        pages: &mut Pages,
         writer: &Writer,
     ) -> Result<(), Ended> {
         let mut page = Some(first);
@@ -250,7 +249,12 @@ impl<'a> Run<'a> {
                 continue;
             }
             let folder = version.kind == Some(EntryKind::Folder);
-            if let Err(Clash::Both(path)) = self.paths.add(version.path.as_str(), folder) {
+            let added = self.paths.add(version.path.as_str(), folder);
+            // Two names may mean the same file.
+            if added == Err(Clash::Twice) {
+                continue;
+            }
+            if let Err(Clash::Both(path)) = added {
                 let reason = format!("\"{path}\" is a file and a folder, which no disk can have");
                 let path = version.path.to_string();
                 self.report.failed.push(EntryFailure { path, reason });

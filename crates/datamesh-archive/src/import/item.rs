@@ -65,6 +65,7 @@ impl Item {
             kind: if self.folder { EntryKind::Folder } else { EntryKind::File },
             mode: self.mode,
             modified: self.modified,
+            tags: self.tags.clone(),
             size: Some(self.size),
             source: None,
             hash: None,

@@ -57,7 +57,7 @@ pub struct ImportOptions {
     pub dry_run: bool,
     /// How much the archive may ask for.
     pub limits: Limits,
-    /// How files are stored. Its tags are not used.
+    /// How files are stored. Its tags come to those of each file.
     pub put: PutRequest,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use datamesh_api::{
     EntryFailure, ErrorKind, LabelRequest, OperationError, Operations, OperationsExt, PutReply,
-    PutRequest, StoredFile, Totals, VersionsRequest,
+    StoredFile, Totals, VersionsRequest,
 };
 use datamesh_core::{Hash, MeshPath};
 use futures::StreamExt;
@@ -16,7 +16,7 @@ use super::report::{Files, ImportReport, ImportedFile};
 use super::sources::{Single, Small};
 use super::verify::verify;
 
-/// Puts, and files that are read back, at once.
+/// Files that are read back at once.
 const AT_ONCE: usize = 4;
 
 /// Paths of one request for a note.
@@ -47,30 +47,19 @@ impl Store<'_> {
     }
 
     async fn small(&mut self, files: Vec<Packed>) {
-        // A put gives all its files the same tags.
-        let mut groups: BTreeMap<Vec<String>, Vec<Packed>> = BTreeMap::new();
+        let mut wanted = Vec::with_capacity(files.len());
         for packed in files {
             if self.is_wanted(&packed.item).await {
-                groups.entry(packed.item.tags.clone()).or_default().push(packed);
+                wanted.push(packed);
             }
         }
-        let (operations, put, totals) = (self.operations, &self.options.put, &self.totals);
-        let mut running = futures::stream::iter(groups)
-            .map(|(tags, files)| async move {
-                let request = PutRequest { tags, ..put.clone() };
-                let reply = operations.put(request, &mut Small::new(&files), totals.part()).await;
-                (files, reply)
-            })
-            .buffer_unordered(AT_ONCE);
-        let mut replies = Vec::new();
-        while let Some((files, reply)) = running.next().await {
-            let known = |packed: Packed| Known { item: packed.item, hash: Some(packed.hash) };
-            replies.push((files.into_iter().map(known).collect::<Vec<_>>(), reply));
+        if wanted.is_empty() {
+            return;
         }
-        drop(running);
-        for (known, reply) in replies {
-            self.note(known, reply).await;
-        }
+        let (request, events) = (self.options.put.clone(), self.totals.part());
+        let reply = self.operations.put(request, &mut Small::new(&wanted), events).await;
+        let known = |packed: Packed| Known { item: packed.item, hash: Some(packed.hash) };
+        self.note(wanted.into_iter().map(known).collect(), reply).await;
     }
 
     async fn large(&mut self, mut large: Large) {
@@ -79,8 +68,7 @@ impl Store<'_> {
             while large.pieces.recv().await.is_some() {}
             return;
         }
-        let request = PutRequest { tags: large.item.tags.clone(), ..self.options.put.clone() };
-        let events = self.totals.part();
+        let (request, events) = (self.options.put.clone(), self.totals.part());
         let reply = self.operations.put(request, &mut Single::new(&mut large), events).await;
         let known = Known { hash: large.hash.get().copied(), item: large.item };
         self.note(vec![known], reply).await;

@@ -37,8 +37,7 @@ pub(super) async fn verify(
     version: VersionId,
     expected: Hash,
 ) -> Result<(), String> {
-    let name = version.to_string();
-    let request = GetRequest { name, version: None, range: None, recursive: false };
+    let request = GetRequest::File { name: version.to_string(), version: None, range: None };
     let mut sink = Hashing::default();
     let fetched = operations.get(request, &mut sink, std::sync::Arc::new(|_| {})).await;
     fetched.map_err(|error| format!("it was stored and cannot be read back: {}", error.message))?;
