@@ -205,7 +205,7 @@ pub async fn import(
                 report.stopped.get_or_insert(refused(&scanned.refused, scanned.refusals));
             }
         }
-        Err(ArchiveError::Gone) => {}
+        // Where the storing stopped, it says why.
         Err(error) => drop(report.stopped.get_or_insert(error.into())),
     }
     match report.stopped.take() {

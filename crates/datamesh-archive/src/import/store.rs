@@ -70,6 +70,10 @@ impl Store<'_> {
         }
         let (request, events) = (self.options.put.clone(), self.totals.part());
         let reply = self.operations.put(request, &mut Single::new(&mut large), events).await;
+        if reply.as_ref().is_ok_and(|reply| reply.stopped.is_none()) {
+            // Where the put did not want all of it, the thread must not take that for the end.
+            while large.pieces.recv().await.is_some() {}
+        }
         let known = Known { hash: large.hash.get().copied(), item: large.item };
         self.note(vec![known], reply).await;
     }
@@ -107,7 +111,6 @@ impl Store<'_> {
         report.known_bytes += reply.known_bytes;
         report.faults.extend(reply.faults);
         report.pending = reply.pending;
-        report.failed.extend(reply.failed);
         if let Some(stopped) = reply.stopped {
             report.stopped.get_or_insert(stopped);
         }
@@ -132,6 +135,18 @@ impl Store<'_> {
             }
             self.files.add(ImportedFile { path, size: file.size, hash, tags });
             stored.push((file, hash));
+        }
+        for failure in reply.failed {
+            if let Ok(path) = failure.path.parse::<MeshPath>() {
+                known.remove(&path);
+            }
+            report.failed.push(failure);
+        }
+        if report.stopped.is_none() {
+            report.failed.extend(known.into_keys().map(|path| EntryFailure {
+                path: path.to_string(),
+                reason: "the put said nothing of it".to_owned(),
+            }));
         }
         for (note, paths) in notes {
             self.label(note, &paths).await;

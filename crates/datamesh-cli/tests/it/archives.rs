@@ -125,7 +125,7 @@ fn wrong_use_is_told_before_anything_is_done() {
         (&["export", &dest("a.tar.age")], "--encrypt"),
         (&["export", "-", "--format", "tar", "--json"], "standard output"),
         (&["export", &dest("a.tar"), "--encrypt"], "--archive-password-file"),
-        (&["export", &dest("a.tar"), "--pattern", "{a"], "pattern"),
+        (&["export", &dest("a.tar"), "--pattern", "{a"], "glob"),
         (&["import", &dest("home")], "put -r"),
         (&["import", &secret], "neither tar"),
         (&["import", &secret, "--into", "../x"], "cannot be"),
