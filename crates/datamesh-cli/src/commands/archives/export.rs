@@ -73,7 +73,7 @@ fn format(text: &str) -> Result<output::Format, String> {
     match text.parse() {
         Ok(format) => Ok(output::Format::Archive(format)),
         Err(_) => output::Format::from_str(text, false).map_err(|_| {
-            "the archive's format is tar, tar.zst or zip; json and table are formats of the answer".to_owned()
+            "the archive's format is tar, tar.zst or zip; table, json and csv are formats of the answer".to_owned()
         }),
     }
 }
@@ -87,11 +87,11 @@ impl ExportArgs {
                 .hint("name a file, or send it on: datamesh export - --format tar | tar t")
                 .into());
         }
-        if stdout && context.output.is_json() {
+        if stdout && context.output.is_for_programs() {
             return Err(usage(
                 "standard output is the archive's, so that it cannot have the answer",
             )
-            .hint("leave --json away, or name a file")
+            .hint("leave --json or --format away, or name a file")
             .into());
         }
         let password = match self.encrypt {
@@ -154,8 +154,8 @@ fn tell(
     let said = format!("exported {files}, {}", size(report.bytes));
     if stdout {
         output.note(said);
-    } else if output.is_json() {
-        output.json(report)?;
+    } else if output.is_for_programs() {
+        output.answer_about_one(report)?;
     } else {
         let dest = visible(&dest.display().to_string());
         output.line(format!("{said} to {dest}  {}", size(report.archive_bytes)))?;

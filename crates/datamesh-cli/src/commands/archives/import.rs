@@ -92,6 +92,9 @@ pub(crate) struct ImportArgs {
 
 impl ImportArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
+        if context.console && self.archive == Path::new("-") {
+            return Err(usage("standard input is the console's own here").into());
+        }
         let options = self.options()?;
         let verbose = context.output.is_verbose();
         let opened = waiting(move || self.open()).await;
@@ -158,8 +161,8 @@ fn tell(context: &Context, report: &ImportReport, verbose: bool) -> Result<Outco
     output.failures("imported", &report.failed);
     let bytes = size(report.bytes);
     let files = plural(report.file_count, "file");
-    if output.is_json() {
-        output.json(report)?;
+    if output.is_for_programs() {
+        output.answer_about_one(report)?;
     } else if report.dry_run {
         let mut table = Table::new(&["NAME", ">SIZE", "TAGS"]);
         for file in &report.files {
