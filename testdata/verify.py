@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """Checks the golden vectors without DataMesh's code, from what docs/specs/ says.
 
-Needs Python 3.10 and `cryptography` 44 or later (AES-GCM, HKDF, Ed25519, Argon2id). BLAKE3 and the
+Needs Python 3.10 and `cryptography` 44 or later (AES-GCM, ChaCha20, HKDF, Ed25519, Argon2id). BLAKE3 and the
 Reed-Solomon code are written out below. Run: python3 testdata/verify.py
 """
 
+import base64
 import hashlib
+import hmac
 import struct
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -354,3 +356,21 @@ check("manifest: layout", number == 1 and count == len(slices) == 3)
 check("manifest: sizes", size == sum(entry[3] for entry in slices) and known == 3000)
 check("manifest: epochs", [entry[8] for entry in slices] == [0, 1, 2])
 check("manifest: frames", [1 << entry[4] for entry in slices] == [65536, 1024, 65536])
+
+# A stream under a password, as age version 1 has it.
+
+stream = vector("age/stream")
+lines = stream.split(b"\n")[:4]
+unpadded = lambda text: base64.b64decode(text + b"=" * (-len(text) % 4))
+name, salt, work = lines[1].removeprefix(b"-> ").split(b" ")
+check("age/stream: header", (lines[0], name, work) == (b"age-encryption.org/v1", b"scrypt", b"10"))
+wrapping = hashlib.scrypt(b"correct horse battery", salt=b"age-encryption.org/v1/scrypt" + unpadded(salt),
+                          n=1 << int(work), r=8, p=1, dklen=32)
+file_key = ChaCha20Poly1305(wrapping).decrypt(bytes(12), unpadded(lines[2]), None)
+check("age/stream: file key", file_key == bytes(range(16)))
+tag = hmac.digest(hkdf(b"", file_key, b"header"), b"\n".join(lines[:3]) + b"\n---", "sha256")
+check("age/stream: tag", lines[3] == b"--- " + base64.b64encode(tag).rstrip(b"="))
+payload = stream[sum(len(line) + 1 for line in lines):]
+payload_key = hkdf(payload[:16], file_key, b"payload")
+opened = ChaCha20Poly1305(payload_key).decrypt(bytes(11) + b"\1", payload[16:], None)
+check("age/stream: opens", opened == b"an archive\n")

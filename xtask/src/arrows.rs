@@ -24,11 +24,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("datamesh-client", &["core", "crypto", "codec", "catalog", "engine"]),
     ("datamesh-api", &["core"]),
     ("datamesh-mirror", &["core", "api"]),
+    ("datamesh-archive", &["core", "crypto", "api"]),
     (
         "datamesh-node",
         &["core", "crypto", "codec", "store", "catalog", "net", "engine", "client", "api"],
     ),
-    ("datamesh-cli", &["core", "api", "mirror", "node"]),
+    ("datamesh-cli", &["core", "api", "archive", "mirror", "node"]),
     ("datamesh-testkit", &["*"]),
     ("datamesh-bench", &["*"]),
     ("datamesh-fuzz", &["*"]),

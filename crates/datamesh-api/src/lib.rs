@@ -14,6 +14,7 @@ mod leases;
 mod mesh;
 pub mod moment;
 mod operations;
+mod progress;
 mod reach;
 mod repair;
 mod state;
@@ -44,7 +45,8 @@ pub use mesh::{
     InviteReply, InviteRequest, JoinReply, JoinRequest, PeerInfo, PeerState, PeersReply,
     PeersRequest,
 };
-pub use operations::{Answer, Call, EventFn, Operations, OperationsExt, Progress};
+pub use operations::{Answer, Call, Operations, OperationsExt};
+pub use progress::{EventFn, Progress, Totals};
 pub use reach::{
     BandwidthLimits, BootstrapPeer, BootstrapReply, BootstrapRequest, BreakerInfo, ConnectionInfo,
     CryptographyUse, DiscoverReply, DiscoverRequest, FoundBy, FoundPeer, KeystoreInfo, LimitInfo,

@@ -1,7 +1,5 @@
 //! The trait behind which every operation lives.
 
-use std::sync::Arc;
-
 use datamesh_core::BoxFuture;
 use datamesh_core::stream::{Sink, Source};
 use serde::{Deserialize, Serialize};
@@ -21,24 +19,13 @@ use crate::find::{
 };
 use crate::keys::{KeysReply, KeysRequest, RekeyReply, RekeyRequest, RotateReply, RotateRequest};
 use crate::mesh::{InviteReply, InviteRequest, JoinReply, JoinRequest, PeersReply, PeersRequest};
+use crate::progress::EventFn;
 use crate::reach::{
     BootstrapReply, BootstrapRequest, DiscoverReply, DiscoverRequest, SecurityReply,
     SecurityRequest, TransportReply, TransportRequest,
 };
 use crate::repair::{DistributionReply, DistributionRequest, RepairReply, RepairRequest};
 use crate::state::{HealthReply, HealthRequest, StatsReply, StatsRequest};
-
-/// How far an operation is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Bytes done.
-    pub bytes: u64,
-    /// Files done.
-    pub files: u64,
-}
-
-/// Is told of progress.
-pub type EventFn = Arc<dyn Fn(Progress) + Send + Sync>;
 
 macro_rules! calls {
     ($($(#[$meta:meta])* $method:ident $name:ident($request:ty) -> $reply:ty;)*) => {

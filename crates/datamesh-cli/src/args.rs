@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use datamesh_api::OperationError;
 use tracing_appender::rolling::RollingFileAppender;
 
+use crate::commands::archives::{ExportArgs, ImportArgs};
 use crate::commands::batch::{BatchGetArgs, BatchPutArgs, BatchTagArgs};
 use crate::commands::configuration::{
     ConfigArgs, DoctorArgs, GenerateCompletionArgs, QuickHelpArgs,
@@ -64,6 +65,8 @@ pub(crate) enum Command {
     Duplicate(DuplicateArgs),
     Rename(RenameArgs),
     Sync(SyncArgs),
+    Export(ExportArgs),
+    Import(ImportArgs),
     #[command(visible_alias = "find")]
     Search(SearchArgs),
     Recent(RecentArgs),
@@ -144,6 +147,8 @@ impl Command {
             Self::BatchGet(args) => args.run(context).await,
             Self::BatchTag(args) => args.run(context).await,
             Self::Sync(args) => args.run(context).await,
+            Self::Export(args) => args.run(context).await,
+            Self::Import(args) => args.run(context).await,
             Self::Cleanup(args) => args.run(context).await,
             Self::Optimize(args) => args.run(context).await,
             Self::Init(args) => args.run(context).await,

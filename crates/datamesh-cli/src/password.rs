@@ -1,5 +1,5 @@
-//! Where the password of the keystore comes from: a file or the terminal, never an argument, which
-//! every user of the machine could read.
+//! Where the password of the keystore or of an archive comes from: a file or the terminal, never an
+//! argument, which every user of the machine could read.
 
 use std::fs::File;
 use std::io::{IsTerminal, Read};
@@ -16,10 +16,43 @@ use crate::error::{failed, usage};
 /// Longest password in bytes: far more than anybody types, far less than a wrong file holds.
 const PASSWORD_BYTES_MAX: u64 = 4096;
 
+/// What a password opens.
+#[derive(Debug, Clone, Copy)]
+enum Lock {
+    Keystore,
+    Archive,
+}
+
+impl Lock {
+    fn prompt(self) -> &'static str {
+        match self {
+            Self::Keystore => "Password of this home's keystore: ",
+            Self::Archive => "Password of the archive: ",
+        }
+    }
+
+    fn prompt_for_another(self) -> &'static str {
+        match self {
+            Self::Keystore => "New password for this home's keystore: ",
+            Self::Archive => "New password for the archive: ",
+        }
+    }
+
+    fn ask(self, prompt: &str) -> Result<Zeroizing<String>, OperationError> {
+        ask(prompt).map_err(|error| match (self, &error.hint) {
+            (Self::Archive, Some(_)) => {
+                error.hint("name a file that holds it with --archive-password-file")
+            }
+            _ => error,
+        })
+    }
+}
+
 /// Where the password comes from.
 #[derive(Debug, Clone)]
 pub(crate) struct Password {
     file: Option<PathBuf>,
+    lock: Lock,
     /// What was typed, where it is remembered.
     told: Option<Told>,
 }
@@ -35,34 +68,45 @@ pub(crate) fn is_asking() -> bool {
 }
 
 impl Password {
-    /// From `file`, or from the terminal where there is none.
+    /// The keystore's, from `file`, or from the terminal where there is none.
     pub(crate) fn new(file: Option<PathBuf>) -> Self {
-        Self { file, told: None }
+        Self { file, lock: Lock::Keystore, told: None }
+    }
+
+    /// The same of an archive.
+    pub(crate) fn of_archive(file: Option<PathBuf>) -> Self {
+        Self { file, lock: Lock::Archive, told: None }
     }
 
     /// The same, but it asks once and remembers what it was told: for whoever opens the keystore again and
     /// again.
     pub(crate) fn remembering(&self) -> Self {
-        Self { file: self.file.clone(), told: Some(Arc::default()) }
+        Self { told: Some(Arc::default()), ..self.clone() }
     }
 
     /// Asks for the password when it is needed.
     pub(crate) fn source(&self) -> PasswordSource {
-        let (file, told) = (self.file.clone(), self.told.clone());
-        Arc::new(move || {
-            let lock = |told: &Told| told.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(known) = told.as_ref().and_then(lock) {
-                return Ok(known);
-            }
-            let password = match &file {
-                Some(file) => read(file)?,
-                None => ask("Password of this home's keystore: ")?,
-            };
-            if let Some(told) = &told {
-                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(password.clone());
-            }
-            Ok(password)
-        })
+        let password = self.clone();
+        Arc::new(move || password.get())
+    }
+
+    /// Asks for it now.
+    ///
+    /// # Errors
+    /// [`OperationError`] where the file cannot be read or nobody can be asked.
+    pub(crate) fn get(&self) -> Result<Zeroizing<String>, OperationError> {
+        let lock = |told: &Told| told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(known) = self.told.as_ref().and_then(lock) {
+            return Ok(known);
+        }
+        let password = match &self.file {
+            Some(file) => read(file)?,
+            None => self.lock.ask(self.lock.prompt())?,
+        };
+        if let Some(told) = &self.told {
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(password.clone());
+        }
+        Ok(password)
     }
 
     /// Whether nobody has to be asked.
@@ -83,7 +127,7 @@ impl Password {
         (self.file.is_some() || has_terminal()).then(|| self.source())
     }
 
-    /// The password of a keystore that is to be made.
+    /// The password of what is to be made.
     ///
     /// # Errors
     /// [`OperationError`] where the file cannot be read, nobody can be asked, or what was typed
@@ -92,8 +136,8 @@ impl Password {
         if let Some(file) = &self.file {
             return read(file);
         }
-        let first = ask("New password for this home's keystore: ")?;
-        let second = ask("The same again: ")?;
+        let first = self.lock.ask(self.lock.prompt_for_another())?;
+        let second = self.lock.ask("The same again: ")?;
         if *first != *second {
             return Err(usage("the two passwords differ"));
         }

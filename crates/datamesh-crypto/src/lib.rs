@@ -3,10 +3,11 @@
 //! The account's 24 words and the key tree that grows from them ([`words`], [`tree`]), the
 //! password-protected file that keeps a device's part of it ([`keystore`]), the sealing and opening
 //! of file contents ([`compress`], [`frame`], [`content`], [`manifest`], [`object`]), the epochs of the
-//! catalog ([`epochs`]), and signing ([`signing`], [`authority`], [`account`]). Secrets wipe themselves
+//! catalog ([`epochs`]), streams under a password ([`age`]), and signing ([`signing`], [`authority`], [`account`]). Secrets wipe themselves
 //! when they are dropped and are never printed.
 
 pub mod account;
+pub mod age;
 pub mod authority;
 mod blind;
 pub mod compress;

@@ -5,6 +5,7 @@
 //! record is read, it must have one encoding, so it is written again and compared.
 #![expect(clippy::panic, reason = "a find is told by panicking")]
 
+mod archives;
 mod database;
 mod files;
 mod pack;
@@ -34,6 +35,8 @@ pub const PARSERS: &[Parser] = &[
     ("config", files::config),
     ("home", files::home),
     ("identity", pack::identity),
+    ("archive", archives::archive),
+    ("age", archives::age),
 ];
 
 /// Calls the parser of that name.

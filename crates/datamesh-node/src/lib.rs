@@ -46,3 +46,4 @@ pub use names::names_beginning;
 pub use presets::{PRESETS, Preset};
 pub use recover::{RecoveredAccount, recover_account};
 pub use service::{ServiceOptions, run_service};
+pub use system::SystemEntropy;

@@ -15,7 +15,7 @@ impl Clock for SystemClock {
 }
 
 /// The operating system's random bytes.
-pub(crate) struct SystemEntropy;
+pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
     fn fill(&self, bytes: &mut [u8]) {

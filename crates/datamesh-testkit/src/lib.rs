@@ -1,5 +1,7 @@
 //! For tests only: the outside world as it fails, from one seed.
 
+#[cfg(feature = "sim")]
+pub mod account;
 pub mod census;
 pub mod disk;
 pub mod fixtures;

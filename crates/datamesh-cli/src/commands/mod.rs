@@ -1,5 +1,6 @@
 //! The commands: one file each, whose documentation is the command's help.
 
+pub(crate) mod archives;
 pub(crate) mod batch;
 pub(crate) mod configuration;
 pub(crate) mod demo;

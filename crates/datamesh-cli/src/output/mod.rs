@@ -30,6 +30,9 @@ pub(crate) enum Format {
     Json,
     /// For spreadsheets: the rows of what JSON says, just as exact.
     Csv,
+    /// What `export` is told by the same flag: the format of the archive. Its answer is a table then.
+    #[value(skip)]
+    Archive(datamesh_archive::Format),
 }
 
 /// Where answers, notes and errors go.
@@ -43,6 +46,10 @@ pub(crate) struct Output {
 impl Output {
     /// Output in `format`.
     pub(crate) fn new(format: Format, quiet: bool, verbose: bool) -> Self {
+        let format = match format {
+            Format::Archive(_) => Format::Table,
+            format => format,
+        };
         Self { format, quiet, verbose }
     }
 

@@ -9,7 +9,7 @@ use datamesh_testkit::processes::{Done, Mesh, PASSWORD};
 use crate::{PROGRAM, program};
 
 /// Every command and its other name.
-const COMMANDS: [(&str, Option<&str>); 40] = [
+const COMMANDS: [(&str, Option<&str>); 42] = [
     ("put", Some("upload")),
     ("get", Some("download")),
     ("list", Some("ls")),
@@ -19,6 +19,8 @@ const COMMANDS: [(&str, Option<&str>); 40] = [
     ("duplicate", None),
     ("rename", None),
     ("sync", None),
+    ("export", None),
+    ("import", None),
     ("search", Some("find")),
     ("recent", None),
     ("popular", None),

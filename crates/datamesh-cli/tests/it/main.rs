@@ -5,6 +5,7 @@
     reason = "a test stops at the first surprise and lives in real time"
 )]
 
+mod archives;
 mod arguments;
 mod audit_log;
 mod bad_input;

@@ -1,5 +1,5 @@
-//! What was sealed once must open for ever: vectors of `docs/specs/segment.md`, `manifest.md` and
-//! `keystore.md`.
+//! What was sealed once must open for ever: vectors of `docs/specs/segment.md`, `manifest.md`,
+//! `keystore.md` and `sealed-archive.md`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -14,7 +14,7 @@ use datamesh_crypto::compress::Zstd;
 use datamesh_crypto::frame::{Opener, Sealer, TAG_BYTES, frame_count, sealed_length};
 use datamesh_crypto::manifest::Compression;
 use datamesh_crypto::{
-    DeviceKeys, Manifest, NextEpoch, NextRecord, Secret, Slice, Standing, VersionKey, Words,
+    DeviceKeys, Manifest, NextEpoch, NextRecord, Secret, Slice, Standing, VersionKey, Words, age,
     keystore,
 };
 
@@ -333,4 +333,19 @@ fn the_first_keystore_opens_for_ever() {
     let inline = key.seal(&Sequence::from(0x70), &version, 1, b"a small file\n").unwrap();
     let key = opened.unwrap_key(&version, &wrapped).unwrap();
     assert_eq!(key.open(&version, 1, &inline).unwrap().as_slice(), b"a small file\n");
+}
+
+/// The same words as `age -p` would have written, had it drawn these bytes.
+#[test]
+fn a_stream_under_a_password_is_what_it_was() {
+    let (mut stream, key) = age::begin("correct horse battery", 10, &Sequence::from(0)).unwrap();
+    let begins = stream.len();
+    let mut chunk = b"an archive\n".to_vec();
+    key.seal(0, true, &mut chunk).unwrap();
+    stream.extend_from_slice(&chunk);
+    golden("age", "stream", &stream);
+    let (at, key) = age::open(&vector("age", "stream"), "correct horse battery").unwrap();
+    assert_eq!(at, begins);
+    key.open(0, true, &mut chunk).unwrap();
+    assert_eq!(chunk, b"an archive\n");
 }

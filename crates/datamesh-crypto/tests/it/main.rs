@@ -1,6 +1,7 @@
 //! The integration tests of the cryptography.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod age;
 mod compress;
 mod content;
 mod frame;

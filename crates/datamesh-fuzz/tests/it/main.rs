@@ -10,6 +10,9 @@ use datamesh_testkit::random::Dice;
 /// Mutations of each input.
 const MUTATIONS: u64 = 40;
 
+/// Mutations of each archive of the corpus.
+const ARCHIVE_MUTATIONS: usize = 500;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -97,6 +100,18 @@ fn mutations_of_every_golden_vector_find_nothing() {
             for _ in 0..MUTATIONS {
                 call(name, &mutated(vector, &mut dice));
             }
+        }
+    }
+}
+
+/// No golden vector is an archive, so that these begin with the corpus.
+#[test]
+fn mutations_of_archives_find_nothing() {
+    let mut dice = Dice::new(11);
+    for file in files(&root().join("fuzz/corpus/archive")) {
+        let archive = fs::read(file).unwrap();
+        for _ in 0..ARCHIVE_MUTATIONS {
+            call("archive", &mutated(&archive, &mut dice));
         }
     }
 }

@@ -11,12 +11,10 @@ mod upload;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use datamesh_api::{
-    EntryFailure, ErrorKind, EventFn, OperationError, Operations, OperationsExt, Progress,
-    RemoveRequest, VersionsRequest,
+    EntryFailure, ErrorKind, EventFn, OperationError, Operations, OperationsExt, RemoveRequest,
+    Totals, VersionsRequest,
 };
 use datamesh_core::{Hash, MeshPath, VersionId};
 
@@ -47,32 +45,6 @@ pub(crate) struct Run<'a> {
     totals: Totals,
 }
 
-/// Adds the progress of several transfers up.
-#[derive(Clone)]
-struct Totals {
-    bytes: Arc<AtomicU64>,
-    files: Arc<AtomicU64>,
-    events: EventFn,
-}
-
-impl Totals {
-    /// Who is told of the progress of one transfer.
-    fn part(&self) -> EventFn {
-        let (totals, last) = (self.clone(), std::sync::Mutex::new(Progress::default()));
-        Arc::new(move |now: Progress| {
-            let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let (bytes, files) =
-                (now.bytes.saturating_sub(last.bytes), now.files.saturating_sub(last.files));
-            *last = now;
-            let progress = Progress {
-                bytes: totals.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes,
-                files: totals.files.fetch_add(files, Ordering::Relaxed) + files,
-            };
-            (totals.events)(progress);
-        })
-    }
-}
-
 impl<'a> Run<'a> {
     /// A run over the tree below `root`.
     ///
@@ -91,7 +63,7 @@ impl<'a> Run<'a> {
             let message = format!("\"{}\" cannot be opened: {}", root.display(), reason(&error));
             OperationError::new(ErrorKind::Failed, message)
         })?;
-        let totals = Totals { bytes: Arc::default(), files: Arc::default(), events };
+        let totals = Totals::new(events);
         Ok(Self { operations, root, tree, remote, options, base, report, totals })
     }
 

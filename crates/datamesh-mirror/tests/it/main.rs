@@ -5,7 +5,6 @@
     reason = "a test stops at the first surprise and lives in real time"
 )]
 
-mod account;
 mod passes;
 mod replica;
 mod replicas;

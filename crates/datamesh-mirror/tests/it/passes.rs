@@ -9,8 +9,8 @@ use datamesh_api::ErrorKind;
 use datamesh_mirror::plan::{Action, Direction};
 use datamesh_mirror::{Found, Options};
 
-use super::account::Account;
 use super::replica::{Replica, options};
+use datamesh_testkit::account::Account;
 
 fn received(account: &Account) -> u64 {
     account.received.swap(0, Ordering::SeqCst)

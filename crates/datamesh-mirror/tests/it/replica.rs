@@ -9,7 +9,7 @@ use datamesh_api::{OperationError, PutRequest};
 use datamesh_mirror::plan::Direction;
 use datamesh_mirror::{Mirror, Options, Report};
 
-use super::account::Account;
+use datamesh_testkit::account::Account;
 
 /// The mesh folder of every replica.
 const REMOTE: &str = "shared/tree";

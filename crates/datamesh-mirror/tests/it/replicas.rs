@@ -8,8 +8,8 @@ use datamesh_mirror::Options;
 use datamesh_mirror::plan::Direction;
 use datamesh_testkit::random::Dice;
 
-use super::account::Account;
 use super::replica::{Replica, options};
+use datamesh_testkit::account::Account;
 
 /// Contents that people wrote and threw away.
 #[derive(Default)]

@@ -28,6 +28,7 @@ Files              datamesh put report.pdf              store; -r for a folder
                    datamesh remove report.pdf
                    datamesh rename report.pdf archive/
                    datamesh duplicate report.pdf draft.pdf
+                   datamesh export all.tar.zst          everything in one file; import reads it
 
 Finding            datamesh search annual report
                    datamesh recent --type image

@@ -147,7 +147,7 @@ impl Pages {
                 let entries = serde_json::to_value(&reply.entries).map_err(failed)?;
                 context.output.raw(&Csv::with_columns(&COLUMNS).rows(&entries, head)?)
             }
-            Format::Table => self.table(context, &reply),
+            Format::Table | Format::Archive(_) => self.table(context, &reply),
         }
     }
 

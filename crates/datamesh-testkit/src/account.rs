@@ -1,6 +1,9 @@
 //! An account in memory: versions by path, as the catalog keeps them, behind `Operations`.
+//!
+//! It stops with a panic at the first surprise, which is what a test wants.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,13 +11,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use datamesh_api::{
     Answer, Call, DuplicateRequest, EntryFailure, ErrorKind, EventFn, FileVersion, GetReply,
-    GetRequest, KeysReply, ListEntry, ListReply, ListRequest, OperationError, Operations,
-    PlacedFile, PlacedReply, PutReply, PutRequest, RemoveReply, RemoveRequest, RenameRequest,
-    StoredFile, UndeleteReply, UndeleteRequest, VersionsReply, VersionsRequest,
+    GetRequest, KeysReply, LabelReply, LabelRequest, ListEntry, ListReply, ListRequest,
+    OperationError, Operations, PlacedFile, PlacedReply, PutReply, PutRequest, RemoveReply,
+    RemoveRequest, RenameRequest, StoredFile, UndeleteReply, UndeleteRequest, VersionsReply,
+    VersionsRequest,
 };
 use datamesh_core::catalog::EntryKind;
-use datamesh_core::stream::{EntryHead, Piece, Sink, Source};
+use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Piece, Sink, Source};
 use datamesh_core::{AccountId, BoxFuture, DeviceId, FileId, Hash, MeshPath, VersionId};
+use globset::GlobBuilder;
 use tokio::sync::Notify;
 
 /// Rows of a page, so few that listings have several.
@@ -26,6 +31,7 @@ struct Version {
     id: VersionId,
     content: Option<Stored>,
     tags: Vec<String>,
+    note: String,
 }
 
 #[derive(Clone)]
@@ -37,17 +43,21 @@ struct Stored {
 }
 
 /// The account.
-pub(crate) struct Account {
+pub struct Account {
     versions: Mutex<BTreeMap<MeshPath, Vec<Version>>>,
     next: AtomicU64,
     /// Calls that are still answered; the one after them never is.
     fuse: AtomicU64,
     /// Told when the fuse has burnt down.
-    pub(crate) burnt: Notify,
+    pub burnt: Notify,
+    /// Paths whose content breaks off in the middle when it is fetched.
+    broken: Mutex<BTreeSet<MeshPath>>,
+    /// Paths whose content comes back as other bytes.
+    spoilt: Mutex<BTreeSet<MeshPath>>,
     /// Files whose bytes came to the account.
-    pub(crate) received: AtomicU64,
+    pub received: AtomicU64,
     /// Files whose bytes left it.
-    pub(crate) sent: AtomicU64,
+    pub sent: AtomicU64,
 }
 
 type Answered<T> = Result<T, OperationError>;
@@ -56,25 +66,34 @@ fn error(kind: ErrorKind, message: impl ToString) -> OperationError {
     OperationError::new(kind, message)
 }
 
+impl Default for Account {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Account {
-    pub(crate) fn new() -> Self {
+    /// An account that has nothing.
+    pub fn new() -> Self {
         Self {
             versions: Mutex::default(),
             next: AtomicU64::new(1),
             fuse: AtomicU64::new(u64::MAX),
             burnt: Notify::new(),
+            broken: Mutex::default(),
+            spoilt: Mutex::default(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         }
     }
 
     /// Answers so many calls more, and then none.
-    pub(crate) fn light(&self, calls: u64) {
+    pub fn light(&self, calls: u64) {
         self.fuse.store(calls, Ordering::SeqCst);
     }
 
     /// The files that are there, and their content.
-    pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let versions = self.versions.lock().unwrap();
         let file = |(path, versions): (&MeshPath, &Vec<Version>)| {
             let stored = versions.last()?.content.as_ref()?;
@@ -84,33 +103,73 @@ impl Account {
     }
 
     /// Whether some version has this content.
-    pub(crate) fn has_ever(&self, bytes: &[u8]) -> bool {
+    pub fn has_ever(&self, bytes: &[u8]) -> bool {
         let versions = self.versions.lock().unwrap();
         let mut all = versions.values().flatten();
         all.any(|version| version.content.as_ref().is_some_and(|stored| stored.bytes == bytes))
     }
 
     /// Stores a file as another device would.
-    pub(crate) fn store(&self, path: &str, bytes: &[u8]) {
+    pub fn store(&self, path: &str, bytes: &[u8]) {
         let bytes = Bytes::copy_from_slice(bytes);
         let stored =
             Stored { kind: EntryKind::File, bytes, mode: 0o644, modified: 1_600_000_000_000 };
         self.append(&path.parse().unwrap(), Some(stored), Vec::new());
     }
 
+    /// From now on the content of this path breaks off in the middle.
+    pub fn break_off(&self, path: &str) {
+        self.broken.lock().unwrap().insert(path.parse().unwrap());
+    }
+
+    /// From now on other bytes come back from this path.
+    pub fn spoil(&self, path: &str) {
+        self.spoilt.lock().unwrap().insert(path.parse().unwrap());
+    }
+
+    /// The note of a file.
+    pub fn note(&self, path: &str) -> String {
+        let versions = self.versions.lock().unwrap();
+        versions[&path.parse::<MeshPath>().unwrap()].last().unwrap().note.clone()
+    }
+
+    /// Gives a file another note.
+    pub fn set_note(&self, path: &str, note: &str) {
+        let mut versions = self.versions.lock().unwrap();
+        let all = versions.get_mut(&path.parse::<MeshPath>().unwrap()).unwrap();
+        all.last_mut().unwrap().note = note.to_owned();
+    }
+
+    /// Stores a file or folder with its permissions and time.
+    pub fn store_as(&self, path: &str, kind: EntryKind, bytes: &[u8], mode: u32, modified: u64) {
+        let stored = Stored { kind, bytes: Bytes::copy_from_slice(bytes), mode, modified };
+        self.append(&path.parse().unwrap(), Some(stored), Vec::new());
+    }
+
+    /// Everything that is there: kind, content, permissions, time.
+    pub fn entries(&self) -> BTreeMap<String, (EntryKind, Vec<u8>, u32, u64)> {
+        let versions = self.versions.lock().unwrap();
+        let entry = |(path, versions): (&MeshPath, &Vec<Version>)| {
+            let stored = versions.last()?.content.as_ref()?;
+            let entry = (stored.kind, stored.bytes.to_vec(), stored.mode, stored.modified);
+            Some((path.to_string(), entry))
+        };
+        versions.iter().filter_map(entry).collect()
+    }
+
     /// Marks a file as deleted as another device would.
-    pub(crate) fn delete(&self, path: &str) {
+    pub fn delete(&self, path: &str) {
         self.append(&path.parse().unwrap(), None, Vec::new());
     }
 
     /// The tags of a file.
-    pub(crate) fn tags(&self, path: &str) -> Vec<String> {
+    pub fn tags(&self, path: &str) -> Vec<String> {
         let versions = self.versions.lock().unwrap();
         versions[&path.parse::<MeshPath>().unwrap()].last().unwrap().tags.clone()
     }
 
     /// Gives a file tags as another device would.
-    pub(crate) fn tag(&self, path: &str, tag: &str) {
+    pub fn tag(&self, path: &str, tag: &str) {
         let mut versions = self.versions.lock().unwrap();
         let all = versions.get_mut(&path.parse::<MeshPath>().unwrap()).unwrap();
         all.last_mut().unwrap().tags.push(tag.to_owned());
@@ -122,7 +181,12 @@ impl Account {
         id[..8].copy_from_slice(&number.to_le_bytes());
         let id = VersionId(id);
         let mut versions = self.versions.lock().unwrap();
-        versions.entry(path.clone()).or_default().push(Version { id, content, tags });
+        versions.entry(path.clone()).or_default().push(Version {
+            id,
+            content,
+            tags,
+            note: String::new(),
+        });
         id
     }
 
@@ -145,8 +209,15 @@ impl Account {
         let versions = self.versions.lock().unwrap();
         let after = request.after.map(|bytes| String::from_utf8(bytes).unwrap());
         let mut entries = Vec::new();
+        let patterns = request.patterns.iter().map(|pattern| {
+            GlobBuilder::new(pattern).literal_separator(true).build().map(|it| it.compile_matcher())
+        });
+        let patterns = patterns.collect::<Result<Vec<_>, _>>();
+        let patterns = patterns.map_err(|wrong| error(ErrorKind::Usage, wrong))?;
         for (path, all) in versions.iter() {
-            let below = request.folder.as_ref().is_none_or(|folder| path.below(folder).is_some());
+            let within = |folder| path == folder || path.below(folder).is_some();
+            let below = request.folder.as_ref().is_none_or(within)
+                && (patterns.is_empty() || patterns.iter().any(|it| it.is_match(path.as_str())));
             if !below || after.as_ref().is_some_and(|after| path.as_str() <= after.as_str()) {
                 continue;
             }
@@ -161,7 +232,8 @@ impl Account {
             }
             entries.push(ListEntry::Entry(told(path, &all[last], last)));
         }
-        if entries.is_empty() && after.is_none() && request.folder.is_some() {
+        let narrowed = request.folder.is_some() || !patterns.is_empty();
+        if entries.is_empty() && after.is_none() && narrowed {
             return Err(error(ErrorKind::NotFound, "there is nothing"));
         }
         Ok(ListReply { entries, next: None })
@@ -238,6 +310,40 @@ impl Account {
         Ok(UndeleteReply { path, version, pending: 0 })
     }
 
+    /// The version that is asked for, by path and number or by its id.
+    fn named(&self, request: &GetRequest) -> (MeshPath, Option<Version>) {
+        let GetRequest::File { name, version, .. } = request else { panic!("no patterns here") };
+        let versions = self.versions.lock().unwrap();
+        let by_id = versions.iter().find_map(|(path, all)| {
+            let found = all.iter().find(|version| version.id.to_string() == *name)?;
+            Some((path.clone(), Some(found.clone())))
+        });
+        by_id.unwrap_or_else(|| {
+            let path: MeshPath = name.parse().unwrap();
+            let all = versions.get(&path);
+            let found = match version {
+                Some(number) => all.and_then(|all| all.get(*number as usize - 1)),
+                None => all.and_then(|all| all.last()),
+            };
+            let found = found.cloned();
+            (path, found)
+        })
+    }
+
+    /// Gives the files that are named, with signs of patterns in brackets, another note.
+    fn label(&self, request: &LabelRequest) -> LabelReply {
+        for pattern in &request.patterns {
+            let (mut path, mut rest) = (String::new(), pattern.chars());
+            while let Some(c) = rest.next() {
+                // One character in brackets stands for itself.
+                let bracketed = (c == '[').then(|| (rest.next(), rest.next()));
+                path.push(bracketed.map_or(c, |(inner, _)| inner.unwrap()));
+            }
+            self.set_note(&path, request.note.as_deref().unwrap());
+        }
+        LabelReply::default()
+    }
+
     async fn do_put(&self, request: PutRequest, source: &mut dyn Source) -> Answered<PutReply> {
         self.turn().await;
         let broken = |broken: datamesh_core::stream::StreamError| error(ErrorKind::Failed, broken);
@@ -260,12 +366,13 @@ impl Account {
                 self.received.fetch_add(1, Ordering::SeqCst);
             }
             let size = bytes.len() as u64;
-            let EntryHead { kind, mode, modified, path, .. } = head;
+            let EntryHead { kind, mode, modified, path, tags, .. } = head;
             let stored = Stored { kind, bytes: bytes.into(), mode, modified };
             // As the client does: tags that are not said stay.
-            let said = request.tags.is_empty().then(|| self.versions.lock().unwrap());
+            let tags: Vec<String> = request.tags.iter().cloned().chain(tags).collect();
+            let said = tags.is_empty().then(|| self.versions.lock().unwrap());
             let kept = said.and_then(|all| Some(all.get(&path)?.last()?.tags.clone()));
-            let tags = kept.unwrap_or_else(|| request.tags.clone());
+            let tags = kept.unwrap_or(tags);
             let version = self.append(&path, Some(stored), tags);
             reply.stored.push(StoredFile {
                 path,
@@ -296,10 +403,9 @@ impl Account {
                 wanted.extend(name.zip(content));
             }
         } else {
-            let GetRequest::File { name, .. } = request else { panic!("a mirror has no patterns") };
-            let path: MeshPath = name.parse().unwrap();
-            let version = self.current(&path).and_then(|version| version.content);
-            wanted.push((path, version.ok_or_else(|| error(ErrorKind::NotFound, "deleted"))?));
+            let (path, version) = self.named(&request);
+            let content = version.and_then(|version| version.content);
+            wanted.push((path, content.ok_or_else(|| error(ErrorKind::NotFound, "deleted"))?));
         }
         let broken = |broken: datamesh_core::stream::StreamError| error(ErrorKind::Failed, broken);
         let mut reply = GetReply::default();
@@ -316,9 +422,22 @@ impl Account {
                 hash: Some(Hash::of(&stored.bytes)),
             };
             self.sent.fetch_add(u64::from(stored.kind == EntryKind::File), Ordering::SeqCst);
+            let path = head.path.clone();
             sink.begin(head).await.map_err(broken)?;
-            if !stored.bytes.is_empty() {
-                sink.write(stored.bytes).await.map_err(broken)?;
+            let mut rest = stored.bytes;
+            if self.broken.lock().unwrap().contains(&path) {
+                rest.truncate(rest.len() / 2);
+            }
+            if self.spoilt.lock().unwrap().contains(&path) {
+                rest = rest.iter().map(|byte| !byte).collect();
+            }
+            while !rest.is_empty() {
+                let piece = rest.split_to(rest.len().min(PIECE_BYTES_MAX));
+                sink.write(piece).await.map_err(broken)?;
+            }
+            if self.broken.lock().unwrap().contains(&path) {
+                sink.end(Some("its holders are gone".to_owned())).await.map_err(broken)?;
+                return Err(error(ErrorKind::Network, "its holders are gone"));
             }
             sink.end(None).await.map_err(broken)?;
             reply.files += 1;
@@ -334,6 +453,7 @@ impl Account {
             Call::Remove(request) => Answer::Remove(self.remove(&request)?),
             Call::Rename(request) => Answer::Rename(self.rename(&request)?),
             Call::Duplicate(request) => Answer::Duplicate(self.duplicate(&request)?),
+            Call::Label(request) => Answer::Label(self.label(&request)),
             Call::Undelete(request) => Answer::Undelete(self.undelete(&request)?),
             Call::Keys(_) => Answer::Keys(KeysReply {
                 account: AccountId([7; 32]),
@@ -365,7 +485,7 @@ fn told(path: &MeshPath, version: &Version, at: usize) -> FileVersion {
         degraded: false,
         deleted: stored.is_none(),
         purged: false,
-        note: String::new(),
+        note: version.note.clone(),
     }
 }
 
