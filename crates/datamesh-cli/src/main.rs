@@ -161,12 +161,11 @@ fn exit_code(done: Result<Outcome, Stop>, json: bool) -> u8 {
 /// Logs to a file or to standard error: what `RUST_LOG` asks for, else `level` and above.
 fn log(level: &str, file: Option<RollingFileAppender>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter);
     match file {
         Some(file) => log.with_writer(file).with_ansi(false).init(),
         None => {
-            let colours = std::io::stderr().is_terminal() && !plain;
+            let colours = std::io::stderr().is_terminal() && !output::is_plain();
             log.with_writer(std::io::stderr).with_ansi(colours).init();
         }
     }

@@ -18,6 +18,7 @@ use super::input::Line;
 use super::status::{Status, Text};
 use super::unreadable;
 use crate::error::{Stop, failed};
+use crate::output::is_plain;
 
 /// Lines that the history keeps.
 const HISTORY_LINES: usize = 1000;
@@ -50,7 +51,6 @@ pub(super) struct Editor {
 impl Editor {
     /// An editor with the history of the home.
     pub(super) fn new(home: &Home, status: Option<&Status>) -> Result<Self, Stop> {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let mut keys = default_emacs_keybindings();
         keys.add_binding(
             KeyModifiers::NONE,
@@ -70,7 +70,8 @@ impl Editor {
             .with_quick_completions(true)
             .with_edit_mode(Box::new(Emacs::new(keys)))
             .with_hinter(Box::new(DefaultHinter::default()))
-            .with_ansi_colors(!plain)
+            .with_ansi_colors(!is_plain())
+            .with_history_exclusion_prefix(Some(" ".to_owned()))
             .with_poll_interval(POLL)
             .with_break_signal(Arc::clone(&stop.0))
             .use_bracketed_paste(true);

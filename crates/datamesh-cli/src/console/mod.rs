@@ -37,9 +37,7 @@ enum Asked {
 /// # Errors
 /// [`Stop`] where the terminal cannot be used.
 pub(crate) async fn run(context: &Context) -> Result<Outcome, Stop> {
-    let edited = std::io::stdin().is_terminal()
-        && std::io::stdout().is_terminal()
-        && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+    let edited = output::draws_on(&std::io::stdout());
     crate::completion::complete_for(&context.home);
     let status = edited.then(|| Status::watch(&context.home));
     let mut input = if edited {
@@ -82,10 +80,28 @@ pub(crate) async fn run(context: &Context) -> Result<Outcome, Stop> {
         // One that was not meant for the command.
         while has_come(&mut interrupted) {}
         let known = context.password.is_known();
-        let code = tokio::select! {
-            code = execute(&context, words, &mut interrupted) => code,
-            _ = terminated.recv() => break,
-            _ = hung_up.recv() => break,
+        let ready = match ready(&context, words) {
+            Ok(ready) => ready,
+            Err(code) => {
+                if first_failed == 0 {
+                    first_failed = code;
+                }
+                continue;
+            }
+        };
+        let code = if ready.command.handles_signals() {
+            // It ends in order by itself, and then so does the console.
+            let code = ready.run().await;
+            if has_come(&mut terminated) || has_come(&mut hung_up) {
+                break;
+            }
+            code
+        } else {
+            tokio::select! {
+                code = ready.run_until(&mut interrupted) => code,
+                _ = terminated.recv() => break,
+                _ = hung_up.recv() => break,
+            }
         };
         if code != 0 && !known {
             // It may have been the wrong one.
@@ -126,48 +142,51 @@ fn at_home(word: String) -> String {
     }
 }
 
-/// Does one command. Returns its exit code.
-async fn execute(
-    console: &Context,
-    words: Vec<String>,
-    interrupted: &mut tokio::signal::unix::Signal,
-) -> u8 {
+/// A command with all that it needs.
+struct Ready {
+    command: Command,
+    context: Context,
+    json: bool,
+}
+
+/// Makes a command of words. Fails with the exit code where they are none, or ask for help.
+fn ready(console: &Context, words: Vec<String>) -> Result<Ready, u8> {
     let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
     let parsed = Args::command().no_binary_name(true).try_get_matches_from(words);
     let parsed = parsed.and_then(|matches| Ok((Args::from_arg_matches(&matches)?, matches)));
-    let (args, matches) = match parsed {
-        Ok(parsed) => parsed,
-        Err(error) => return crate::refuse(&error, console.global.wants_json()),
-    };
-    let Args { global, command } = args;
+    let (Args { global, command }, matches) =
+        parsed.map_err(|error| crate::refuse(&error, console.global.wants_json()))?;
     let global = global.within(&console.global, |name| is_typed(&matches, name));
     let json = global.wants_json();
-    let context = match console.with(global) {
-        Ok(context) => context,
-        Err(error) => {
-            output::report(&error, json);
-            return error.kind.exit_code();
-        }
+    let ready = match command {
+        None | Some(Command::Interactive(_)) => Err(usage("this is the console")),
+        Some(command) => console.with(global).map(|context| Ready { command, context, json }),
     };
-    if matches!(command, Some(Command::Interactive(_)) | None) {
-        let error = usage("this is the console");
+    ready.map_err(|error| {
         output::report(&error, json);
-        return error.kind.exit_code();
+        error.kind.exit_code()
+    })
+}
+
+impl Ready {
+    /// Does it. Returns its exit code.
+    async fn run(self) -> u8 {
+        crate::exit_code(self.command.run(&self.context).await, self.json)
     }
-    let Some(command) = command else { return 0 };
-    if command.handles_signals() {
-        return crate::exit_code(command.run(&context).await, json);
-    }
-    let mut running = std::pin::pin!(command.run(&context));
-    loop {
-        tokio::select! {
-            done = &mut running => return crate::exit_code(done, json),
-            _ = interrupted.recv() => {
-                if !password::is_asking() {
-                    output::to_stderr("interrupted");
-                    return 130;
+
+    /// Does it until somebody interrupts it. Returns its exit code.
+    async fn run_until(self, interrupted: &mut tokio::signal::unix::Signal) -> u8 {
+        let mut running = std::pin::pin!(self.run());
+        loop {
+            tokio::select! {
+                code = &mut running => return code,
+                _ = interrupted.recv() => {
+                    if !password::is_asking() {
+                        output::to_stderr("interrupted");
+                        return 130;
+                    }
+                    output::to_stderr("\nEnter ends the question");
                 }
-                output::to_stderr("\nEnter ends the question");
             }
         }
     }

@@ -12,27 +12,21 @@ use crate::error::{Stop, failed};
 #[derive(Debug, Default)]
 pub(crate) struct Csv {
     columns: Vec<String>,
+    /// The head is written.
+    begun: bool,
 }
 
 impl Csv {
-    /// One with these columns, whatever the first answer has.
-    pub(crate) fn with_columns(columns: &[&str]) -> Self {
-        Self { columns: columns.iter().map(|name| (*name).to_owned()).collect() }
+    /// Has these columns, whatever the first answer has.
+    pub(crate) fn set_columns(&mut self, columns: &[&str]) {
+        self.columns = columns.iter().map(|name| (*name).to_owned()).collect();
     }
 
-    /// An answer as one row, whatever lists it has, under a head.
-    ///
-    /// # Errors
-    /// [`Stop`] where it cannot be encoded.
-    pub(crate) fn row(&mut self, answer: Value) -> Result<String, Stop> {
-        self.rows(&Value::Array(vec![answer]), true)
-    }
-
-    /// The rows of an answer, under a head if it is the first one that has any.
+    /// The rows of an answer, under a head if they are the first.
     ///
     /// # Errors
     /// [`Stop`] where they cannot be encoded.
-    pub(crate) fn rows(&mut self, answer: &Value, head: bool) -> Result<String, Stop> {
+    pub(crate) fn rows(&mut self, answer: &Value) -> Result<String, Stop> {
         let rows: Vec<Map<String, Value>> = rows(answer).into_iter().map(flat).collect();
         if self.columns.is_empty() {
             for name in rows.iter().flat_map(Map::keys) {
@@ -43,8 +37,9 @@ impl Csv {
         }
         let mut out = csv::Writer::from_writer(Vec::new());
         let wrong = |error: csv::Error| Stop::Failed(failed(error));
-        if head && !self.columns.is_empty() {
+        if !self.begun && !self.columns.is_empty() {
             out.write_record(&self.columns).map_err(wrong)?;
+            self.begun = true;
         }
         for row in &rows {
             let cells =
@@ -101,7 +96,7 @@ mod tests {
     use super::*;
 
     fn csv(answer: &Value) -> String {
-        Csv::default().rows(answer, true).unwrap_or_default()
+        Csv::default().rows(answer).unwrap_or_default()
     }
 
     #[test]
@@ -124,5 +119,14 @@ mod tests {
         assert_eq!(csv(&json!({"a": 1, "b": {"c": true}})), "a,b.c\n1,true\n");
         assert_eq!(csv(&json!({"files": [], "more": false})), "");
         assert_eq!(csv(&json!([{"x": "y"}])), "x\ny\n");
+    }
+
+    #[test]
+    fn answers_that_follow_each_other_have_one_head() {
+        let mut csv = Csv::default();
+        let mut next = |answer: &Value| csv.rows(answer).unwrap_or_default();
+        assert_eq!(next(&json!([])), "");
+        assert_eq!(next(&json!([{"a": 1}])), "a\n1\n");
+        assert_eq!(next(&json!([{"b": 3, "a": 2}])), "2\n");
     }
 }

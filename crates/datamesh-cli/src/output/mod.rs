@@ -10,13 +10,14 @@ mod text;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datamesh_api::{EntryFailure, OperationError, PeerFault};
 use serde::Serialize;
 
 use crate::error::{Stop, failed};
 
-pub(crate) use csv::Csv;
+use csv::Csv;
 pub(crate) use progress::Transfer;
 pub(crate) use table::{Table, node_id};
 pub(crate) use text::{ago, plural, rate, short, size, time, visible};
@@ -41,6 +42,8 @@ pub(crate) struct Output {
     format: Format,
     quiet: bool,
     verbose: bool,
+    /// What was written of answers as CSV.
+    csv: Arc<Mutex<Csv>>,
 }
 
 impl Output {
@@ -50,7 +53,16 @@ impl Output {
             Format::Archive(_) => Format::Table,
             format => format,
         };
-        Self { format, quiet, verbose }
+        Self { format, quiet, verbose, csv: Arc::default() }
+    }
+
+    fn csv(&self) -> MutexGuard<'_, Csv> {
+        self.csv.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers as CSV have these columns, whatever the first of them has.
+    pub(crate) fn csv_columns(&self, columns: &[&str]) {
+        self.csv().set_columns(columns);
     }
 
     /// Answers are for programs.
@@ -78,14 +90,15 @@ impl Output {
         if self.format != Format::Csv {
             return self.answer(answer);
         }
-        self.raw(&Csv::default().row(serde_json::to_value(answer).map_err(failed)?)?)
+        self.answer(&[answer])
     }
 
     /// Writes an answer for programs.
     pub(crate) fn answer<T: Serialize + ?Sized>(&self, answer: &T) -> Result<(), Stop> {
         if self.format == Format::Csv {
             let answer = serde_json::to_value(answer).map_err(failed)?;
-            return self.raw(&Csv::default().rows(&answer, true)?);
+            let rows = self.csv().rows(&answer)?;
+            return self.raw(&rows);
         }
         let text = if io::stdout().is_terminal() {
             serde_json::to_string_pretty(answer)
@@ -152,6 +165,17 @@ impl Output {
             self.note(format!("peer {} failed: {}", short(&fault.node), visible(&fault.what)));
         }
     }
+}
+
+/// Whether somebody sits at standard input and sees `out`, on a terminal on which lines can be drawn anew.
+pub(crate) fn draws_on(out: &impl IsTerminal) -> bool {
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    io::stdin().is_terminal() && out.is_terminal() && !is_dumb
+}
+
+/// Whether colours are refused (no-color.org).
+pub(crate) fn is_plain() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// Writes a line to standard error. Where that is gone, nothing is left to be told.

@@ -85,9 +85,8 @@ pub(crate) fn ago(at: Timestamp) -> String {
 
 /// Colours for standard error, where they are seen and wanted.
 pub(super) fn coloured(text: &str, code: &str) -> String {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let mut out = String::new();
-    if refused
+    if super::is_plain()
         || !std::io::stderr().is_terminal()
         || write!(out, "\x1b[{code}m{text}\x1b[0m").is_err()
     {

@@ -67,7 +67,6 @@ impl Answers {
         }
         // The ticket is a secret: it is not shown again.
         commands.extend(self.ticket.as_ref().map(|_| "join TICKET".to_owned()));
-        commands.extend(self.node.as_ref().map(|_| "service".to_owned()));
         commands
     }
 }
@@ -89,7 +88,7 @@ mod tests {
         assert_eq!(settings, ["network.preset", "service.storage", "service.domain"]);
         let commands = answers.commands();
         assert_eq!(commands[1], "config set service.storage 8GiB");
-        assert_eq!(commands[3..], ["init", "join TICKET", "service"]);
+        assert_eq!(commands[3..], ["init", "join TICKET"]);
         assert!(!commands.join(" ").contains("secret"));
         let client =
             Answers { node: None, account: Account::Recovered(None), ticket: None, ..answers };

@@ -7,15 +7,13 @@
 mod answers;
 mod questions;
 
-use std::io::IsTerminal;
-
 use datamesh_api::ErrorKind;
 use datamesh_node::config;
 
 use crate::commands::nodes::{InitArgs, JoinArgs, RecoverArgs};
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed};
-use crate::output::{report, visible};
+use crate::output::{draws_on, report, visible};
 use crate::waiting::waiting;
 
 use answers::{Account, Answers};
@@ -30,11 +28,9 @@ pub(crate) fn is_wanted(context: &Context) -> bool {
         && !datamesh_node::has_mesh(&context.home)
 }
 
-/// Whether somebody can be asked on a terminal that can be drawn on.
+/// Whether somebody can be asked.
 pub(crate) fn has_somebody() -> bool {
-    std::io::stdin().is_terminal()
-        && std::io::stderr().is_terminal()
-        && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+    draws_on(&std::io::stderr())
 }
 
 /// Asks, and does what was agreed to.
@@ -63,10 +59,6 @@ async fn do_all(context: &Context, answers: Answers) -> Result<(), Stop> {
     output.note(format!("\n{}:\n", file.display()));
     for line in text.lines() {
         output.note(visible(line));
-    }
-    output.note("\nThe same by commands:\n");
-    for command in answers.commands() {
-        output.note(format!("  datamesh {}", visible(&command)));
     }
     output.note("");
     match &answers.account {

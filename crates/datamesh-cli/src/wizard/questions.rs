@@ -9,7 +9,7 @@ use dialoguer::{Confirm, Input, Select};
 
 use super::answers::{Account, Answers, Node};
 use crate::error::failed;
-use crate::output::{size, to_stderr};
+use crate::output::{size, to_stderr, visible};
 
 /// What a machine can be.
 const ROLES: [&str; 5] = [
@@ -75,9 +75,12 @@ pub(super) fn ask(home: &Home) -> Result<Option<Answers>, OperationError> {
         }
     };
     let answers = Answers { node, account, ticket, preset };
-    to_stderr("\nThis will be done:\n");
-    for command in answers.commands().iter().filter(|command| *command != "service") {
-        to_stderr(&format!("  datamesh {command}"));
+    to_stderr("\nThis will be done, as by these commands:\n");
+    for command in answers.commands() {
+        to_stderr(&format!("  datamesh {}", visible(&command)));
+    }
+    if answers.node.is_some() {
+        to_stderr("\nand then, when you want the node to run:\n\n  datamesh service");
     }
     to_stderr("");
     let agreed = Confirm::new().with_prompt("Do it").default(true).interact().map_err(wrong)?;

@@ -23,8 +23,13 @@ fn a_manager_is_told_settings_are_read_again_and_logs_are_files() {
     let (notify, logs) = (mesh.path("notify"), mesh.path("logs"));
     let socket = UnixDatagram::bind(&notify).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let log_file = mesh.text(&logs.join("datamesh"));
-    let mut service = mesh.service(0, &["--log-file", &log_file, "--log-keep", "3"]);
+    let folder = mesh.text(&logs);
+    // What only looks like a log is nobody's to remove.
+    fs::create_dir(&logs).unwrap();
+    for other in ["a", "b", "c", "d"] {
+        fs::write(logs.join(format!("datamesh-{other}.txt")), "mine").unwrap();
+    }
+    let mut service = mesh.service(0, &["--log-folder", &folder, "--log-keep", "1"]);
     service.env("NOTIFY_SOCKET", &notify);
     mesh.start_as(0, service);
     assert!(told(&socket).contains("READY=1"));
@@ -59,9 +64,10 @@ fn a_manager_is_told_settings_are_read_again_and_logs_are_files() {
     reload();
     mesh.run("n0", &["stats"]).ok();
 
+    assert_eq!(fs::read_dir(&logs).unwrap().count(), 5);
     kill_process(pid, Signal::TERM).unwrap();
     assert!(told(&socket).contains("STOPPING=1"));
     wait_for("the end", || !mesh.path("n0").join("status.json").exists());
     mesh.run("n0", &["service", "--log-keep", "3"]).code(2);
-    mesh.run("n0", &["service", "--log-file", "/proc/none/log"]).code(1);
+    mesh.run("n0", &["service", "--log-folder", "/proc/none"]).code(1);
 }

@@ -260,7 +260,11 @@ impl PutRun<'_> {
             let file = self.next_file;
             self.next_file += 1;
             let path = head.path.clone();
-            let failed = match checked_tags(&[&self.options.tags[..], &head.tags].concat()) {
+            let tags = match &head.tags[..] {
+                [] => Ok(self.options.tags.clone()),
+                own => checked_tags(&[&self.options.tags, own].concat()),
+            };
+            let failed = match tags {
                 Ok(tags) => {
                     self.open.insert(file, Open::new(head, tags));
                     self.entry(file, source).await?

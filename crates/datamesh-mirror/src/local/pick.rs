@@ -190,9 +190,20 @@ impl Picking<'_> {
                 }
             };
             for (name, kind) in listed {
-                let name = name.to_string_lossy();
-                let inner = join(&below, &name);
-                let full = walk.root.join(&inner);
+                let full = folder.join(&name);
+                let Some(name) = name.to_str() else {
+                    // What a folder holds nobody can tell then; a file may not have been meant.
+                    let way = Path::new(&below).join(&name);
+                    let meant = match kind.is_dir() {
+                        true => depth < walk.depth,
+                        false => walk.glob.as_ref().is_none_or(|glob| glob.is_match(&way)),
+                    };
+                    if meant {
+                        self.problem(full.to_string_lossy(), "its name is not Unicode");
+                    }
+                    continue;
+                };
+                let inner = join(&below, name);
                 if kind.is_dir() {
                     if depth < walk.depth {
                         folders.push((inner, depth + 1));
@@ -200,7 +211,7 @@ impl Picking<'_> {
                     continue;
                 }
                 let fits = walk.glob.as_ref().is_none_or(|glob| glob.is_match(&inner));
-                if !fits || is_temporary(&name) {
+                if !fits || is_temporary(name) {
                     continue;
                 }
                 if let Some(what) = not_stored(kind) {
@@ -209,10 +220,6 @@ impl Picking<'_> {
                 }
                 match full.symlink_metadata() {
                     Ok(metadata) => self.file(full, &walk.base, &metadata)?,
-                    // A name that is not Unicode is not found under the name that it is shown by.
-                    Err(_) if name.contains(char::REPLACEMENT_CHARACTER) => {
-                        self.problem(full.to_string_lossy(), "its name is not Unicode");
-                    }
                     Err(error) => self.problem(full.to_string_lossy(), reason(&error)),
                 }
             }

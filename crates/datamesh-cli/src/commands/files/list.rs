@@ -8,8 +8,8 @@ use datamesh_api::{
 use crate::commands::discovery::FilterArgs;
 use crate::completion::mesh_names;
 use crate::context::Context;
-use crate::error::{Outcome, Stop, failed};
-use crate::output::{Csv, Format, Table, size, time};
+use crate::error::{Outcome, Stop};
+use crate::output::{Format, Table, size, time};
 use crate::values::mesh_folder;
 
 use super::protection;
@@ -142,10 +142,9 @@ impl Pages {
         match context.output.format() {
             Format::Json => self.json(context, reply, last),
             Format::Csv => {
-                let head = self.count == 0;
                 self.count += reply.entries.len();
-                let entries = serde_json::to_value(&reply.entries).map_err(failed)?;
-                context.output.raw(&Csv::with_columns(&COLUMNS).rows(&entries, head)?)
+                context.output.csv_columns(&COLUMNS);
+                context.output.answer(&reply.entries)
             }
             Format::Table | Format::Archive(_) => self.table(context, &reply),
         }

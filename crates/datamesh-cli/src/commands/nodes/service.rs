@@ -1,6 +1,6 @@
 //! `datamesh service`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -11,7 +11,7 @@ use datamesh_node::ServiceOptions;
 use crate::context::Context;
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 
-use crate::error::{Outcome, Stop, failed, usage};
+use crate::error::{Outcome, Stop, failed};
 use crate::values::{duration, size};
 
 /// Run this home's node until it is told to stop
@@ -28,7 +28,7 @@ Examples:
   datamesh --home node1 service --listen /ip4/0.0.0.0/tcp/4600 --storage 500GiB \\
       --domain zone-a/host-1 --operator op-1
   datamesh --home node2 service --listen /ip4/127.0.0.1/tcp/0 --storage 8GiB
-  datamesh service --log-file /var/log/datamesh/log --log-keep 30")]
+  datamesh service --log-folder /var/log/datamesh --log-keep 30")]
 pub(crate) struct ServiceArgs {
     /// Where to listen, as a multiaddress; may be given several times. A chosen port 0 is
     /// remembered and used again
@@ -56,16 +56,16 @@ pub(crate) struct ServiceArgs {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     timeout: Option<Duration>,
 
-    /// Write the log to files whose names begin so, instead of to standard error
-    #[arg(long, value_name = "FILE")]
-    log_file: Option<PathBuf>,
+    /// Write the log to files datamesh.DATE.log in this folder instead of to standard error
+    #[arg(long, value_name = "FOLDER")]
+    log_folder: Option<PathBuf>,
 
     /// When another log file is begun
-    #[arg(long, value_enum, default_value = "daily", requires = "log_file")]
+    #[arg(long, value_enum, default_value = "daily", requires = "log_folder")]
     log_rotation: LogRotation,
 
-    /// Log files that are kept
-    #[arg(long, value_name = "N", default_value_t = 14, requires = "log_file", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    /// Log files that are kept there; older ones are removed
+    #[arg(long, value_name = "N", default_value_t = 14, requires = "log_folder", value_parser = clap::value_parser!(u16).range(1..=1000))]
     log_keep: u16,
 
     /// Leave the mesh: take nothing new, copy every shard to other nodes, and end when each of them
@@ -88,21 +88,20 @@ impl ServiceArgs {
     /// # Errors
     /// [`OperationError`] where no such file can be written.
     pub(crate) fn log(&self) -> Result<Option<RollingFileAppender>, OperationError> {
-        let Some(file) = &self.log_file else { return Ok(None) };
-        let name = file.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| usage(format!("\"{}\" names no file", file.display())))?;
-        let folder = match file.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
+        let Some(folder) = &self.log_folder else { return Ok(None) };
         let rotation = match self.log_rotation {
             LogRotation::Hourly => Rotation::HOURLY,
             LogRotation::Daily => Rotation::DAILY,
             LogRotation::Never => Rotation::NEVER,
         };
-        let log = RollingFileAppender::builder().rotation(rotation).filename_prefix(name);
+        // What is removed later is found by its name: with a part that somebody chose it could be
+        // somebody's file.
+        let log = RollingFileAppender::builder().rotation(rotation);
+        let log = log.filename_prefix("datamesh").filename_suffix("log");
         let log = log.max_log_files(usize::from(self.log_keep)).build(folder);
-        log.map(Some).map_err(|error| failed(format!("the log cannot be written: {error}")))
+        log.map(Some).map_err(|error| {
+            failed(format!("no log can be written in \"{}\": {error}", folder.display()))
+        })
     }
 
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {

@@ -75,10 +75,14 @@ fn what_cannot_be_picked_is_listed_and_links_are_not_followed() {
     std::os::unix::fs::symlink(at.join("outside"), at.join("a/link")).unwrap();
     std::os::unix::fs::symlink(at.join("outside/secret"), at.join("a/file-link")).unwrap();
     fs::write(at.join("a").join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
+    // Not the one whose name is shown alike.
+    fs::write(at.join("a/\u{fffd}"), "").unwrap();
     let deep = PickOptions { recursive: true, ..PickOptions::default() };
     let found = picked(at, "a", &deep);
-    assert_eq!(names(&found), ["a/x"]);
+    assert_eq!(names(&found), ["a/x", "a/\u{fffd}"]);
     assert_eq!(found.failed.len(), 3, "{:?}", found.failed);
+    assert!(found.failed.iter().any(|failure| failure.reason == "its name is not Unicode"));
+    assert!(picked(at, "a/x*", &deep).failed.is_empty());
     // A link that somebody writes out is meant.
     assert_eq!(names(&picked(at, "a/file-link", &deep)), ["secret"]);
     assert_eq!(picked(at, "a/none", &deep).failed.len(), 1);
