@@ -6,6 +6,11 @@ use datamesh_core::Timestamp;
 use jiff::civil::Date;
 use jiff::{Span, ToSpan, Unit, Zoned};
 
+/// Whether a name means files by a pattern: one of `*`, `?`, `[` and `{` stands in it. Else it is a path.
+pub fn is_pattern(name: &str) -> bool {
+    name.contains(['*', '?', '[', '{'])
+}
+
 /// A bound and what stands on which side of it.
 struct Compared<'a> {
     sign: &'a str,

@@ -201,16 +201,17 @@ impl Engine {
         })
     }
 
+    /// All members but this node.
+    fn others(&self) -> Vec<NodeId> {
+        let view = self.view();
+        let members = view.members().map(|member| member.advert.node());
+        members.filter(|node| *node != self.transport.local()).collect()
+    }
+
     /// Tells some members of `advert` at once. Those that do not answer hear of it later.
     pub fn announce_widely<'a>(&'a self, advert: &'a Advert) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let members: Vec<NodeId> = {
-                let view = self.view();
-                view.members().map(|member| member.advert.node()).collect()
-            };
-            let others: Vec<NodeId> =
-                members.into_iter().filter(|node| *node != self.transport.local()).collect();
-            let told = self.sample(others, ANNOUNCE_MAX);
+            let told = self.sample(self.others(), ANNOUNCE_MAX);
             let announcements =
                 told.into_iter().map(|node| self.announce(node, vec![advert.clone()]));
             futures::future::join_all(announcements).await;
@@ -220,13 +221,7 @@ impl Engine {
     /// One round of gossip with a few random members.
     pub fn gossip(&self, peers: usize) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let members: Vec<NodeId> = {
-                let view = self.view();
-                view.members().map(|member| member.advert.node()).collect()
-            };
-            let others: Vec<NodeId> =
-                members.into_iter().filter(|node| *node != self.transport.local()).collect();
-            for peer in self.sample(others, peers) {
+            for peer in self.sample(self.others(), peers) {
                 if let Err(error) = self.exchange_adverts(peer).await {
                     tracing::debug!(%peer, %error, "no adverts were exchanged");
                     if error.is_absence() {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use datamesh_api::{
     ErrorKind, FileVersion, ListEntry, ListRequest, OperationError, Operations, OperationsExt,
+    grammar,
 };
 
 /// Entries that are asked for at once.
@@ -25,7 +26,7 @@ impl Pages {
             || ListRequest { recursive: true, limit: Some(PAGE_ENTRIES), ..ListRequest::default() };
         let mut requests = VecDeque::new();
         // As batch-get and batch-tag tell them apart; a folder is meant too where they mean a file.
-        let is_glob = |pattern: &&String| pattern.contains(['*', '?', '[', '{']);
+        let is_glob = |pattern: &&String| grammar::is_pattern(pattern);
         let globs: Vec<String> = patterns.iter().filter(is_glob).cloned().collect();
         for name in patterns.iter().filter(|pattern| !is_glob(pattern)) {
             let folder = name.trim_end_matches('/').parse();

@@ -35,7 +35,7 @@ use self::store::Store;
 pub use self::report::{ImportReport, ImportedFile};
 
 /// Refused entries that an error names.
-const NAMED_MAX: usize = 10;
+const REFUSED_NAMED_MAX: usize = 10;
 
 /// How an archive is brought in.
 #[derive(Debug, Clone, Default)]
@@ -120,7 +120,7 @@ pub(crate) fn check(mut walk: Box<dyn Walk>, limits: Limits) -> Result<u64, Arch
 fn refused(refused: &[EntryFailure], count: u64) -> OperationError {
     let named: Vec<String> = refused
         .iter()
-        .take(NAMED_MAX)
+        .take(REFUSED_NAMED_MAX)
         .map(|failure| format!("\"{}\": {}", failure.path, failure.reason))
         .collect();
     let more = count.saturating_sub(named.len() as u64);

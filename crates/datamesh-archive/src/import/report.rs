@@ -19,6 +19,12 @@ pub struct ImportedFile {
     pub tags: Vec<String>,
 }
 
+/// Names in one list of a report; of more the number says enough.
+pub(super) const NAMED_MAX: usize = 10_000;
+
+/// Faults that a report lists.
+const FAULTS_MAX: usize = 100;
+
 /// Bytes that the files of a report may take; the number counts those behind too.
 const FILES_BYTES_MAX: usize = 64 << 20;
 
@@ -62,6 +68,8 @@ pub struct ImportReport {
     pub known_bytes: u64,
     /// Files that were not stored because their path was taken, with `--skip-existing`.
     pub existing: Vec<MeshPath>,
+    /// How many there are; the first 10,000 are listed.
+    pub existing_count: u64,
     /// Files that were read back from the mesh and had the content of the archive; nothing where that
     /// was not asked for.
     pub verified: Option<u64>,
@@ -71,6 +79,8 @@ pub struct ImportReport {
     pub skipped_count: u64,
     /// Entries that should have been stored and were not, or did not verify.
     pub failed: Vec<EntryFailure>,
+    /// How many there are; the first 10,000 are listed.
+    pub failed_count: u64,
     /// Shards that are owed.
     pub owed: usize,
     /// Some file was stored in a mesh too small for its scheme.
@@ -95,16 +105,40 @@ impl ImportReport {
             bytes: 0,
             known_bytes: 0,
             existing: Vec::new(),
+            existing_count: 0,
             verified: None,
             skipped: Vec::new(),
             skipped_count: 0,
             failed: Vec::new(),
+            failed_count: 0,
             owed: 0,
             degraded: false,
             faults: Vec::new(),
             pending: 0,
             stopped: None,
         }
+    }
+
+    /// Notes an entry that should have been stored.
+    pub(super) fn fail(&mut self, failure: EntryFailure) {
+        self.failed_count += 1;
+        if self.failed.len() < NAMED_MAX {
+            self.failed.push(failure);
+        }
+    }
+
+    /// Notes a file that exists.
+    pub(super) fn exists(&mut self, path: MeshPath) {
+        self.existing_count += 1;
+        if self.existing.len() < NAMED_MAX {
+            self.existing.push(path);
+        }
+    }
+
+    /// Notes peers that failed.
+    pub(super) fn note_faults(&mut self, faults: Vec<PeerFault>) {
+        let room = FAULTS_MAX.saturating_sub(self.faults.len());
+        self.faults.extend(faults.into_iter().take(room));
     }
 
     /// Something of the archive is not on the mesh as it should be.

@@ -8,15 +8,13 @@ use crate::error::ArchiveError;
 
 use super::guard::{Guard, Judged, Terms};
 use super::item::Item;
+use super::report::NAMED_MAX;
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 256 * 1024;
 
 /// Refused entries that are told; more than these say nothing more.
 const REFUSED_MAX: usize = 100;
-
-/// Entries that are passed over and named; of more the number says enough.
-const SKIPPED_MAX: usize = 10_000;
 
 /// Bytes that the paths of folders may have which are empty so far.
 const FOLDER_BYTES_MAX: usize = 64 << 20;
@@ -52,7 +50,7 @@ pub(super) struct Scanned {
 impl Scanned {
     fn skip(&mut self, failure: EntryFailure) {
         self.skips += 1;
-        if self.skipped.len() < SKIPPED_MAX {
+        if self.skipped.len() < NAMED_MAX {
             self.skipped.push(failure);
         }
     }

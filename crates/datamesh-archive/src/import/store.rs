@@ -86,7 +86,7 @@ impl Store<'_> {
         let request = VersionsRequest { name: item.path.to_string() };
         match self.operations.versions(request).await {
             Ok(reply) if reply.versions.first().is_some_and(|version| !version.deleted) => {
-                self.report.existing.push(item.path.clone());
+                self.report.exists(item.path.clone());
                 false
             }
             Ok(_) => true,
@@ -109,7 +109,7 @@ impl Store<'_> {
         };
         let report = &mut self.report;
         report.known_bytes += reply.known_bytes;
-        report.faults.extend(reply.faults);
+        report.note_faults(reply.faults);
         report.pending = reply.pending;
         if let Some(stopped) = reply.stopped {
             report.stopped.get_or_insert(stopped);
@@ -140,13 +140,13 @@ impl Store<'_> {
             if let Ok(path) = failure.path.parse::<MeshPath>() {
                 known.remove(&path);
             }
-            report.failed.push(failure);
+            report.fail(failure);
         }
         if report.stopped.is_none() {
-            report.failed.extend(known.into_keys().map(|path| EntryFailure {
-                path: path.to_string(),
-                reason: "the put said nothing of it".to_owned(),
-            }));
+            for path in known.into_keys() {
+                let reason = "the put said nothing of it".to_owned();
+                report.fail(EntryFailure { path: path.to_string(), reason });
+            }
         }
         for (note, paths) in notes {
             self.label(note, &paths).await;
@@ -165,12 +165,16 @@ impl Store<'_> {
             match self.operations.label(request).await {
                 Ok(reply) => {
                     self.report.pending = reply.pending;
-                    self.report.failed.extend(reply.failed);
+                    for failure in reply.failed {
+                        self.report.fail(failure);
+                    }
                 }
-                Err(error) => self.report.failed.extend(some.iter().map(|path| EntryFailure {
-                    path: path.to_string(),
-                    reason: format!("it was stored without its note: {}", error.message),
-                })),
+                Err(error) => {
+                    for path in some {
+                        let reason = format!("it was stored without its note: {}", error.message);
+                        self.report.fail(EntryFailure { path: path.to_string(), reason });
+                    }
+                }
             }
         }
     }
@@ -188,7 +192,7 @@ impl Store<'_> {
                 Ok(()) => *self.report.verified.get_or_insert(0) += 1,
                 Err(reason) => {
                     let path = path.to_string();
-                    self.report.failed.push(EntryFailure { path, reason });
+                    self.report.fail(EntryFailure { path, reason });
                 }
             }
         }

@@ -10,6 +10,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+use datamesh_api::grammar::is_pattern;
 use datamesh_api::{EntryFailure, ErrorKind, OperationError};
 use datamesh_core::MeshPath;
 use globset::{GlobBuilder, GlobMatcher};
@@ -95,10 +96,6 @@ struct Walk {
     depth: usize,
 }
 
-fn has_wildcard(text: &str) -> bool {
-    text.contains(['*', '?', '[', '{'])
-}
-
 impl Picking<'_> {
     fn problem(&mut self, path: impl Into<String>, reason: impl ToString) {
         self.failed.push(EntryFailure { path: path.into(), reason: reason.to_string() });
@@ -121,7 +118,7 @@ impl Picking<'_> {
                     Ok(())
                 }
             },
-            Err(error) if !has_wildcard(pattern) => {
+            Err(error) if !is_pattern(pattern) => {
                 self.problem(pattern, reason(&error));
                 Ok(())
             }
@@ -134,7 +131,7 @@ impl Picking<'_> {
         let mut rest: Vec<&str> = Vec::new();
         for component in Path::new(pattern).components() {
             let text = component.as_os_str().to_str().unwrap_or_default();
-            let is_fixed = !matches!(component, Component::Normal(_)) || !has_wildcard(text);
+            let is_fixed = !matches!(component, Component::Normal(_)) || !is_pattern(text);
             if rest.is_empty() && is_fixed {
                 fixed.push(component);
             } else {

@@ -1,6 +1,6 @@
 //! Files that a request means by paths and by patterns of paths.
 
-use datamesh_api::{ErrorKind, OperationError};
+use datamesh_api::{ErrorKind, OperationError, grammar};
 use datamesh_catalog::{AccountDb, CatalogError, Cursor, ListQuery, Listed, Page};
 use datamesh_core::MeshPath;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -32,7 +32,7 @@ impl Patterns {
         }
         let (mut paths, mut globs) = (Vec::new(), GlobSetBuilder::new());
         for pattern in patterns {
-            if pattern.contains(['*', '?', '[', '{']) {
+            if grammar::is_pattern(pattern) {
                 let glob = GlobBuilder::new(pattern).literal_separator(true).build();
                 globs.add(glob.map_err(|error| wrong(error.to_string()))?);
             } else {

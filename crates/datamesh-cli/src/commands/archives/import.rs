@@ -190,12 +190,17 @@ fn notes(context: &Context, report: &ImportReport) {
     if let Some(verified) = report.verified {
         output.note(format!("{} read back and compared", plural(verified, "file")));
     }
-    let unnamed = report.skipped_count.saturating_sub(report.skipped.len() as u64);
-    if unnamed > 0 {
-        output.warn(format!("{} more not taken in", plural(unnamed, "name")));
+    let unnamed = |count: u64, named: usize| count.saturating_sub(named as u64);
+    let skipped = unnamed(report.skipped_count, report.skipped.len());
+    if skipped > 0 {
+        output.warn(format!("{} more not taken in", plural(skipped, "name")));
     }
-    if !report.existing.is_empty() {
-        let left = plural(report.existing.len() as u64, "file");
+    let failed = unnamed(report.failed_count, report.failed.len());
+    if failed > 0 {
+        output.warn(format!("{} more not imported", plural(failed, "file")));
+    }
+    if report.existing_count > 0 {
+        let left = plural(report.existing_count, "file");
         output.note(format!("{left} left alone, as they exist"));
     }
     if report.known_bytes > 0 {
