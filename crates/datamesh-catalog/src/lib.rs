@@ -22,8 +22,8 @@ mod search;
 mod sum;
 
 pub use account::{
-    AccountDb, Append, Checked, Contents, Cursor, Entry, ListQuery, Listed, LogEnd, Named,
-    OPERATIONS_MAX, Owed, Owner, PAGE_ROWS_MAX, Page, Summary, Tip, Totals, Unindexed, Version,
+    AccountDb, Append, Checked, Contents, Cursor, Entry, KnownShare, ListQuery, Listed, LogEnd,
+    Named, OPERATIONS_MAX, Owed, Owner, PAGE_ROWS_MAX, Page, SharedFile, Summary, Tip, Totals, Unindexed, Version,
 };
 pub use error::{CatalogError, Damage};
 pub use journal::{

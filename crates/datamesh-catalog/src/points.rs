@@ -35,6 +35,8 @@ pub const CATALOG_WHOLE: &str = "catalog.whole";
 pub const CATALOG_LOG: &str = "catalog.log";
 /// An epochs record is kept, and what lies beyond its bounds goes.
 pub const CATALOG_EPOCHS: &str = "catalog.epochs";
+/// What was published of a share is noted.
+pub const CATALOG_SHARE: &str = "catalog.share";
 
 /// A transfer begins.
 pub const JOURNAL_BEGIN: &str = "journal.begin";
@@ -78,7 +80,7 @@ pub const NODE_SETTING: &str = "node.setting";
 pub(crate) const SEARCH: &str = "search.write";
 
 /// All of them.
-pub const ALL: [&str; 31] = [
+pub const ALL: [&str; 32] = [
     DATABASE_MAKE,
     DATABASE_NAME,
     DATABASE_ASIDE,
@@ -92,6 +94,7 @@ pub const ALL: [&str; 31] = [
     CATALOG_WHOLE,
     CATALOG_LOG,
     CATALOG_EPOCHS,
+    CATALOG_SHARE,
     JOURNAL_BEGIN,
     JOURNAL_SLICE,
     JOURNAL_SEGMENT,

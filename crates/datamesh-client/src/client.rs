@@ -59,7 +59,7 @@ pub struct Client {
 }
 
 /// Segment buffers kept for reuse.
-const BUFFERS_KEPT: usize = 12;
+pub(crate) const BUFFERS_KEPT: usize = 12;
 
 impl Client {
     /// A client.

@@ -9,6 +9,8 @@ use datamesh_crypto::content::SealError;
 use datamesh_crypto::frame::FrameError;
 use datamesh_engine::{ReadError, WriteError};
 
+use crate::share::SharingError;
+
 /// Why an operation of the owner fails.
 ///
 /// Cheap enough to clone: puts that share a segment share its failure.
@@ -143,6 +145,17 @@ pub enum ClientError {
     /// Opened catalog data is not what it should be.
     #[error("the manifest cannot be read")]
     Manifest(#[source] WireError),
+    /// The manifest of what somebody shares is longer than is read.
+    #[error("the manifest of what is shared has {size} bytes, and at most {bound} are read")]
+    ManifestLong {
+        /// Its length.
+        size: u64,
+        /// How long it may be.
+        bound: u64,
+    },
+    /// Sharing failed.
+    #[error(transparent)]
+    Sharing(#[from] SharingError),
     /// A manifest does not fit the segment that it names.
     #[error("the manifest names bytes that segment {segment} does not have")]
     Slice {

@@ -11,6 +11,7 @@ mod files;
 mod labels;
 mod pipeline;
 pub mod points;
+mod share;
 
 pub use catalog::{
     CaughtUp, DeviceLog, DeviceLogs, Publication, Published, Rotated, derive_epochs, find_grant,
@@ -26,4 +27,8 @@ pub use files::{Removed, SegmentPlacement, VersionInfo};
 pub use labels::{LabelChange, Labelled, LabelledFile};
 pub use pipeline::{
     Compress, EntryFailure, GetItem, GetReport, Packs, PutOptions, PutReport, StoredEntry, Wanted,
+    get_shared,
+};
+pub use share::{
+    FoundShare, ShareOptions, ShareState, ShareView, SharingError, ShareTo, find_contact, find_share,
 };

@@ -49,6 +49,12 @@ pub const UNDELETE_COMMIT: &str = "undelete.commit";
 pub const PLACE_COMMIT: &str = "place.commit";
 /// Tags and notes of files change.
 pub const LABEL_COMMIT: &str = "label.commit";
+/// A file is shared, or a share ends.
+pub const SHARE_COMMIT: &str = "share.commit";
+/// A share's head shows what is current.
+pub const SHARE_HEAD: &str = "share.head";
+/// That it does is noted.
+pub const SHARE_NOTE: &str = "share.note";
 /// Versions are given up.
 pub const PURGE_COMMIT: &str = "purge.commit";
 /// What nothing refers to is released.
@@ -63,7 +69,7 @@ pub const REWRITE_COMMIT: &str = "rewrite.commit";
 pub const REWRITE_SETTLE: &str = "rewrite.settle";
 
 /// All of them.
-pub const ALL: [&str; 29] = [
+pub const ALL: [&str; 32] = [
     PUT_BEGIN,
     PUT_SEND,
     PUT_NOTE,
@@ -87,6 +93,9 @@ pub const ALL: [&str; 29] = [
     UNDELETE_COMMIT,
     PLACE_COMMIT,
     LABEL_COMMIT,
+    SHARE_COMMIT,
+    SHARE_HEAD,
+    SHARE_NOTE,
     PURGE_COMMIT,
     PURGE_RELEASE,
     LEFT_FORGET,

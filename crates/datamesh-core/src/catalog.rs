@@ -12,6 +12,7 @@ use crate::path::MeshPath;
 use crate::record;
 use crate::scheme::Scheme;
 use crate::seam::Timestamp;
+use crate::share::{Share, Unshare};
 use crate::signature::{Context, PublicKey, Signature, SignatureError};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 
@@ -213,6 +214,10 @@ pub enum Change {
     Rewrite(Box<Rewrite>),
     /// Tags and a note of a version are others now.
     Label(Label),
+    /// A file is shared.
+    Share(Box<Share>),
+    /// A share ends.
+    Unshare(Unshare),
     /// A kind that this program does not know, kept as it came.
     Unknown {
         /// The kind's number.
@@ -228,6 +233,8 @@ impl Change {
     const PURGE: u8 = 3;
     const REWRITE: u8 = 4;
     const LABEL: u8 = 5;
+    const SHARE: u8 = 7;
+    const UNSHARE: u8 = 8;
 
     fn parts(&self) -> (u8, Vec<u8>) {
         match self {
@@ -236,6 +243,8 @@ impl Change {
             Self::Purge(purge) => (Self::PURGE, purge.to_bytes()),
             Self::Rewrite(rewrite) => (Self::REWRITE, rewrite.to_bytes()),
             Self::Label(label) => (Self::LABEL, label.to_bytes()),
+            Self::Share(share) => (Self::SHARE, share.to_bytes()),
+            Self::Unshare(unshare) => (Self::UNSHARE, unshare.to_bytes()),
             Self::Unknown { kind, body } => (*kind, body.to_vec()),
         }
     }
@@ -248,6 +257,8 @@ impl Change {
             Self::PURGE => Ok(Self::Purge(crate::wire::decode(body)?)),
             Self::REWRITE => Ok(Self::Rewrite(Box::new(crate::wire::decode(body)?))),
             Self::LABEL => Ok(Self::Label(crate::wire::decode(body)?)),
+            Self::SHARE => Ok(Self::Share(Box::new(crate::wire::decode(body)?))),
+            Self::UNSHARE => Ok(Self::Unshare(crate::wire::decode(body)?)),
             _ => Ok(Self::Unknown { kind, body: Bytes::copy_from_slice(body) }),
         }
     }

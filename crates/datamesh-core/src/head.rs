@@ -12,6 +12,7 @@ use crate::catalog::{LogCertificate, Operation};
 use crate::grant::Grant;
 use crate::id::{Hash, LogId, MeshId, SegmentId};
 use crate::record;
+use crate::seam::Timestamp;
 use crate::signature::{Context, PublicKey, Signature, SignatureError};
 use crate::wire::{Decode, Encode, Reader, WireError, Writer};
 
@@ -49,7 +50,12 @@ pub struct Head {
     pub log: LogId,
     /// 1 for the first head of the log, then one more for each.
     pub revision: u64,
-    /// The sealed [`HeadBody`], at most [`HEAD_SEALED_BYTES_MAX`].
+    /// From when on nodes neither take it nor give it out; 0 for never.
+    pub expiry: Timestamp,
+    /// The log has ended: there is nothing sealed in this, and nothing comes after it that counts.
+    /// Nodes give it out in place of what was before.
+    pub ended: bool,
+    /// The sealed [`HeadBody`], at most [`HEAD_SEALED_BYTES_MAX`]; empty where the log has ended.
     pub sealed: Bytes,
     /// The pseudonym's signature over everything above.
     pub signature: Signature,
@@ -57,13 +63,33 @@ pub struct Head {
 
 impl Head {
     /// Newest version of the layout.
-    pub const VERSION: u8 = 1;
+    pub const VERSION: u8 = 2;
 
-    /// The bytes that the pseudonym's key signs.
+    /// The version of heads that neither expire nor have ended: they are written as ever, so that nodes
+    /// of before take them.
+    const VERSION_LASTING: u8 = 1;
+
+    /// The bytes that the pseudonym's key signs, of a head that neither expires nor has ended.
     pub fn signed_part(account: &Pseudonym, log: &LogId, revision: u64, sealed: &[u8]) -> Vec<u8> {
         let mut out = Writer::new();
-        out.u8(Self::VERSION).raw(&account.0).raw(&log.0).u64(revision).bytes(sealed);
+        out.u8(Self::VERSION_LASTING).raw(&account.0).raw(&log.0).u64(revision).bytes(sealed);
         out.into_vec()
+    }
+
+    /// The bytes that the pseudonym's key signs: every field but the signature.
+    pub fn signed(&self) -> Vec<u8> {
+        if self.expiry == 0 && !self.ended {
+            return Self::signed_part(&self.account, &self.log, self.revision, &self.sealed);
+        }
+        let mut out = Writer::new();
+        out.u8(Self::VERSION).raw(&self.account.0).raw(&self.log.0).u64(self.revision);
+        out.u64(self.expiry).flag(self.ended).bytes(&self.sealed);
+        out.into_vec()
+    }
+
+    /// Whether it has expired by this time.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expiry != 0 && self.expiry <= now
     }
 
     /// The head's hash: two heads of one revision are the same if their hashes are.
@@ -76,28 +102,37 @@ impl Head {
     /// # Errors
     /// [`SignatureError`] where its key did not sign this in this mesh.
     pub fn verify(&self, mesh: &MeshId) -> Result<(), SignatureError> {
-        let body = Self::signed_part(&self.account, &self.log, self.revision, &self.sealed);
-        self.account.verify(Context::Head, mesh, &body, &self.signature)
+        self.account.verify(Context::Head, mesh, &self.signed(), &self.signature)
     }
 }
 
 impl Encode for Head {
     fn encode(&self, out: &mut Writer) {
-        out.raw(&Self::signed_part(&self.account, &self.log, self.revision, &self.sealed));
+        out.raw(&self.signed());
         self.signature.encode(out);
     }
 }
 
 impl Decode for Head {
     fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        from.version("head", Self::VERSION)?;
+        let version = from.version("head", Self::VERSION)?;
         let (account, log) = (PublicKey::decode(from)?, LogId::decode(from)?);
         let revision = from.u64()?;
         if revision == 0 {
             return Err(WireError::Invalid { field: "revision" });
         }
-        let sealed = Bytes::copy_from_slice(from.bytes("sealed head", HEAD_SEALED_BYTES_MAX)?);
-        Ok(Self { account, log, revision, sealed, signature: Signature::decode(from)? })
+        let (expiry, ended) = match version {
+            Self::VERSION_LASTING => (0, false),
+            _ => (from.u64()?, from.flag("end of a log")?),
+        };
+        // One that neither expires nor has ended has the layout of version 1 and no other.
+        if version != Self::VERSION_LASTING && expiry == 0 && !ended {
+            return Err(WireError::Invalid { field: "expiry" });
+        }
+        let bound = if ended { 0 } else { HEAD_SEALED_BYTES_MAX };
+        let sealed = Bytes::copy_from_slice(from.bytes("sealed head", bound)?);
+        let signature = Signature::decode(from)?;
+        Ok(Self { account, log, revision, expiry, ended, sealed, signature })
     }
 }
 

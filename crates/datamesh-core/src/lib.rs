@@ -24,6 +24,7 @@ pub mod path;
 pub mod receipt;
 pub mod scheme;
 pub mod seam;
+pub mod share;
 pub mod signature;
 pub mod stream;
 pub mod wire;

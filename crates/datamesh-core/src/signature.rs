@@ -43,6 +43,8 @@ pub enum Context {
     GrantListing,
     /// A holder's answers to an [audit](crate::audit).
     Audit,
+    /// Who shares, for the one that it is shared with; see [`share`](crate::share).
+    Share,
 }
 
 impl Context {
@@ -63,6 +65,7 @@ impl Context {
             Self::Head => "head",
             Self::GrantListing => "grant-listing",
             Self::Audit => "audit",
+            Self::Share => "share",
         }
     }
 }

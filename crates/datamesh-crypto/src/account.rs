@@ -123,6 +123,16 @@ impl DeviceKeys {
         self.log_key.sign(Context::Operation, &NO_MESH, body)
     }
 
+    /// Signs by this device's log key, in a mesh.
+    pub(crate) fn sign_by_log(&self, context: Context, mesh: &MeshId, body: &[u8]) -> Signature {
+        self.log_key.sign(context, mesh, body)
+    }
+
+    /// The branch that the keys others wrap to follow from.
+    pub(crate) fn encapsulation(&self) -> &Secret {
+        &self.encapsulation
+    }
+
     /// Wraps a version key under the newest epoch's catalog key.
     ///
     /// # Errors
@@ -146,7 +156,7 @@ impl DeviceKeys {
         self.catalog_keys().last().map_or(0, |key| key.epoch())
     }
 
-    fn catalog_keys(&self) -> Vec<Arc<CatalogKey>> {
+    pub(crate) fn catalog_keys(&self) -> Vec<Arc<CatalogKey>> {
         self.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -162,7 +172,7 @@ impl DeviceKeys {
     }
 
     /// The catalog key of the newest epoch.
-    fn newest(&self) -> Result<Arc<CatalogKey>, SealError> {
+    pub(crate) fn newest(&self) -> Result<Arc<CatalogKey>, SealError> {
         let held = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
         held.last().cloned().ok_or(SealError::Seal)
     }

@@ -7,7 +7,7 @@
 use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
 use bytes::Bytes;
 use datamesh_core::catalog::WrappedKey;
-use datamesh_core::{Entropy, VersionId, seam};
+use datamesh_core::{Entropy, PublicKey, VersionId, seam};
 use zeroize::Zeroizing;
 
 use crate::Secret;
@@ -18,6 +18,7 @@ const CONTENT_LABEL: &[u8] = b"datamesh content v1";
 const NOTE_LABEL: &[u8] = b"datamesh device note v1";
 const EARLIER_LABEL: &[u8] = b"datamesh earlier epochs v1";
 const WRAP_LABEL: &[u8] = b"datamesh version key v1";
+const SHARE_LABEL: &[u8] = b"datamesh share secrets v1";
 
 /// Sealed bytes that do not open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -146,6 +147,15 @@ impl VersionKey {
         Self { secret: Secret::new(seam::random(entropy)) }
     }
 
+    /// A key that was handed on.
+    pub(crate) fn from_secret(secret: Secret) -> Self {
+        Self { secret }
+    }
+
+    pub(crate) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
     /// Seals content of the form `tag` (see `Content::tag` in core) for `version`.
     ///
     /// # Errors
@@ -231,5 +241,33 @@ impl CatalogKey {
         let plain = open(&cipher(&self.secret), what, &self.aad(version), &wrapped.bytes)?;
         let bytes: [u8; 32] = plain.as_slice().try_into().map_err(|_| SealError::Open { what })?;
         Ok(VersionKey { secret: Secret::new(bytes) })
+    }
+
+    fn share_aad(&self, share: &PublicKey) -> Vec<u8> {
+        let suite = WrappedKey::SYMMETRIC;
+        [SHARE_LABEL, &share.0, &[suite], &self.epoch.to_le_bytes()].concat()
+    }
+
+    /// Seals the secrets of a share.
+    pub(crate) fn seal_share_keys(
+        &self,
+        entropy: &dyn Entropy,
+        share: &PublicKey,
+        secrets: &[u8],
+    ) -> Result<WrappedKey, SealError> {
+        let bytes = seal(&cipher(&self.secret), entropy, &self.share_aad(share), secrets)?;
+        Ok(WrappedKey { suite: WrappedKey::SYMMETRIC, epoch: self.epoch, bytes })
+    }
+
+    /// Opens the secrets of a share that were sealed in this epoch.
+    pub(crate) fn open_share_keys(
+        &self,
+        share: &PublicKey,
+        sealed: &WrappedKey,
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        if sealed.suite != WrappedKey::SYMMETRIC || sealed.epoch != self.epoch {
+            return Err(SealError::Wrap { suite: sealed.suite, epoch: sealed.epoch });
+        }
+        open(&cipher(&self.secret), "secrets of a share", &self.share_aad(share), &sealed.bytes)
     }
 }

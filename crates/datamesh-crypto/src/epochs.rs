@@ -60,7 +60,7 @@ pub(crate) fn seal_head(
     let account = signer.public_key();
     let body = Head::signed_part(&account, &log, revision, &sealed);
     let signature = signer.sign(Context::Head, mesh, &body);
-    Ok(Head { account, log, revision, sealed, signature })
+    Ok(Head { account, log, revision, expiry: 0, ended: false, sealed, signature })
 }
 
 /// What the record of a next epoch says beside keys.

@@ -80,7 +80,7 @@ impl Costs {
     const PASSES_MAX: u32 = 16;
     const LANES_MAX: u32 = 4;
 
-    fn derive(self, password: &[u8], salt: &[u8; 16]) -> Result<Secret, KeystoreError> {
+    pub(crate) fn derive(self, password: &[u8], salt: &[u8; 16]) -> Result<Secret, KeystoreError> {
         let cipher = |error: argon2::Error| KeystoreError::Cipher(error.to_string());
         let params =
             Params::new(self.memory_kib, self.passes, self.lanes, Some(32)).map_err(cipher)?;

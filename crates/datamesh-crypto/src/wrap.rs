@@ -1,7 +1,8 @@
-//! Wrapping a key to a device: HPKE (RFC 9180), base mode, with X-Wing, HKDF-SHA256 and AES-256-GCM.
+//! Wrapping a key to a device or a person: HPKE (RFC 9180), base mode, with X-Wing, HKDF-SHA256 and AES-256-GCM.
 //!
 //! `encapsulated key (1120) ‖ ciphertext of the key (32) ‖ tag (16)`. A device's X-Wing key follows from
-//! its log key, so that it needs no room in the keystore and is as much the device's own.
+//! its log key, so that it needs no room in the keystore and is as much the device's own; a person's from the
+//! account's words.
 
 use std::convert::Infallible;
 
@@ -46,14 +47,18 @@ impl TryRng for Chance<'_> {
 
 impl TryCryptoRng for Chance<'_> {}
 
-/// The secret half of a device's X-Wing key.
+/// The secret half of an X-Wing key.
 pub(crate) struct UnwrappingKey(<XWing as Kem>::PrivateKey);
 
 impl UnwrappingKey {
     /// The key of the device with this log key.
     pub(crate) fn of_device(log_key: &Secret, device: &DeviceId) -> Self {
-        let seed = tree::derive(KEY_SALT, &**log_key, &[&device.0]);
-        Self(XWing::derive_keypair(&*seed).0)
+        Self::from_seed(&tree::derive(KEY_SALT, &**log_key, &[&device.0]))
+    }
+
+    /// The key that follows from a seed.
+    pub(crate) fn from_seed(seed: &Secret) -> Self {
+        Self(XWing::derive_keypair(&**seed).0)
     }
 
     /// The public half.
@@ -86,7 +91,7 @@ impl UnwrappingKey {
     }
 }
 
-/// Wraps a key to a device's public key, for one purpose and context.
+/// Wraps a key to a public key, for one purpose and context.
 pub(crate) fn wrap(
     to: &EncapsulationKey,
     entropy: &dyn Entropy,

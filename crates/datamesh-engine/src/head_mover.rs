@@ -95,8 +95,9 @@ impl HeadMover {
     async fn head(&self, slot: Slot) -> Option<Head> {
         let store = Arc::clone(&self.store);
         let kept = block(&**self.engine.executor(), move || store.head(&slot)).await?;
-        // One that cannot be read is not handed on; others have it.
-        wire::decode(&kept.ok()??.head).ok()
+        // One that cannot be read is not handed on; others have it. Nobody would take one that expired.
+        let head: Head = wire::decode(&kept.ok()??.head).ok()?;
+        (!head.has_expired(self.engine.now())).then_some(head)
     }
 }
 

@@ -128,6 +128,19 @@ fn check_derived(connection: &Connection, operation: &Operation, place: &Place) 
                 _ => wrong("the version that it labels does not have it"),
             };
         }
+        Change::Share(share) => {
+            let known = load::<Place>(connection, &record::share_key(&share.share), "a share")?;
+            return match known {
+                Some(known) if known.rank() <= place.rank() => Ok(()),
+                _ => wrong("the share that it made is missing"),
+            };
+        }
+        Change::Unshare(unshare) => {
+            return match index::get(connection, &record::unshared_key(&unshare.share))? {
+                Some(_) => Ok(()),
+                None => wrong("a share that it ended goes on"),
+            };
+        }
         Change::Unknown { .. } => return Ok(()),
     };
     let version = record::version_key(path, place.clock, &place.log);

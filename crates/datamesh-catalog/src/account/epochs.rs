@@ -12,7 +12,7 @@ use crate::index::{self, Step};
 use crate::points;
 
 use super::record::{
-    self, LOGS, LogState, OWED, Place, SEQUENCE_MAX, Tally, epochs_key, owner_key, save, tally_key,
+    self, LOGS, LogState, OWED, Place, SEQUENCE_MAX, SHARES_TOLD, Tally, epochs_key, owner_key, save, tally_key,
 };
 use super::{AccountDb, fold, operations};
 
@@ -74,6 +74,10 @@ fn derive_anew(connection: &Connection) -> Result<()> {
     index::walk_prefix(connection, OWED, &[], |key, value| {
         kept.push(([OWED, key].concat(), value.to_vec()));
         tally.owed += 1;
+        Ok(Step::On)
+    })?;
+    index::walk_prefix(connection, SHARES_TOLD, &[], |key, value| {
+        kept.push(([SHARES_TOLD, key].concat(), value.to_vec()));
         Ok(Step::On)
     })?;
     index::clear(connection)?;

@@ -18,7 +18,7 @@ use super::record::{
     self, FileState, PathState, Place, Standing, TagCount, Tally, deleted_key, file_key, live_key,
     load, purged_key, rewritten_key, save, tag_key, version_id_key, version_key,
 };
-use super::{labels, operations};
+use super::{labels, operations, shares};
 
 /// What the fold needs of a put or a delete marker.
 pub(super) struct Effect<'a> {
@@ -55,9 +55,12 @@ impl<'a> Effect<'a> {
                 tags: Cow::Borrowed(&[]),
                 labelled: false,
             }),
-            Change::Purge(_) | Change::Rewrite(_) | Change::Label(_) | Change::Unknown { .. } => {
-                None
-            }
+            Change::Purge(_)
+            | Change::Rewrite(_)
+            | Change::Label(_)
+            | Change::Share(_)
+            | Change::Unshare(_)
+            | Change::Unknown { .. } => None,
         }
     }
 }
@@ -89,6 +92,11 @@ pub(super) fn fold(
     }
     if let Change::Label(label) = &operation.change {
         return labels::fold(connection, label, place);
+    }
+    match &operation.change {
+        Change::Share(share) => return shares::fold_share(connection, share, place),
+        Change::Unshare(unshare) => return shares::fold_unshare(connection, unshare),
+        _ => {}
     }
     let Some(mut effect) = Effect::of(&operation.change) else {
         return Ok(());

@@ -5,7 +5,9 @@
 //! operations that were made elsewhere. Both check every signature and acknowledge only what is
 //! synced.
 
-use datamesh_core::catalog::{Change, LogCertificate, OPERATION_BODY_BYTES_MAX, Operation};
+use datamesh_core::catalog::{
+    Change, ENCAPSULATION_KEY_BYTES, LogCertificate, OPERATION_BODY_BYTES_MAX, Operation,
+};
 use datamesh_core::wire::{self, Encode};
 use datamesh_core::{Hash, LogId, PublicKey, SegmentId, Signature, Timestamp};
 use rusqlite::Connection;
@@ -224,6 +226,8 @@ fn body_length(change: &Change) -> usize {
             let tags = label.add.iter().chain(&label.remove).map(|tag| 4 + tag.len());
             64 + tags.sum::<usize>() + label.note.as_ref().map_or(0, String::len)
         }
+        Change::Share(share) => 256 + ENCAPSULATION_KEY_BYTES + share.secrets.bytes.len(),
+        Change::Unshare(_) => 64,
         Change::Unknown { body, .. } => body.len(),
     }
 }

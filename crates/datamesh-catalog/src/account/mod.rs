@@ -44,6 +44,7 @@ mod promised;
 mod query;
 mod record;
 mod restore;
+mod shares;
 
 pub use check::Checked;
 pub use contents::{Contents, Unindexed};
@@ -52,6 +53,7 @@ pub use log::{Append, OPERATIONS_MAX, Tip};
 pub use owed::Owed;
 pub use query::{Entry, Named, Totals, Version};
 pub use restore::LogEnd;
+pub use shares::{KnownShare, SharedFile};
 
 use record::{LogState, OwnerRecord, Tally};
 

@@ -340,7 +340,7 @@ fn at_path(
 }
 
 /// The version that an operation made; `labelled` where it may have labels.
-fn versioned(
+pub(super) fn versioned(
     connection: &Connection,
     operation: Operation,
     number: u64,
@@ -357,7 +357,12 @@ fn versioned(
             Entry::Put(put)
         }
         Change::Delete(delete) => Entry::Delete(delete),
-        Change::Purge(_) | Change::Rewrite(_) | Change::Label(_) | Change::Unknown { .. } => {
+        Change::Purge(_)
+        | Change::Rewrite(_)
+        | Change::Label(_)
+        | Change::Share(_)
+        | Change::Unshare(_)
+        | Change::Unknown { .. } => {
             return Err(damaged("a version", "its operation makes no version"));
         }
     };

@@ -12,17 +12,20 @@
 //! | `h` content tag | version id | a version that has the content |
 //! | `i` version id | [`Place`] | the operation that made the version |
 //! | `j` log | [`Count`] | up to which operation the contents of a log were told |
+//! | `k` share | [`ShareTold`] | what was published of a share |
 //! | `l` device | [`LogState`] | the end of a log |
 //! | `n` path | [`Rivals`](super::conflict::Rivals) | versions beside the current one |
 //! | `o` segment, shard | version id | a shard not yet stored |
 //! | `p` path | [`PathState`] | a path that is not deleted, or the name of a conflict |
 //! | `r` version id | nothing | a version that an operation replaces which did not find it current |
+//! | `s` share | [`Place`] | the operation that made the share |
 //! | `t` length, tag, path | nothing | a path whose current version has the tag |
 //! | `u` segment | [`Count`] | operations that ever referred to the segment |
 //! | `v` path, 0, clock, device | [`Place`] | a version or delete marker of a path |
 //! | `w` version id | [`Place`] | the operation that says where the version's content is now, if not its put |
 //! | `x` version id | nothing | a version that was purged, known or not |
 //! | `y` segment | [`Promise`] | a segment to be renewed once an operation is published |
+//! | `z` share | nothing | a share that was ended, known or not |
 
 use datamesh_core::catalog::{EntryKind, Operation};
 use datamesh_core::wire::{Decode, Encode, Reader, WireError, Writer};
@@ -223,6 +226,28 @@ record! {
 }
 
 record! {
+    /// What this device published of a share, or saw published.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct ShareTold {
+        first: u64,
+        second: u64,
+    }
+}
+
+impl ShareTold {
+    /// With this mark.
+    pub(super) fn of(mark: [u8; 16]) -> Self {
+        let number = u128::from_le_bytes(mark);
+        Self { first: number as u64, second: (number >> 64) as u64 }
+    }
+
+    /// The mark.
+    pub(super) fn mark(&self) -> [u8; 16] {
+        (u128::from(self.second) << 64 | u128::from(self.first)).to_le_bytes()
+    }
+}
+
+record! {
     /// A file: where its newest operation put it.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct FileState {
@@ -315,6 +340,21 @@ pub(super) const PROMISES: &[u8] = b"y";
 
 pub(super) fn promise_key(segment: &SegmentId) -> Vec<u8> {
     [PROMISES, &segment.0].concat()
+}
+
+pub(super) const SHARES: &[u8] = b"s";
+pub(super) const SHARES_TOLD: &[u8] = b"k";
+
+pub(super) fn share_key(share: &PublicKey) -> Vec<u8> {
+    [SHARES, &share.0].concat()
+}
+
+pub(super) fn share_told_key(share: &PublicKey) -> Vec<u8> {
+    [SHARES_TOLD, &share.0].concat()
+}
+
+pub(super) fn unshared_key(share: &PublicKey) -> Vec<u8> {
+    [b"z", &share.0[..]].concat()
 }
 
 /// Before the paths that have a tag. The length keeps one tag from beginning another.

@@ -378,7 +378,12 @@ fn path_of(change: &Change) -> Option<MeshPath> {
     match change {
         Change::Put(put) => Some(put.path.clone()),
         Change::Delete(delete) => Some(delete.path.clone()),
-        Change::Purge(_) | Change::Rewrite(_) | Change::Label(_) | Change::Unknown { .. } => None,
+        Change::Purge(_)
+        | Change::Rewrite(_)
+        | Change::Label(_)
+        | Change::Share(_)
+        | Change::Unshare(_)
+        | Change::Unknown { .. } => None,
     }
 }
 

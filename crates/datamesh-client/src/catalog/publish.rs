@@ -37,8 +37,9 @@ pub struct Published {
 }
 
 impl Client {
-    /// Publishes everything that was committed on this device so far, and renews what that refers to
-    /// anew. What cannot be renewed is tried again with the next call.
+    /// Publishes everything that was committed on this device so far, renews what that refers to
+    /// anew, and lets shares show what is current. What cannot be renewed or shown is tried again with the
+    /// next call.
     ///
     /// # Errors
     /// [`ClientError`] where the catalog fails or the log must be given up. Nodes that do not answer
@@ -51,11 +52,16 @@ impl Client {
             {
                 tracing::warn!(%error, "what is referred to anew was not renewed on enough nodes yet");
             }
+            if published.pending == 0
+                && let Err(error) = self.publish_shares().await
+            {
+                tracing::warn!(%error, "the account's shares were not compared with its files");
+            }
             Ok(published)
         })
     }
 
-    async fn publish_committed(&self) -> Result<Published, ClientError> {
+    pub(crate) async fn publish_committed(&self) -> Result<Published, ClientError> {
         let tip = self.catalog_call(|catalog| catalog.tip()).await?;
         let asked = self.publication.asked();
         let mut state = self.publication.state.lock().await;

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use datamesh_core::catalog::{Content, EntryKind, Put, SealedContent};
 use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Sink, StreamError};
-use datamesh_core::{BoxFuture, FileId, Hash, MeshPath, wire};
+use datamesh_core::{BoxFuture, FileId, Hash, MeshPath, Timestamp, VersionId, wire};
 use datamesh_crypto::manifest::Compression;
-use datamesh_crypto::{Manifest, Slice};
-use datamesh_engine::{Fault, Urgency};
+use datamesh_crypto::{Manifest, ShareBody, Slice, VersionKey};
+use datamesh_engine::{Engine, Fault, Urgency};
 use tokio::sync::oneshot;
 
 use super::put::EntryFailure;
@@ -55,6 +55,73 @@ pub enum Wanted {
     Files(Vec<MeshPath>, usize),
 }
 
+/// A version to fetch, whoever's it is, with the key that opens it.
+struct Item {
+    /// Its name at the sink.
+    path: MeshPath,
+    kind: EntryKind,
+    mode: u32,
+    modified: Timestamp,
+    size: u64,
+    hash: Hash,
+    /// The file, where it is one of the account's.
+    file: Option<FileId>,
+    version: VersionId,
+    key: Result<VersionKey, ClientError>,
+    content: Content,
+    /// The longest manifest that is read for it.
+    manifest_bytes_max: u64,
+    /// Only these bytes; `None` for all.
+    range: Option<(u64, u64)>,
+}
+
+/// Longest manifest of a version that somebody else made, so that nobody chooses how much memory a reader
+/// takes: enough for 2 TiB.
+const FOREIGN_MANIFEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+impl Item {
+    /// A version of the account.
+    fn of(client: &Client, item: GetItem) -> Self {
+        let GetItem { put, path, range } = item;
+        let Put { kind, mode, modified, size, hash, file, version, key, content, .. } = *put;
+        let key = client.keys.unwrap_key(&version, &key).map_err(ClientError::from);
+        let (file, manifest_bytes_max) = (Some(file), u64::MAX);
+        Self {
+            path,
+            kind,
+            mode,
+            modified,
+            size,
+            hash,
+            file,
+            version,
+            key,
+            content,
+            manifest_bytes_max,
+            range,
+        }
+    }
+
+    /// What somebody shares.
+    fn shared(body: ShareBody) -> Self {
+        let ShareBody { name, mode, modified, size, hash, version, key, content, .. } = body;
+        Self {
+            path: name,
+            kind: EntryKind::File,
+            mode,
+            modified,
+            size,
+            hash,
+            file: None,
+            version,
+            key: Ok(key),
+            content,
+            manifest_bytes_max: FOREIGN_MANIFEST_BYTES_MAX,
+            range: None,
+        }
+    }
+}
+
 /// Files of a get that are named in its report.
 const FETCHED_MAX: usize = 65_536;
 
@@ -84,7 +151,7 @@ enum Step {
     /// A slice under way.
     Slice(oneshot::Receiver<Result<Opened, ClientError>>, Arc<Urgency>, usize),
     /// The entry's end, and the hash that what was fetched must have.
-    End(MeshPath, FileId, Option<Hash>),
+    End(MeshPath, Option<FileId>, Option<Hash>),
     /// The entry cannot be begun or goes no further.
     Broken(ClientError),
 }
@@ -106,19 +173,9 @@ impl Client {
                 Wanted::One(_) => Fetch::Alone,
                 Wanted::Below(_) | Wanted::Files(..) => Fetch::Shared(Arc::new(Shared::default())),
             };
-            let mut run = GetRun {
-                client: self,
-                fetch,
-                steps: VecDeque::new(),
-                entries: 0,
-                ahead: 0,
-                report: GetReport::default(),
-                entry: None,
-                progress,
-                done: Progress::default(),
-            };
+            let mut run = GetRun::new(Opening::of(self), fetch, progress);
             match wanted {
-                Wanted::One(item) => run.schedule(item, sink).await?,
+                Wanted::One(item) => run.schedule(Item::of(self, item), sink).await?,
                 Wanted::Below(folder) => {
                     let mut below = Below::new(self, folder.clone());
                     let mut page = below.page().await?;
@@ -131,7 +188,8 @@ impl Client {
                             let inner = folder.as_ref().and_then(|folder| put.path.below(folder));
                             let inner = inner.and_then(|inner| inner.parse().ok());
                             let path = inner.unwrap_or_else(|| put.path.clone());
-                            run.schedule(GetItem { put, path, range: None }, sink).await?;
+                            let item = Item::of(self, GetItem { put, path, range: None });
+                            run.schedule(item, sink).await?;
                         }
                         page = below.page().await?;
                     }
@@ -150,7 +208,8 @@ impl Client {
                             let path = path.clone();
                             match put {
                                 Some(put) => {
-                                    run.schedule(GetItem { put, path, range: None }, sink).await?;
+                                    let item = GetItem { put, path, range: None };
+                                    run.schedule(Item::of(self, item), sink).await?;
                                 }
                                 None => run.missing(path),
                             }
@@ -158,12 +217,26 @@ impl Client {
                     }
                 }
             }
-            while !run.steps.is_empty() {
-                run.step(sink).await?;
-            }
-            Ok(run.report)
+            run.end(sink).await
         })
     }
+}
+
+/// Fetches what a share holds to a sink. Needs no account: its keys are in the share.
+///
+/// # Errors
+/// [`ClientError::Stream`] where the sink breaks; other errors are in the report.
+pub fn get_shared<'a>(
+    engine: &'a Arc<Engine>,
+    body: ShareBody,
+    sink: &'a mut dyn Sink,
+    progress: Option<ProgressFn>,
+) -> BoxFuture<'a, Result<GetReport, ClientError>> {
+    Box::pin(async move {
+        let mut run = GetRun::new(Opening::over(engine), Fetch::Alone, progress);
+        run.schedule(Item::shared(body), sink).await?;
+        run.end(sink).await
+    })
 }
 
 /// The entry that the sink has open.
@@ -191,8 +264,8 @@ fn weight(slice: &Slice, part: &std::ops::Range<usize>) -> usize {
     }
 }
 
-struct GetRun<'a> {
-    client: &'a Client,
+struct GetRun {
+    opening: Opening,
     fetch: Fetch,
     steps: VecDeque<Step>,
     /// Entries whose end is among the steps.
@@ -205,16 +278,38 @@ struct GetRun<'a> {
     done: Progress,
 }
 
-impl GetRun<'_> {
-    async fn schedule(&mut self, item: GetItem, sink: &mut dyn Sink) -> Result<(), ClientError> {
-        let GetItem { put, path, range } = item;
-        let (start, end) = range.unwrap_or((0, put.size));
-        let hash = (range.is_none() && put.kind == EntryKind::File).then_some(put.hash);
+impl GetRun {
+    fn new(opening: Opening, fetch: Fetch, progress: Option<ProgressFn>) -> Self {
+        Self {
+            opening,
+            fetch,
+            steps: VecDeque::new(),
+            entries: 0,
+            ahead: 0,
+            report: GetReport::default(),
+            entry: None,
+            progress,
+            done: Progress::default(),
+        }
+    }
+
+    /// Carries the stream to its end.
+    async fn end(mut self, sink: &mut dyn Sink) -> Result<GetReport, ClientError> {
+        while !self.steps.is_empty() {
+            self.step(sink).await?;
+        }
+        Ok(self.report)
+    }
+
+    async fn schedule(&mut self, item: Item, sink: &mut dyn Sink) -> Result<(), ClientError> {
+        let (start, end) = item.range.unwrap_or((0, item.size));
+        let hash = (item.range.is_none() && item.kind == EntryKind::File).then_some(item.hash);
+        let (path, file) = (item.path.clone(), item.file);
         let head = EntryHead {
             path: path.clone(),
-            kind: put.kind,
-            mode: put.mode,
-            modified: put.modified,
+            kind: item.kind,
+            mode: item.mode,
+            modified: item.modified,
             tags: Vec::new(),
             size: Some(end - start),
             source: None,
@@ -230,7 +325,7 @@ impl GetRun<'_> {
         } else {
             self.steps.push_back(Step::Begin(head));
         }
-        let content = self.content(&put, start + held, end, sink).await;
+        let content = self.content(item, start + held, end, sink).await;
         self.entries += 1;
         if let Err(error) = content {
             if matches!(error, ClientError::Stream(_)) {
@@ -239,7 +334,7 @@ impl GetRun<'_> {
             self.steps.push_back(Step::Broken(error));
             return Ok(());
         }
-        self.steps.push_back(Step::End(path, put.file, hash.filter(|_| held == 0)));
+        self.steps.push_back(Step::End(path, file, hash.filter(|_| held == 0)));
         Ok(())
     }
 
@@ -259,13 +354,14 @@ impl GetRun<'_> {
 
     async fn content(
         &mut self,
-        put: &Put,
+        item: Item,
         start: u64,
         end: u64,
         sink: &mut dyn Sink,
     ) -> Result<(), ClientError> {
-        let opened = self.client.open(put.sealed())?;
-        let manifest = match put.content {
+        let content = item.content;
+        let opened = item.key?.open(&item.version, content.tag(), content.sealed())?;
+        let manifest = match content {
             Content::Inline(_) => {
                 let part = opened.get(start as usize..end as usize).unwrap_or_default();
                 self.steps.push_back(Step::Plain(Bytes::copy_from_slice(part)));
@@ -276,7 +372,11 @@ impl GetRun<'_> {
             }
             Content::Meta(_) => {
                 let meta = wire::decode::<Manifest>(&opened).map_err(ClientError::Manifest)?;
-                self.client.long_manifest(&meta).await?
+                if meta.size > item.manifest_bytes_max {
+                    let (size, bound) = (meta.size, item.manifest_bytes_max);
+                    return Err(ClientError::ManifestLong { size, bound });
+                }
+                self.opening.long_manifest(&meta).await?
             }
         };
         let mut at = 0u64;
@@ -304,9 +404,10 @@ impl GetRun<'_> {
         self.ahead += weight;
         let (sender, receiver) = oneshot::channel();
         let urgent = Arc::new(Urgency::default());
-        let (opening, fetch) = (Opening::of(self.client), self.fetch.clone());
+        let (opening, fetch) = (self.opening.clone(), self.fetch.clone());
         let waiting = Arc::clone(&urgent);
-        self.client.executor().spawn(Box::pin(async move {
+        let executor = Arc::clone(self.opening.engine.executor());
+        executor.spawn(Box::pin(async move {
             let opened = opening.slice(&slice, part, &fetch, &waiting).await;
             drop(sender.send(opened));
         }));
@@ -350,7 +451,7 @@ impl GetRun<'_> {
                 sink.end(None).await?;
                 self.report.files += 1;
                 if self.report.fetched.len() < FETCHED_MAX {
-                    self.report.fetched.push(file);
+                    self.report.fetched.extend(file);
                 }
                 self.report.bytes += entry.bytes;
                 self.report.resumed_bytes += entry.held;
@@ -410,20 +511,22 @@ impl GetRun<'_> {
     }
 }
 
-impl Client {
+impl Opening {
     /// Fetches a manifest that is stored in segments of its own.
-    pub(crate) async fn long_manifest(&self, meta: &Manifest) -> Result<Manifest, ClientError> {
+    async fn long_manifest(&self, meta: &Manifest) -> Result<Manifest, ClientError> {
         let urgent = Urgency::default();
         urgent.raise();
         let mut bytes = zeroize::Zeroizing::new(Vec::new());
         for slice in &meta.slices {
             let all = 0..slice.plain_length as usize;
-            let opened = Opening::of(self).slice(slice, all, &Fetch::Alone, &urgent).await?;
+            let opened = self.slice(slice, all, &Fetch::Alone, &urgent).await?;
             bytes.extend_from_slice(&opened.plain);
         }
         wire::decode(&bytes).map_err(ClientError::Manifest)
     }
+}
 
+impl Client {
     /// The manifest of a long manifest; nothing for others.
     pub(crate) fn meta_manifest(
         &self,
@@ -451,7 +554,7 @@ impl Client {
             }
             Content::Meta(_) => {
                 let meta = wire::decode(&self.open(sealed)?).map_err(ClientError::Manifest)?;
-                Ok(Some(self.long_manifest(&meta).await?))
+                Ok(Some(Opening::of(self).long_manifest(&meta).await?))
             }
         }
     }

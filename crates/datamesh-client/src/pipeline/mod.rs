@@ -7,7 +7,7 @@ pub(crate) mod segment;
 pub(crate) mod sending;
 pub(crate) mod slices;
 
-pub use get::{GetItem, GetReport, Wanted};
+pub use get::{GetItem, GetReport, Wanted, get_shared};
 pub use packs::Packs;
 pub(crate) use put::checked_tags;
 pub use put::{Compress, EntryFailure, PutOptions, PutReport, StoredEntry};

@@ -90,6 +90,12 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
+    /// For whoever has no account.
+    pub(super) fn over(engine: &Arc<Engine>) -> Self {
+        let pool = Pool::new(crate::client::BUFFERS_KEPT);
+        Self { engine: Arc::clone(engine), pool, zstd: Arc::default() }
+    }
+
     pub(crate) fn of(client: &Client) -> Self {
         let (engine, zstd) = (Arc::clone(&client.engine), Arc::clone(&client.zstd));
         Self { engine, pool: client.pool.clone(), zstd }

@@ -3,6 +3,9 @@
 //! A head needs no grant: its signature by the account's pseudonym is all that is asked for. So that
 //! strangers, whose keys cost nothing, cannot fill the disk with heads of accounts that nobody has,
 //! slots are bounded in number and those that strangers begin in rate.
+//!
+//! A head that says when it expires is neither taken nor given out from then on. It stays on the disk, so
+//! that an earlier one of its log cannot come back.
 
 use std::sync::{Arc, PoisonError};
 
@@ -52,6 +55,9 @@ impl Holder {
         if let Err(error) = head.verify(&self.engine.mesh()) {
             return refuse(Refusal::NotPermitted, error);
         }
+        if head.has_expired(self.engine.now()) {
+            return refuse(Refusal::NotPermitted, "the head has expired");
+        }
         let (store, slot) = (Arc::clone(&self.store), slot_of(&head));
         if self.store.head_slot(slot).is_none() {
             self.admit_slot(peer, &head.account)?;
@@ -65,7 +71,10 @@ impl Holder {
         let written = self.block(move || store.put_head(&record)).await?;
         match written {
             Ok(HeadWrite::Kept) => Ok((Reply::Done, Bytes::new())),
-            Ok(HeadWrite::Behind(kept)) => match wire::decode(&kept.head) {
+            Ok(HeadWrite::Behind(kept)) => match wire::decode::<Head>(&kept.head) {
+                Ok(kept) if kept.has_expired(self.engine.now()) => {
+                    refuse(Refusal::NotPermitted, "a later head of this log was here and has expired")
+                }
                 Ok(kept) => Ok((Reply::HeadKept(kept), Bytes::new())),
                 Err(_) => refuse(Refusal::Damaged, "the head that is kept here cannot be read"),
             },
@@ -125,13 +134,16 @@ impl Holder {
         slots.retain(|(slot, revision)| {
             known.iter().all(|known| known.log.0 != slot.1 || known.revision < *revision)
         });
-        let store = Arc::clone(&self.store);
+        let (store, now) = (Arc::clone(&self.store), self.engine.now());
         let found = self
             .block(move || {
                 let mut body = BytesMut::new();
                 for (slot, _) in slots {
                     // One that cannot be read is as one that is not here; others have it.
                     let Ok(Some(kept)) = store.head(&slot) else { continue };
+                    if wire::decode::<Head>(&kept.head).is_ok_and(|head| head.has_expired(now)) {
+                        continue;
+                    }
                     if body.len() + 4 + kept.head.len() > HEADS_BODY_BYTES_MAX {
                         return (body.freeze(), true);
                     }
