@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::leases::LeaseState;
 
 use crate::error::OperationError;
+use crate::share::{SecretText, ShareInfo};
 
 /// Store the entries of a stream.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -19,6 +20,8 @@ pub struct PutRequest {
     pub allow_degraded: bool,
     /// Most files under way at once; 0 for as many as memory is meant for.
     pub parallel: u16,
+    /// The key of a person with whom each stored file is shared then.
+    pub to: Option<String>,
 }
 
 /// A file that was stored.
@@ -81,6 +84,10 @@ pub struct PutReply {
     /// Changes of the catalog that too few nodes have yet: they are kept on this device and
     /// published as soon as nodes answer. 0 where all is committed on the mesh.
     pub pending: u64,
+    /// What was shared.
+    pub shares: Vec<ShareInfo>,
+    /// Why not all that was stored was shared; what is listed as stored stays.
+    pub unshared: Option<OperationError>,
 }
 
 /// Fetch files.
@@ -99,6 +106,13 @@ pub enum GetRequest {
     Folder {
         /// The folder; empty for all files.
         name: String,
+    },
+    /// What somebody shares.
+    Shared {
+        /// The link, or the code where it is shared with this home's account.
+        link: SecretText,
+        /// Its password, where it has one.
+        password: Option<SecretText>,
     },
     /// All files that are meant, by their whole names.
     Matching {
@@ -249,6 +263,8 @@ pub struct InfoReply {
     pub known_bytes: u64,
     /// Leases of the account; nothing where leases do not end.
     pub leases: Option<LeaseState>,
+    /// Its shares, those that have ended too; without links.
+    pub shares: Vec<ShareInfo>,
 }
 
 /// All versions of a path.

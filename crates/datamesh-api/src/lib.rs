@@ -17,6 +17,7 @@ mod operations;
 mod progress;
 mod reach;
 mod repair;
+mod share;
 mod state;
 mod upkeep;
 
@@ -56,6 +57,10 @@ pub use reach::{
 pub use repair::{
     DistributionReply, DistributionRequest, DomainShards, DrainState, NodeShards, RepairReply,
     RepairRequest, RepairState, SegmentProblem,
+};
+pub use share::{
+    RecipientReply, RecipientRequest, SecretText, ShareInfo, ShareReply, ShareRequest,
+    ShareStanding, ShareTarget, SharesReply, SharesRequest, UnshareReply, UnshareRequest,
 };
 pub use state::{
     CatalogStats, Finding, HealthReply, HealthRequest, MeshStats, PeerCounts, Severity, StatsReply,

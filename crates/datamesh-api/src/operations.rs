@@ -25,6 +25,10 @@ use crate::reach::{
     SecurityRequest, TransportReply, TransportRequest,
 };
 use crate::repair::{DistributionReply, DistributionRequest, RepairReply, RepairRequest};
+use crate::share::{
+    RecipientReply, RecipientRequest, ShareReply, ShareRequest, SharesReply, SharesRequest,
+    UnshareReply, UnshareRequest,
+};
 use crate::state::{HealthReply, HealthRequest, StatsReply, StatsRequest};
 
 macro_rules! calls {
@@ -90,6 +94,14 @@ calls! {
     cleanup Cleanup(CleanupRequest) -> CleanupReply;
     /// Codes files anew in another scheme.
     rescheme Rescheme(ReschemeRequest) -> ReschemeReply;
+    /// Shares a file.
+    share Share(ShareRequest) -> ShareReply;
+    /// Lists shares.
+    shares Shares(SharesRequest) -> SharesReply;
+    /// Ends shares.
+    unshare Unshare(UnshareRequest) -> UnshareReply;
+    /// Tells the key by which others share with this account.
+    recipient Recipient(RecipientRequest) -> RecipientReply;
     /// Lists the account's devices.
     keys Keys(KeysRequest) -> KeysReply;
     /// Begins a new epoch of the catalog and revokes devices.

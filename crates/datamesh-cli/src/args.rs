@@ -12,8 +12,8 @@ use crate::commands::configuration::{
 use crate::commands::demo::DemoArgs;
 use crate::commands::discovery::{PopularArgs, RecentArgs, SearchArgs};
 use crate::commands::files::{
-    DuplicateArgs, GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, RenameArgs, SyncArgs,
-    VersionsArgs,
+    DuplicateArgs, GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, RenameArgs, ShareArgs,
+    SyncArgs, VersionsArgs,
 };
 use crate::commands::maintenance::{CleanupArgs, OptimizeArgs, RepairArgs};
 use crate::commands::network::{
@@ -64,6 +64,7 @@ pub(crate) enum Command {
     Remove(RemoveArgs),
     Duplicate(DuplicateArgs),
     Rename(RenameArgs),
+    Share(ShareArgs),
     Sync(SyncArgs),
     Export(ExportArgs),
     Import(ImportArgs),
@@ -140,6 +141,7 @@ impl Command {
             Self::Remove(args) => args.run(context).await,
             Self::Duplicate(args) => args.run(context).await,
             Self::Rename(args) => args.run(context).await,
+            Self::Share(args) => args.run(context).await,
             Self::Search(args) => args.run(context).await,
             Self::Recent(args) => args.run(context).await,
             Self::Popular(args) => args.run(context).await,

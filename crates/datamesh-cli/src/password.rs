@@ -1,4 +1,4 @@
-//! Where the password of the keystore or of an archive comes from: a file or the terminal, never an
+//! Where the password of the keystore, of an archive or of a link comes from: a file or the terminal, never an
 //! argument, which every user of the machine could read.
 
 use std::fs::File;
@@ -21,6 +21,7 @@ const PASSWORD_BYTES_MAX: u64 = 4096;
 enum Lock {
     Keystore,
     Archive,
+    Link,
 }
 
 impl Lock {
@@ -28,6 +29,7 @@ impl Lock {
         match self {
             Self::Keystore => "Password of this home's keystore: ",
             Self::Archive => "Password of the archive: ",
+            Self::Link => "Password of the link: ",
         }
     }
 
@@ -35,6 +37,7 @@ impl Lock {
         match self {
             Self::Keystore => "New password for this home's keystore: ",
             Self::Archive => "New password for the archive: ",
+            Self::Link => "Password for the link: ",
         }
     }
 
@@ -42,6 +45,9 @@ impl Lock {
         ask(prompt).map_err(|error| match (self, &error.hint) {
             (Self::Archive, Some(_)) => {
                 error.hint("name a file that holds it with --archive-password-file")
+            }
+            (Self::Link, Some(_)) => {
+                error.hint("name a file that holds it with --link-password-file")
             }
             _ => error,
         })
@@ -76,6 +82,11 @@ impl Password {
     /// The same of an archive.
     pub(crate) fn of_archive(file: Option<PathBuf>) -> Self {
         Self { file, lock: Lock::Archive, told: None }
+    }
+
+    /// The same of a link.
+    pub(crate) fn of_link(file: Option<PathBuf>) -> Self {
+        Self { file, lock: Lock::Link, told: None }
     }
 
     /// The same, but it asks once and remembers what it was told: for whoever opens the keystore again and

@@ -30,5 +30,6 @@ pub use pipeline::{
     get_shared,
 };
 pub use share::{
-    FoundShare, ShareOptions, ShareState, ShareView, SharingError, ShareTo, find_contact, find_share,
+    FoundShare, ShareOptions, ShareState, ShareTo, ShareView, SharingError, find_contact,
+    find_share,
 };

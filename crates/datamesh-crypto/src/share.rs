@@ -19,7 +19,9 @@ use datamesh_core::share::{
     SHARE_BODY_BYTES_MAX, SHARE_LOG, SealedShare, ShareLock, ShareWith, Stretch,
 };
 use datamesh_core::wire::{self, Encode, Reader, Writer};
-use datamesh_core::{Context, Entropy, Hash, MeshId, PublicKey, Signature, Signer, Timestamp, seam};
+use datamesh_core::{
+    Context, Entropy, Hash, MeshId, PublicKey, Signature, Signer, Timestamp, seam,
+};
 use zeroize::Zeroizing;
 
 use crate::Secret;
@@ -145,8 +147,8 @@ impl ShareKeys {
         let signer = SigningKey::draw(entropy);
         let secret = Secret::new(seam::random(entropy));
         let keystore::Costs { memory_kib, passes, lanes } = keystore::COSTS;
-        let stretch = password
-            .map(|_| Stretch { memory_kib, passes, lanes, salt: seam::random(entropy) });
+        let stretch =
+            password.map(|_| Stretch { memory_kib, passes, lanes, salt: seam::random(entropy) });
         let stretched = match password.zip(stretch.as_ref()) {
             Some((password, stretch)) => Some(stretched(password, stretch)?),
             None => None,
@@ -265,10 +267,9 @@ impl ShareKeys {
         from.version("share keys", Self::VERSION)?;
         let signer = SigningKey::from_secret(&Secret::new(from.array()?));
         let opens = match from.u8()? {
-            1 => Opens::Link {
-                secret: Secret::new(from.array()?),
-                root: Secret::new(from.array()?),
-            },
+            1 => {
+                Opens::Link { secret: Secret::new(from.array()?), root: Secret::new(from.array()?) }
+            }
             2 => Opens::Person,
             _ => return Err(wire::WireError::Invalid { field: "share keys" }),
         };

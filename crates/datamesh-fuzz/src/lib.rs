@@ -11,6 +11,7 @@ mod files;
 mod pack;
 mod records;
 mod sealed;
+mod share;
 mod texts;
 
 /// A parser and the name of its corpus.
@@ -25,6 +26,7 @@ pub const PARSERS: &[Parser] = &[
     ("keystore", sealed::keystore),
     ("manifest", sealed::manifest),
     ("compressed", sealed::compressed),
+    ("share", share::share),
     ("proof", sealed::proof),
     ("pack", pack::pack),
     ("texts", texts::texts),

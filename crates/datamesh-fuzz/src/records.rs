@@ -9,7 +9,7 @@ use datamesh_core::wire::{Decode, Encode, decode};
 use datamesh_core::{Advert, Descriptor, Genesis, Grant, NodeCertificate, Receipt, StoreTicket};
 
 /// Reads one record; what can be read must be what is written again.
-fn one<T: Encode + Decode>(bytes: &[u8]) {
+pub(crate) fn one<T: Encode + Decode>(bytes: &[u8]) {
     if let Ok(record) = decode::<T>(bytes) {
         assert!(record.to_bytes() == bytes, "a record with two encodings");
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use datamesh_core::{
     AccountId, Domain, Hash, InviteTicket, LogId, MeshPath, NodeId, Scheme, SegmentId,
 };
-use datamesh_crypto::Words;
+use datamesh_crypto::{Recipient, ShareLink, Words};
 
 /// What can be read must be read again as the same from what is shown of it.
 fn one<T: FromStr + Display + PartialEq>(text: &str) {
@@ -27,6 +27,10 @@ pub(crate) fn texts(bytes: &[u8]) {
     one::<NodeId>(text);
     one::<Scheme>(text);
     one::<SegmentId>(text);
+    one::<Recipient>(text);
+    if let Ok(link) = text.parse::<ShareLink>() {
+        assert!(link.text().parse() == Ok(link), "a link that reads otherwise");
+    }
     if let Ok(words) = Words::parse(text) {
         assert!(Words::parse(&words.text()).is_ok(), "words that do not read again");
     }

@@ -1,10 +1,14 @@
 //! From the client's and engine's words to the contract's.
 
-use datamesh_api::{EntryFailure, ErrorKind, FileVersion, OperationError, PeerFault, StoredFile};
+use datamesh_api::{
+    EntryFailure, ErrorKind, FileVersion, OperationError, PeerFault, SecretText, ShareInfo,
+    ShareStanding, StoredFile,
+};
 use datamesh_catalog::{CatalogError, Entry, Summary, Version};
-use datamesh_client::{ClientError, StoredEntry};
+use datamesh_client::{ClientError, ShareState, ShareView, SharingError, StoredEntry};
 use datamesh_core::catalog::EntryKind;
 use datamesh_core::message::Refusal;
+use datamesh_crypto::{Recipient, ShareError};
 use datamesh_engine::{AskError, Fault, FaultKind, ReadError, WriteError};
 
 use crate::account::catalog_error;
@@ -72,6 +76,7 @@ pub(crate) fn client_error(error: &ClientError) -> OperationError {
             "make its keys anew on another device with: datamesh keys add, and import them into a \
              fresh home",
         ),
+        ClientError::Sharing(error) => sharing_error(error),
         ClientError::Words | ClientError::RevokedBefore { .. } => made(ErrorKind::Usage),
         ClientError::OwnDevice { .. } => {
             made(ErrorKind::Usage).hint("revoke it from another device of the account")
@@ -87,6 +92,58 @@ pub(crate) fn client_error(error: &ClientError) -> OperationError {
             made(ErrorKind::Failed).hint("use a copy of a home on one machine only")
         }
         _ => made(ErrorKind::Failed),
+    }
+}
+
+/// The same of sharing.
+fn sharing_error(error: &SharingError) -> OperationError {
+    let made = |kind| OperationError::of(kind, error);
+    match error {
+        SharingError::Folder { .. } => made(ErrorKind::Usage)
+            .hint("share its files one by one, or an archive of it: datamesh export"),
+        SharingError::ExpiryPast | SharingError::OtherMesh => made(ErrorKind::Usage),
+        SharingError::Ambiguous { .. } => made(ErrorKind::Usage).hint("give more digits"),
+        SharingError::NoContact => made(ErrorKind::NotFound)
+            .hint("ask the person to run: datamesh keys recipient, and for what it prints"),
+        SharingError::NoShare { .. } => {
+            made(ErrorKind::NotFound).hint("see them with: datamesh share list")
+        }
+        SharingError::Revoked | SharingError::Expired { .. } | SharingError::Gone => {
+            made(ErrorKind::NotFound).hint("ask whoever shared it for another link")
+        }
+        SharingError::MayBeOld => {
+            made(ErrorKind::Network).hint("try again when more nodes of the mesh answer")
+        }
+        SharingError::Share(ShareError::PasswordMissing) => {
+            made(ErrorKind::Usage).hint("name a file that holds it with --link-password-file")
+        }
+        SharingError::Share(ShareError::Password) => {
+            made(ErrorKind::Failed).hint("ask whoever shared it for the password")
+        }
+        SharingError::Share(ShareError::PasswordShort | ShareError::Link) => made(ErrorKind::Usage),
+        SharingError::Share(_) => made(ErrorKind::Failed),
+    }
+}
+
+/// A share, with its link if that is wanted.
+pub(crate) fn share(view: ShareView, link: bool) -> ShareInfo {
+    let person = view.person.map(|contact| Recipient::new(&view.link.mesh, contact).to_string());
+    ShareInfo {
+        share: view.share.0.iter().map(|byte| format!("{byte:02x}")).collect(),
+        path: view.path,
+        file: view.file,
+        created: view.created,
+        expires: view.expiry,
+        person,
+        password: view.password,
+        state: match view.state {
+            ShareState::Current => ShareStanding::Current,
+            ShareState::Pending => ShareStanding::Pending,
+            ShareState::Ending => ShareStanding::Ending,
+            ShareState::Revoked => ShareStanding::Revoked,
+            ShareState::Expired => ShareStanding::Expired,
+        },
+        link: link.then(|| SecretText::new(view.link.text().to_string())),
     }
 }
 

@@ -30,6 +30,7 @@ mod presets;
 mod recover;
 mod service;
 mod system;
+mod visit;
 mod workers;
 
 pub use account::{CreatedAccount, PasswordSource, has_account, init_account};
@@ -47,3 +48,4 @@ pub use presets::{PRESETS, Preset};
 pub use recover::{RecoveredAccount, recover_account};
 pub use service::{ServiceOptions, run_service};
 pub use system::SystemEntropy;
+pub use visit::{LinkLook, connect_for_link, is_link, look_at_link};

@@ -12,7 +12,8 @@ use crate::index::{self, Step};
 use crate::points;
 
 use super::record::{
-    self, LOGS, LogState, OWED, Place, SEQUENCE_MAX, SHARES_TOLD, Tally, epochs_key, owner_key, save, tally_key,
+    self, LOGS, LogState, OWED, Place, SEQUENCE_MAX, SHARES_TOLD, Tally, epochs_key, owner_key,
+    save, tally_key,
 };
 use super::{AccountDb, fold, operations};
 

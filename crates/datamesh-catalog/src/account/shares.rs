@@ -59,7 +59,8 @@ impl AccountDb {
             }
             let from: &[u8] = after.map_or(&[], |after| &after.0);
             index::walk_prefix(connection, SHARES, from, |key, value| {
-                let wrong = |_| -> CatalogError { damaged("a share", "its key has a wrong length") };
+                let wrong =
+                    |_| -> CatalogError { damaged("a share", "its key has a wrong length") };
                 let key = PublicKey(key.try_into().map_err(wrong)?);
                 if after.is_none_or(|after| *after < key) {
                     places.push((key, read("a share", value)?));

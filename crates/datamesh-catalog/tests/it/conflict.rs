@@ -66,7 +66,11 @@ fn rivals(all: &[Operation]) -> BTreeSet<VersionId> {
                 seen.extend(purge.versions.iter().copied());
                 continue;
             }
-            Change::Rewrite(_) | Change::Label(_) | Change::Unknown { .. } => continue,
+            Change::Rewrite(_)
+            | Change::Label(_)
+            | Change::Share(_)
+            | Change::Unshare(_)
+            | Change::Unknown { .. } => continue,
         };
         seen.insert(replaces);
         let place = (operation.clock, operation.log, rival);

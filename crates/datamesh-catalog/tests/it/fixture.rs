@@ -6,6 +6,7 @@ use datamesh_core::catalog::{
     Change, Content, Delete, EncapsulationKey, EntryKind, LogCertificate, Operation, Protection,
     Put, WrappedKey,
 };
+use datamesh_core::share::{Share, ShareWith};
 use datamesh_core::signature::signed_bytes;
 use datamesh_core::{
     AccountId, Context, DeviceId, FileId, Hash, LogId, MeshId, MeshPath, PublicKey, Scheme,
@@ -74,6 +75,18 @@ pub(crate) fn put(at: &str, version: &str) -> Put {
         },
         content: Content::Manifest(Bytes::copy_from_slice(version.as_bytes())),
     }
+}
+
+/// A share of what is at a path, by the key of `seed`.
+pub(crate) fn share(seed: u8, at: &str) -> Change {
+    Change::Share(Box::new(Share {
+        share: public(seed),
+        file: FileId(id(at)),
+        created: 5,
+        expiry: 0,
+        with: ShareWith::Link(None),
+        secrets: put(at, "").key,
+    }))
 }
 
 pub(crate) fn tagged(at: &str, version: &str, tags: &[&str]) -> Put {

@@ -26,4 +26,5 @@ mod query;
 mod rewrite;
 mod schema;
 mod search;
+mod shares;
 mod steps;

@@ -28,6 +28,8 @@ impl Model {
                 Change::Purge(_)
                 | Change::Rewrite(_)
                 | Change::Label(_)
+                | Change::Share(_)
+                | Change::Unshare(_)
                 | Change::Unknown { .. } => continue,
             };
             self.versions.entry(at).or_default().push(operation.change.clone());

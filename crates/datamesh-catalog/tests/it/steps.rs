@@ -20,7 +20,9 @@ use datamesh_core::{ContentTag, Context, Hash, LogId, SegmentId, VersionId};
 use datamesh_testkit::random::Dice;
 
 use crate::files::{Files, files, lay};
-use crate::fixture::{Catalog, certificate, change, delete, id, owner, path, put, sign, tagged};
+use crate::fixture::{
+    Catalog, certificate, change, delete, id, owner, path, public, put, share, sign, tagged,
+};
 use crate::journal::transfer;
 use crate::model::listed;
 use crate::node::{advert, grant, node, receipt};
@@ -106,7 +108,7 @@ impl Dbs {
                 account.unindexed()?,
                 account.having(&ContentTag([1; ContentTag::SIZE]))?,
                 account.totals()?,
-            ))
+            ) + &format!("{:?}", account.shares(None, 100)?))
         };
         add("answers", answers().unwrap_or_else(|error| error.to_string()));
         account.check().unwrap();
@@ -223,6 +225,10 @@ fn script() -> Vec<Op> {
             let contents = Contents { segments: vec![SegmentId([2; 32])], ..Contents::default() };
             dbs.account().index_contents(from, 3, &contents)
         }),
+        op("share", |dbs| {
+            append(dbs, Append { changes: vec![share(1, "a")], ..Append::default() })
+        }),
+        op("note a share", |dbs| dbs.account().note_share(&public(1), [3; 16])),
         op("admit", |dbs| dbs.account().admit(LogId([2; 16]), &certificate(2))),
         op("commit", move |dbs| dbs.account().commit(&others).map(drop)),
         op("adverts", |dbs| {

@@ -26,6 +26,7 @@ mod resumed_gets;
 mod resumption;
 mod rot;
 mod rotation;
+mod shares;
 mod small_disk;
 mod space;
 mod strangers;

@@ -98,7 +98,8 @@ impl Client {
             }
             let version = self.resolve(name, None).await?;
             let id = version.id();
-            let put = version.put().ok_or_else(|| ClientError::Deleted { name: name.to_owned() })?;
+            let put =
+                version.put().ok_or_else(|| ClientError::Deleted { name: name.to_owned() })?;
             if put.kind != EntryKind::File {
                 return Err(SharingError::Folder { name: name.to_owned() }.into());
             }

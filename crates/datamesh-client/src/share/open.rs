@@ -75,7 +75,12 @@ impl FoundShare {
             let executor = Arc::clone(engine.executor());
             let opened = block(&*executor, move || {
                 let password = password.as_ref().map(|password| password.as_str());
-                open_by_link(&secret, password, (&mesh, &found.share, found.revision), &found.sealed)
+                open_by_link(
+                    &secret,
+                    password,
+                    (&mesh, &found.share, found.revision),
+                    &found.sealed,
+                )
             });
             let opened = opened.await.ok_or(ClientError::Shutdown)?;
             Ok(opened.map_err(SharingError::from)?)

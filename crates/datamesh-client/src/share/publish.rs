@@ -75,7 +75,10 @@ impl Client {
         told.settled = (left == 0 && orphans.is_empty()).then_some(clock);
         drop(told);
         if left > 0 {
-            tracing::warn!(shares = left, "shares do not show what is current: too few nodes answered");
+            tracing::warn!(
+                shares = left,
+                "shares do not show what is current: too few nodes answered"
+            );
         }
         if !orphans.is_empty() {
             self.end_orphans(&orphans).await?;

@@ -15,8 +15,8 @@ use std::thread::{self, available_parallelism};
 
 use datamesh_catalog::AccountDb;
 use datamesh_client::{
-    CleanupOptions, ClientError, DuplicateOptions, LabelChange, PutOptions, Retention, Wanted,
-    derive_epochs, points,
+    CleanupOptions, ClientError, DuplicateOptions, LabelChange, PutOptions, Retention,
+    ShareOptions, ShareState, ShareTo, SharingError, Wanted, derive_epochs, find_share, points,
 };
 use datamesh_core::{MeshPath, NodeId, SegmentId};
 use datamesh_engine::points as engine_points;
@@ -26,6 +26,7 @@ use datamesh_testkit::{Crash, fixtures};
 use crate::cluster::{Cluster, folder};
 use crate::devices::Device;
 use crate::repair::count;
+use crate::shares::hex;
 use crate::streams::{Collected, Files};
 
 const NUMBER: u8 = 21;
@@ -49,6 +50,10 @@ enum Op {
     Rename(&'static str, &'static str),
     /// Another note.
     Label(&'static str),
+    /// By a link.
+    Share(&'static str),
+    /// All that is shared.
+    Unshare,
     Purge(&'static str),
     Cleanup,
     Rotate,
@@ -84,6 +89,10 @@ fn scripts() -> Vec<Vec<Op>> {
         Op::Duplicate("a", "twin"),
         Op::Label("twin"),
         Op::Rename("twin", "brother"),
+        Op::Share("brother"),
+        Op::Put(file("brother", 5, 70_000)),
+        Op::Unshare,
+        Op::Share("brother"),
         Op::Purge("a"),
         Op::CleanLeft,
         Op::Put(file("large", 2, 5_000_000)),
@@ -128,6 +137,8 @@ fn after(op: &Op, before: &Tree, removed: &Tree) -> Tree {
         }
         Op::CatchUp
         | Op::Label(_)
+        | Op::Share(_)
+        | Op::Unshare
         | Op::Purge(_)
         | Op::Cleanup
         | Op::Rotate
@@ -329,6 +340,18 @@ async fn operate(cluster: &Cluster, device: &Device, op: &Op) {
             let done = client.label(vec![name.parse().unwrap()], &change, false).await.unwrap();
             assert_eq!((done.files.len(), done.failed.len(), done.pending), (1, 0, 0));
         }
+        Op::Share(name) => {
+            let options = ShareOptions { to: ShareTo::Link(None), expiry: 0 };
+            let view = client.share(name, options).await.unwrap();
+            assert_eq!(view.state, ShareState::Current);
+        }
+        Op::Unshare => {
+            let all = client.shares(None).await.unwrap();
+            let names: Vec<String> = all.iter().map(|view| hex(&view.share)).collect();
+            for view in client.unshare(&names).await.unwrap() {
+                assert_eq!(view.state, ShareState::Revoked);
+            }
+        }
         Op::Purge(name) => {
             client.purge(&strings(&[name]), &NOW, false).await.unwrap();
         }
@@ -377,6 +400,23 @@ async fn finish(owner: &mut Owner<'_>, only: bool) {
     }
     owner.settle().await;
     let client = &owner.device().client;
+    // What is shared shows the newest version, and what was ended nothing.
+    for view in client.shares(None).await.unwrap() {
+        let found = find_share(client.engine(), &view.share).await;
+        match view.state {
+            ShareState::Revoked => {
+                assert!(matches!(found, Err(ClientError::Sharing(SharingError::Revoked))))
+            }
+            state => {
+                assert_eq!(state, ShareState::Current);
+                let secret = view.link.secret.as_ref().unwrap();
+                let opening = found.unwrap();
+                let body = opening.open_by_link(client.engine(), secret, None).await.unwrap();
+                let current = client.resolve(view.path.unwrap().as_str(), None).await.unwrap();
+                assert_eq!(body.version, current.id());
+            }
+        }
+    }
     let all = CleanupOptions { orphaned: true, force: true, ..CleanupOptions::default() };
     client.cleanup(all).await.unwrap();
     let census = count(&world, cluster, |node, segment, shard| {

@@ -26,4 +26,5 @@ mod repair;
 mod rescheme;
 mod resumption;
 mod rotation;
+mod shares;
 mod streams;

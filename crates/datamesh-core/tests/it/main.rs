@@ -6,5 +6,6 @@ mod head;
 mod messages;
 mod operation;
 mod records;
+mod share;
 mod vectors;
 mod wire;

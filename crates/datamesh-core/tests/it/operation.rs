@@ -143,9 +143,13 @@ pub(crate) fn log() -> Vec<(&'static str, Operation)> {
             }),
         ),
     ];
+    let shares = crate::share::shares();
+    let shares = shares.map(|(name, share)| (name, Change::Share(Box::new(share))));
+    let changes = changes.into_iter().chain(shares);
+    let changes = changes.chain([("unshare", Change::Unshare(crate::share::unshare()))]);
     let mut previous = Hash([0; 32]);
     let mut log = Vec::new();
-    for ((name, change), sequence) in changes.into_iter().zip(1..) {
+    for ((name, change), sequence) in changes.zip(1..) {
         let operation = signed(sequence, previous, change);
         previous = operation.hash();
         log.push((name, operation));
@@ -318,7 +322,7 @@ proptest! {
     }
 
     #[test]
-    fn no_body_upsets_the_reader(kind in 0u8..6, body in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn no_body_upsets_the_reader(kind in 0u8..10, body in prop::collection::vec(any::<u8>(), 0..300)) {
         let operation = signed(1, Hash([0; 32]), Change::Unknown { kind, body: body.into() });
         if let Ok(read) = wire::decode::<Operation>(&operation.to_bytes()) {
             prop_assert_eq!(read.to_bytes(), operation.to_bytes());

@@ -34,7 +34,9 @@ pub enum LinkError {
     #[error("the link is damaged: copy the whole line again")]
     Damaged,
     /// What follows the `#` is missing.
-    #[error("the link has lost its secret, which follows a #: copy the whole line again, in quotes")]
+    #[error(
+        "the link has lost its secret, which follows a #: copy the whole line again, in quotes"
+    )]
     SecretMissing,
     /// What follows the `#` is damaged or is another link's.
     #[error("the secret of the link, which follows the #, is damaged: copy the whole line again")]
@@ -172,7 +174,8 @@ impl FromStr for ShareLink {
                     return Err(wrong);
                 }
                 let bytes = bs58::decode(secret).into_vec().map(Zeroizing::new);
-                let bytes: [u8; 36] = match bytes.as_ref().map(|bytes| bytes.as_slice().try_into()) {
+                let bytes: [u8; 36] = match bytes.as_ref().map(|bytes| bytes.as_slice().try_into())
+                {
                     Ok(Ok(bytes)) => bytes,
                     _ => return Err(wrong),
                 };

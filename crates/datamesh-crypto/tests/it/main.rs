@@ -8,6 +8,7 @@ mod frame;
 mod golden;
 mod keys;
 mod keystore;
+mod share;
 #[expect(dead_code, reason = "shared with the tests of core, which check more of a record")]
 #[path = "../../../datamesh-core/tests/it/vectors.rs"]
 mod vectors;

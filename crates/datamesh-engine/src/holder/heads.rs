@@ -72,9 +72,10 @@ impl Holder {
         match written {
             Ok(HeadWrite::Kept) => Ok((Reply::Done, Bytes::new())),
             Ok(HeadWrite::Behind(kept)) => match wire::decode::<Head>(&kept.head) {
-                Ok(kept) if kept.has_expired(self.engine.now()) => {
-                    refuse(Refusal::NotPermitted, "a later head of this log was here and has expired")
-                }
+                Ok(kept) if kept.has_expired(self.engine.now()) => refuse(
+                    Refusal::NotPermitted,
+                    "a later head of this log was here and has expired",
+                ),
                 Ok(kept) => Ok((Reply::HeadKept(kept), Bytes::new())),
                 Err(_) => refuse(Refusal::Damaged, "the head that is kept here cannot be read"),
             },

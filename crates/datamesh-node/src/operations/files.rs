@@ -21,7 +21,7 @@ use super::patterns::Patterns;
 use crate::account::catalog_error;
 use crate::convert;
 
-fn progress(events: EventFn) -> ProgressFn {
+pub(crate) fn progress(events: EventFn) -> ProgressFn {
     Arc::new(move |done: datamesh_client::Progress| {
         events(Progress { bytes: done.bytes, files: done.files });
     })
@@ -89,6 +89,11 @@ impl HomeOperations {
         events: EventFn,
     ) -> Result<PutReply, OperationError> {
         let client = self.whole_client().await?;
+        // Before anything is stored: whom it is for must be known.
+        let recipient = match &request.to {
+            Some(text) => Some(self.known_recipient(text).await?),
+            None => None,
+        };
         let options = PutOptions {
             tags: request.tags,
             scheme: request.scheme,
@@ -104,7 +109,13 @@ impl HomeOperations {
         {
             return Err(error.clone());
         }
+        let (shares, unshared) = match recipient {
+            Some(recipient) => self.share_stored(client, recipient, &report.stored).await,
+            None => (Vec::new(), None),
+        };
         Ok(PutReply {
+            shares,
+            unshared,
             stopped,
             stored: report.stored.into_iter().map(convert::stored).collect(),
             failed: convert::failures(report.failed),
@@ -121,10 +132,15 @@ impl HomeOperations {
         sink: &mut dyn Sink,
         events: EventFn,
     ) -> Result<GetReply, OperationError> {
+        if let GetRequest::Shared { link, password } = request {
+            return self.get_shared(&link, password, sink, progress(events)).await;
+        }
         let client = self.current_client().await?;
         let wrap = |error: ClientError| convert::client_error(&error);
         let (mut single, mut whole) = (false, true);
         let wanted = match request {
+            // Done above: it needs no client.
+            GetRequest::Shared { .. } => return Err(no_such_name()),
             GetRequest::Folder { name } => Wanted::Below(folder(&name)?),
             GetRequest::Matching { patterns, parallel } => {
                 let patterns = Patterns::read(&patterns)?;
@@ -280,7 +296,7 @@ impl HomeOperations {
                 format!("version {} of \"{}\" is a deletion", version.number, request.name);
             return Err(OperationError::new(ErrorKind::NotFound, message));
         };
-        let path = put.path.clone();
+        let (path, file) = (put.path.clone(), put.file);
         let placed = client.placement(put).await.map_err(wrap)?;
         let known_bytes = client.known_bytes(put).await.map_err(wrap)?;
         let versions = client.versions(path.as_str()).await.map_err(wrap)?.len() as u64;
@@ -332,6 +348,8 @@ impl HomeOperations {
                 }
             })
             .await?;
+        let shares = client.shares(Some(file)).await.map_err(wrap)?;
+        let shares = shares.into_iter().map(|share| convert::share(share, false)).collect();
         Ok(InfoReply {
             margin: segments.iter().filter_map(|segment| segment.margin).min(),
             version: convert::version(version),
@@ -340,6 +358,7 @@ impl HomeOperations {
             owed,
             known_bytes,
             leases: self.lease_state().await?,
+            shares,
         })
     }
 

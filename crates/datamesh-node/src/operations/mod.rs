@@ -11,6 +11,7 @@ mod patterns;
 mod reach;
 mod repair;
 mod security;
+pub(crate) mod share;
 mod state;
 mod upkeep;
 
@@ -41,6 +42,7 @@ use crate::mesh::InviteLedger;
 use crate::system::{SystemClock, SystemEntropy, TokioExecutor};
 use crate::workers::{Upkeep, Workers};
 
+pub(crate) use files::progress as files_progress;
 pub(crate) use leases::LeaseWatch;
 
 /// What a running service has and a single command lacks.
@@ -89,6 +91,24 @@ pub(crate) struct HomeOperations {
     pub(crate) client: OnceCell<Arc<Client>>,
 }
 
+/// An engine over a network that knows nobody yet.
+pub(crate) fn engine_of(
+    config: &Config,
+    transport: Arc<dyn Transport>,
+    genesis: Genesis,
+    node_db: Option<Arc<NodeDb>>,
+) -> Engine {
+    Engine::new(EngineParts {
+        transport,
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        executor: Arc::new(TokioExecutor::current()),
+        node_db,
+        genesis,
+        offline_after_ms: config.offline_after.as_millis() as u64,
+    })
+}
+
 /// An engine over a network, with the adverts that the home remembers.
 pub(crate) fn engine_over(
     home: &Home,
@@ -103,15 +123,7 @@ pub(crate) fn engine_over(
         tracing::warn!(%damage, "what was remembered of peers was damaged and is begun anew");
     }
     let db = Arc::new(db);
-    let engine = Engine::new(EngineParts {
-        transport,
-        clock: Arc::new(SystemClock),
-        entropy: Arc::new(SystemEntropy),
-        executor: Arc::new(TokioExecutor::current()),
-        node_db: Some(Arc::clone(&db)),
-        genesis,
-        offline_after_ms: config.offline_after.as_millis() as u64,
-    });
+    let engine = engine_of(&config, transport, genesis, Some(Arc::clone(&db)));
     match db.adverts() {
         Ok(adverts) => {
             for advert in adverts {
@@ -188,6 +200,15 @@ impl HomeOperations {
         self.whole_catalog().await
     }
 
+    /// The account's keys: asks for the password where they are not open yet.
+    async fn keys(&self) -> Result<Arc<DeviceKeys>, OperationError> {
+        match (&self.shared.keys, self.client.get()) {
+            (Some(keys), _) => Ok(Arc::clone(keys)),
+            (None, Some(client)) => Ok(Arc::clone(client.keys())),
+            (None, None) => account::open_keys(self.home(), (self.password)()?).await,
+        }
+    }
+
     /// The client: asks for the password where the keys are not open yet.
     async fn client(&self) -> Result<&Arc<Client>, OperationError> {
         self.client
@@ -196,10 +217,7 @@ impl HomeOperations {
                 let engine = self.engine().await?;
                 let grant = mesh::grant(self.home(), &engine.genesis())?
                     .ok_or_else(|| no_grant(self.home()))?;
-                let keys = match &self.shared.keys {
-                    Some(keys) => Arc::clone(keys),
-                    None => account::open_keys(self.home(), (self.password)()?).await?,
-                };
+                let keys = self.keys().await?;
                 Ok(Arc::new(Client::new(ClientParts {
                     engine: Arc::clone(engine),
                     catalog,
@@ -248,6 +266,10 @@ impl HomeOperations {
             Call::Undelete(request) => Answer::Undelete(self.do_undelete(request).await?),
             Call::Cleanup(request) => Answer::Cleanup(self.do_cleanup(request).await?),
             Call::Rescheme(request) => Answer::Rescheme(self.do_rescheme(request).await?),
+            Call::Share(request) => Answer::Share(self.do_share(request).await?),
+            Call::Shares(request) => Answer::Shares(self.do_shares(request).await?),
+            Call::Unshare(request) => Answer::Unshare(self.do_unshare(request).await?),
+            Call::Recipient(_) => Answer::Recipient(self.do_recipient().await?),
             Call::Keys(_) => Answer::Keys(self.do_keys().await?),
             Call::Rotate(request) => Answer::Rotate(self.do_rotate(request).await?),
             Call::Rekey(_) => Answer::Rekey(self.do_rekey().await?),

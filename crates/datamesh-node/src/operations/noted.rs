@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datamesh_api::{
     Answer, Call, GetReply, GetRequest, InviteReply, JoinReply, OperationError, PutReply,
-    RekeyReply, RemoveReply, RotateReply,
+    RekeyReply, RemoveReply, RotateReply, ShareReply, ShareTarget, UnshareReply,
 };
 
 use super::HomeOperations;
@@ -35,6 +35,16 @@ pub(super) fn asked(call: &Call) -> Option<(&'static str, Detail)> {
             let named = names(request.patterns.iter().map(String::as_str));
             ("file.label", vec![("asked", named)])
         }
+        Call::Share(request) => {
+            let with = match &request.to {
+                ShareTarget::Link { .. } => "link",
+                ShareTarget::Person { recipient } => recipient,
+            };
+            ("file.share", vec![("name", request.name.clone()), ("with", with.to_owned())])
+        }
+        Call::Unshare(request) => {
+            ("share.revoke", vec![("asked", names(request.shares.iter().map(String::as_str)))])
+        }
         Call::Invite(request) => {
             let powers = format!("node: {}, account: {}", request.node, request.account);
             ("invite.issue", vec![("uses", request.uses.to_string()), ("powers", powers)])
@@ -53,6 +63,8 @@ pub(super) fn asked(call: &Call) -> Option<(&'static str, Detail)> {
 pub(super) fn asked_for(request: &GetRequest) -> String {
     match request {
         GetRequest::File { name, .. } | GetRequest::Folder { name } => name.clone(),
+        // Its link is a secret.
+        GetRequest::Shared { .. } => "what somebody shares".to_owned(),
         GetRequest::Matching { patterns, .. } => names(patterns.iter().map(String::as_str)),
     }
 }
@@ -65,6 +77,10 @@ fn outcome(detail: &mut Detail, answer: &Result<Answer, OperationError>) {
         }
         Ok(Answer::Duplicate(reply) | Answer::Rename(reply)) => {
             detail.push(("files", reply.files.len().to_string()));
+        }
+        Ok(Answer::Share(ShareReply { share })) => detail.push(("share", share.share.clone())),
+        Ok(Answer::Unshare(UnshareReply { shares })) => {
+            detail.push(("shares", names(shares.iter().map(|share| share.share.as_str()))));
         }
         Ok(Answer::Label(reply)) => detail.push(("files", reply.files.len().to_string())),
         Ok(Answer::Invite(InviteReply { expires, .. })) => {

@@ -107,6 +107,7 @@ impl BatchPutArgs {
             scheme: self.scheme,
             allow_degraded: self.allow_degraded,
             parallel: self.parallel.unwrap_or(0),
+            to: None,
         };
         let operations = context.connect().await?;
         let transfer = Transfer::begin(output, "put", source.size());

@@ -2,19 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use datamesh_api::{GetReply, GetRequest, InfoRequest, OperationError, Operations, OperationsExt};
+use datamesh_api::{
+    GetReply, GetRequest, InfoRequest, OperationError, Operations, OperationsExt, SecretText,
+};
 
 use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed, usage};
 use crate::output::{Transfer, plural, rate, size, visible};
+use crate::password::Password;
 use crate::values::{ByteRange, mesh_folder};
 use crate::waiting::waiting;
 use datamesh_mirror::local::{LocalSink, Target, Written};
 
 use super::RATED_BYTES_MIN;
 
-/// Fetch a file, or a folder and all below it
+/// Fetch a file, a folder and all below it, or what somebody shares
 ///
 /// Every byte is verified before it is written. A file appears under its name only when it is whole,
 /// and replaces what was there in one step.
@@ -28,6 +31,7 @@ Examples:
   datamesh get --range 0-1024 report.pdf -       the first 1024 bytes, to standard output
   datamesh get -r photos here                    all below photos/, laid below here/
   datamesh get -r / everything                   all files
+  datamesh get 'datamesh://share/8sT…#4Hq…'      what somebody shares, without an account too
 
 An interrupted get of a large file keeps what it fetched, in a hidden file where it is going to be, and
 goes on from there when it is run again. What was kept is checked before it becomes part of the file.")]
@@ -44,7 +48,11 @@ pub(crate) struct GetArgs {
     #[arg(long, value_name = "A-B")]
     range: Option<ByteRange>,
 
-    /// A name in the account, or the beginning of a file's or version's id
+    /// A file whose first line is the password of a link [default: it is asked for]
+    #[arg(long, env = "DATAMESH_LINK_PASSWORD_FILE", value_name = "FILE", hide_env_values = true)]
+    link_password_file: Option<PathBuf>,
+
+    /// A name in the account, the beginning of a file's or version's id, or a link
     #[arg(add = mesh_names())]
     name: String,
 
@@ -56,12 +64,26 @@ impl GetArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
         let (target, name) = self.target()?;
         let streams = matches!(target, Target::Stdout);
+        let link = self.link().await?;
         let mut sink = waiting(move || LocalSink::open(target)).await??;
-        let operations = context.connect().await?;
-        let range = self.range(&*operations).await?;
-        let request = match self.recursive {
-            true => GetRequest::Folder { name },
-            false => GetRequest::File { name, version: self.version, range },
+        let (operations, request) = match link {
+            Some((link, password)) => {
+                let connecting = datamesh_node::connect_for_link(
+                    &context.home,
+                    &link,
+                    context.password.source(),
+                );
+                (connecting.await?, GetRequest::Shared { link, password })
+            }
+            None => {
+                let operations = context.connect().await?;
+                let range = self.range(&*operations).await?;
+                let request = match self.recursive {
+                    true => GetRequest::Folder { name },
+                    false => GetRequest::File { name, version: self.version, range },
+                };
+                (operations, request)
+            }
         };
         let transfer = Transfer::begin(&context.output, "get", None);
         if !self.recursive {
@@ -83,8 +105,31 @@ impl GetArgs {
             let reason = "the output was closed before the end: what was written is cut short";
             return Err(failed(reason).into());
         }
-        let single = (!self.recursive).then_some(self.name.as_str());
+        let name = match datamesh_node::is_link(&self.name) {
+            true => "what was shared",
+            false => self.name.as_str(),
+        };
+        let single = (!self.recursive).then_some(name);
         tell_fetched(context, &reply, seconds, single, streams)
+    }
+
+    /// The link that was given, if one was, and its password.
+    async fn link(&self) -> Result<Option<(SecretText, Option<SecretText>)>, Stop> {
+        if !datamesh_node::is_link(&self.name) {
+            return Ok(None);
+        }
+        if self.recursive || self.version.is_some() || self.range.is_some() {
+            let what = "a link leads to the newest version of one file, whole";
+            return Err(usage(format!("{what}: leave the other flags away")).into());
+        }
+        let link = SecretText::new(self.name.clone());
+        let look = datamesh_node::look_at_link(&link)?;
+        if !look.password {
+            return Ok(Some((link, None)));
+        }
+        let password = Password::of_link(self.link_password_file.clone());
+        let password = waiting(move || password.get()).await??;
+        Ok(Some((link, Some(SecretText::new(password.to_string())))))
     }
 
     /// Where files go, and the name to ask for.

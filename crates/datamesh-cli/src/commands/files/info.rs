@@ -13,11 +13,12 @@ use crate::error::{Outcome, Stop};
 use crate::output::{Table, node_id, plural, short, size, time, visible};
 
 use super::protection;
+use super::share::{id, standing, with};
 
 /// Segments whose shards are listed one by one unless more is asked for; the rest is summed up.
 const SEGMENTS_LISTED: usize = 8;
 
-/// Show everything about a file: versions, segments, where its shards are, its margin now
+/// Show everything about a file: versions, segments, where its shards are, its margin now, its shares
 ///
 /// Holders are asked now, so the placement and the margin are what they are at this moment.
 #[derive(Debug, clap::Args)]
@@ -101,6 +102,9 @@ fn about(reply: &InfoReply) -> Table {
     }
     if let Some(state) = &reply.leases {
         leases(&mut table, state);
+    }
+    for share in &reply.shares {
+        table.pair("shared", format!("{}, {}  {}", with(share), standing(share), id(share)));
     }
     if reply.owed > 0 {
         table.pair("owed", plural(reply.owed as u64, "shard"));

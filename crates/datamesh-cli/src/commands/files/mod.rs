@@ -6,8 +6,10 @@ mod info;
 mod list;
 mod placed;
 mod put;
+mod qr;
 mod remove;
 mod rename;
+mod share;
 mod sync;
 mod versions;
 
@@ -18,6 +20,7 @@ pub(crate) use list::{ListArgs, row};
 pub(crate) use put::{PutArgs, tell_stored};
 pub(crate) use remove::RemoveArgs;
 pub(crate) use rename::RenameArgs;
+pub(crate) use share::ShareArgs;
 pub(crate) use sync::SyncArgs;
 pub(crate) use versions::VersionsArgs;
 

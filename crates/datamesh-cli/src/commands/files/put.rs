@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use datamesh_api::{OperationError, PutReply, PutRequest};
+use datamesh_api::{OperationError, PutReply, PutRequest, ShareInfo, ShareStanding};
 use datamesh_core::{MeshPath, Scheme};
 
 use crate::context::Context;
@@ -13,6 +13,7 @@ use crate::waiting::waiting;
 use datamesh_mirror::local::{self, LocalSource};
 
 use super::RATED_BYTES_MIN;
+use super::share::told_share;
 
 /// Store a file, standard input, or a folder
 ///
@@ -26,6 +27,7 @@ Examples:
   datamesh put --tags draft,paper -- report.pdf papers/report.pdf
   datamesh put -r photos                         a folder and all below it, under photos/
   datamesh put -r photos /                       the same, without the folder's own name
+  datamesh put --to datamesh-contact-3fK… report.pdf    and share it with a person
   tar c src | datamesh put - backup/src.tar      standard input; such a put cannot be resumed
 
 Symbolic links, devices and names that are not Unicode are not stored; they are listed, and the exit
@@ -46,6 +48,10 @@ pub(crate) struct PutArgs {
     /// Store even where there are too few failure domains, with less protection
     #[arg(long)]
     allow_degraded: bool,
+
+    /// Then share it with this person: what that person's `keys recipient` prints
+    #[arg(long, value_name = "KEY", conflicts_with = "recursive")]
+    to: Option<String>,
 
     /// What to store; - is standard input
     file: PathBuf,
@@ -70,6 +76,7 @@ impl PutArgs {
             scheme: self.scheme,
             allow_degraded: self.allow_degraded,
             parallel: 0,
+            to: self.to,
         };
         let operations = context.connect().await?;
         let transfer = Transfer::begin(&context.output, "put", source.size());
@@ -200,6 +207,15 @@ pub(crate) fn tell_stored(
         ));
     }
     output.pending(reply.pending);
+    for share in &reply.shares {
+        told_share(output, share)?;
+    }
+    if let Some(unshared) = &reply.unshared {
+        output.warn(format!("it is stored and not shared: {}", unshared.message));
+        if let Some(hint) = &unshared.hint {
+            output.note(hint);
+        }
+    }
     if let Some(stopped) = &reply.stopped {
         output.warn(format!("the put ended early: {}", stopped.message));
         if let Some(hint) = &stopped.hint {
@@ -208,5 +224,7 @@ pub(crate) fn tell_stored(
     }
     let partial =
         owed > 0 || reply.pending > 0 || !reply.failed.is_empty() || reply.stopped.is_some();
+    let is_shown = |share: &ShareInfo| share.state == ShareStanding::Current;
+    let partial = partial || reply.unshared.is_some() || !reply.shares.iter().all(is_shown);
     Ok(if partial { Outcome::Partial } else { Outcome::Done })
 }

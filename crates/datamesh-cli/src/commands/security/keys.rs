@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use datamesh_api::{
-    KeysRequest, OperationError, OperationsExt, RekeyRequest, RotateRequest, WordsText,
+    KeysRequest, OperationError, OperationsExt, RecipientRequest, RekeyRequest, RotateRequest,
+    WordsText,
 };
 use datamesh_node::{Home, KEY_FILE_BYTES_MAX};
 use serde_json::json;
@@ -28,6 +29,7 @@ use crate::words;
 #[command(after_help = "\
 Examples:
   datamesh keys list
+  datamesh keys recipient
   datamesh keys add --words-file words.txt laptop.keys
   datamesh --home ~/mesh keys import laptop.keys
   datamesh keys kit > kit.txt
@@ -42,6 +44,12 @@ pub(crate) struct KeysArgs {
 enum KeysCommand {
     /// List the account's devices and their logs, as the mesh knows them
     List,
+    /// Print the key by which others share with this account, and publish what it stands for
+    ///
+    /// Hand the line to whoever wants to share with this account: `datamesh share FILE --with KEY`. It is no
+    /// secret, but whoever gets another line in its place shares with somebody else: hand it on so that it
+    /// cannot be exchanged.
+    Recipient,
     /// Make keys for another device and write them to a key file under a password of its own
     Add {
         /// The key file, which must not be there yet
@@ -110,6 +118,7 @@ impl KeysArgs {
                     other => Ok(other),
                 }
             }
+            KeysCommand::Recipient => recipient(context).await,
             KeysCommand::Import { file } => import(context, &file),
             KeysCommand::Kit { words_file } => {
                 let words = words_file.as_deref().map(words::from_file).transpose()?;
@@ -167,6 +176,24 @@ async fn list(context: &Context) -> Result<Outcome, Stop> {
         output.warn("too few nodes answered to know that these are all");
     }
     Ok(Outcome::Done)
+}
+
+async fn recipient(context: &Context) -> Result<Outcome, Stop> {
+    let operations = context.connect().await?;
+    let reply = operations.recipient(RecipientRequest {}).await?;
+    let output = &context.output;
+    if output.is_for_programs() {
+        output.answer(&reply)?;
+    } else {
+        output.line(&reply.recipient)?;
+    }
+    if reply.published {
+        return Ok(Outcome::Done);
+    }
+    output.warn(
+        "too few nodes answered: nobody can share with this key until the command is run again",
+    );
+    Ok(Outcome::Partial)
 }
 
 async fn words_of(file: Option<PathBuf>) -> Result<Zeroizing<String>, Stop> {
