@@ -9,7 +9,7 @@ use datamesh_testkit::processes::{Done, Mesh, PASSWORD};
 use crate::{PROGRAM, program};
 
 /// Every command and its other name.
-const COMMANDS: [(&str, Option<&str>); 42] = [
+const COMMANDS: [(&str, Option<&str>); 43] = [
     ("put", Some("upload")),
     ("get", Some("download")),
     ("list", Some("ls")),
@@ -18,6 +18,7 @@ const COMMANDS: [(&str, Option<&str>); 42] = [
     ("remove", Some("rm")),
     ("duplicate", None),
     ("rename", None),
+    ("share", None),
     ("sync", None),
     ("export", None),
     ("import", None),
@@ -108,6 +109,12 @@ fn wrong_use_ends_with_2_and_says_why() {
         &["duplicate", "a"],
         &["duplicate", "-r", "--version", "1", "a", "b"],
         &["rename", "a", "../b"],
+        &["share", "a"],
+        &["share", "a", "--link", "--with", "b"],
+        &["share", "a", "--link", "--expires", "soon"],
+        &["share", "a", "--with", "b", "--password"],
+        &["share", "a", "--link", "--max-downloads", "1"],
+        &["share", "revoke"],
         &["search", "--size", "big", "a"],
         &["search", "--date", "someday", "a"],
         &["search", "--type", "tar.gz"],

@@ -60,6 +60,11 @@ fn a_link_opens_without_an_account_and_follows_its_file_until_it_is_revoked() {
     std::fs::create_dir(&folder).unwrap();
     mesh.run("nobody", &["get", &large, &mesh.text(&folder)]).ok();
     assert!(std::fs::read(folder.join("report.pdf")).unwrap() == noise(1, 5_000_000));
+    // Nothing is replaced by a name that somebody else chose.
+    std::fs::write(folder.join("small"), b"mine").unwrap();
+    let refused = mesh.run("nobody", &["get", &small, &mesh.text(&folder)]).code(1);
+    assert!(refused.err.contains("is there already"), "{}", refused.err);
+    assert_eq!(std::fs::read(folder.join("small")).unwrap(), b"mine");
     assert!(mesh.bytes("nobody", &["get", &small, "-"]) == noise(2, 900));
     // A home in the mesh, another account's, opens it too; so does a node's service.
     mesh.client("friend");

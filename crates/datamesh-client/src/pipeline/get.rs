@@ -105,6 +105,13 @@ impl Item {
     /// What somebody shares.
     fn shared(body: ShareBody) -> Self {
         let ShareBody { name, mode, modified, size, hash, version, key, content, .. } = body;
+        // A stranger's name is neither hidden nor one that a shell or another program reads by itself.
+        let shown = name.as_str().trim_start_matches('.');
+        let name = if shown == name.as_str() {
+            name
+        } else {
+            format!("shared.{shown}").parse().unwrap_or(name)
+        };
         Self {
             path: name,
             kind: EntryKind::File,

@@ -144,6 +144,11 @@ fn a_link_leads_to_the_newest_version_whatever_happens_to_the_file() {
             let found = opened(&engine, &view.link, None).await.unwrap();
             assert!(found == (format!("of {size}"), fixtures::noise(seed, size)), "of {size}");
         }
+        // A name that a shell would read is not taken as it is.
+        put(client, "..profile", b"echo").await;
+        let hidden = by_link(client, "..profile", None).await;
+        let found = opened(&visitor(&cluster, 129), &hidden.link, None).await.unwrap();
+        assert_eq!(found, ("shared.profile".to_owned(), b"echo".to_vec()));
         put(client, "folder/file", &fixtures::noise(10, 50_000)).await;
         let view = by_link(client, "folder/file", None).await;
         let engine = visitor(&cluster, 130);

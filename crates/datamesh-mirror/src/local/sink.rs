@@ -68,6 +68,8 @@ pub struct LocalSink {
     given_up: Arc<AtomicBool>,
     length: Option<Tell>,
     left: Option<Tell>,
+    /// Whose files stay as they are.
+    kept: Option<PathBuf>,
 }
 
 /// What came of the writing.
@@ -110,6 +112,7 @@ impl LocalSink {
             given_up,
             length: None,
             left: None,
+            kept: None,
         })
     }
 
@@ -122,6 +125,12 @@ impl LocalSink {
     /// any do.
     pub fn left_to(&mut self, left: impl Fn(u64) + Send + Sync + 'static) {
         self.left = Some(Box::new(left));
+    }
+
+    /// Refuses entries whose name something in this folder has: for names that strangers choose, by which
+    /// nothing of the user's may be replaced.
+    pub fn keep_those_in(&mut self, folder: PathBuf) {
+        self.kept = Some(folder);
     }
 
     /// Waits until everything is written.
@@ -187,7 +196,17 @@ impl Sink for LocalSink {
         if let (Some(length), Some(size)) = (&self.length, head.size) {
             length(size);
         }
+        let taken = self.kept.as_ref().map(|folder| folder.join(head.path.as_str()));
+        let taken = taken.filter(|file| file.symlink_metadata().is_ok());
         Box::pin(async move {
+            if let Some(file) = taken {
+                let text = format!(
+                    "\"{}\" is there already, and nothing is replaced by what somebody else named: \
+                     say the name that it is to have",
+                    file.display()
+                );
+                return Err(StreamError::new(text));
+            }
             if head.resumable().is_none() {
                 self.send(Item::Begin(head, None)).await?;
                 return Ok(0);

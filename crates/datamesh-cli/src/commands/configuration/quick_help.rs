@@ -30,6 +30,9 @@ Files              datamesh put report.pdf              store; -r for a folder
                    datamesh duplicate report.pdf draft.pdf
                    datamesh export all.tar.zst          everything in one file; import reads it
 
+Sharing            datamesh share report.pdf --link     whoever has the link can read it
+                   datamesh share revoke ID             share list shows what is shared
+
 Finding            datamesh search annual report
                    datamesh recent --type image
                    datamesh list --size \">1GB\" --sort size --reverse

@@ -68,6 +68,11 @@ impl GetArgs {
         let mut sink = waiting(move || LocalSink::open(target)).await??;
         let (operations, request) = match link {
             Some((link, password)) => {
+                // Whoever shares it chose its name.
+                let folder = self.dest.as_deref().unwrap_or(Path::new("."));
+                if folder.is_dir() {
+                    sink.keep_those_in(folder.to_owned());
+                }
                 let connecting = datamesh_node::connect_for_link(
                     &context.home,
                     &link,
