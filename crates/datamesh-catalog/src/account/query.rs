@@ -9,8 +9,8 @@ use crate::index::{self, Step};
 
 use super::fold::{path_state, put_now};
 use super::record::{
-    FILES, FileState, PathState, Place, Standing, Tally, VERSION_IDS, load, purged_key, require,
-    rewritten_key, tally_key, version_id_key, versions_prefix,
+    FILES, FileState, PathState, Place, Standing, Tally, VERSION_IDS, file_key, load, purged_key,
+    require, rewritten_key, tally_key, version_id_key, versions_prefix,
 };
 use super::{AccountDb, conflict, labels, operations};
 
@@ -131,6 +131,25 @@ impl AccountDb {
     pub fn current_at(&self, path: &MeshPath) -> Result<Option<(FileId, VersionId)>> {
         self.query(|connection| {
             Ok(path_state(connection, path)?.map(|state| (state.file, state.version)))
+        })
+    }
+
+    /// The file that a new version of `path` is one of: the one that stands there, or stood there until it
+    /// was deleted. Nothing where the path was never there, and where its file has another name since:
+    /// what comes then is another file, and nobody with whom the first is shared gets to see it.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] where the answer cannot be proved.
+    pub fn file_at(&self, path: &MeshPath) -> Result<Option<FileId>> {
+        self.query(|connection| {
+            let Some(state) = path_state(connection, path)? else { return Ok(None) };
+            if state.standing == Standing::Deleted {
+                let known: Option<FileState> = load(connection, &file_key(&state.file), "a file")?;
+                if known.is_some_and(|known| known.path != *path) {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(state.file))
         })
     }
 

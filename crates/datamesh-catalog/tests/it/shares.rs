@@ -35,6 +35,9 @@ fn a_share_shows_the_newest_version_under_the_name_of_now() {
     catalog.append(vec![change(moved), delete("a", "gone")]);
     let catalog = catalog.reopened();
     assert_eq!(shown(&catalog), Some((version("three"), "b".to_owned())));
+    // What comes to the old name is another file.
+    assert_eq!(catalog.db.file_at(&path("a")).unwrap(), None);
+    assert_eq!(catalog.db.file_at(&path("b")).unwrap(), Some(FileId(id("a"))));
     // Another file takes the name: what is shared stays what it was.
     catalog.append(vec![change(put("b", "foreign"))]);
     assert_eq!(shown(&catalog), Some((version("three"), "b".to_owned())));
@@ -49,12 +52,10 @@ fn a_share_shows_the_newest_version_under_the_name_of_now() {
 fn a_deleted_file_is_shown_to_nobody() {
     let catalog = Catalog::new();
     catalog.append(vec![change(put("a", "one")), share(7, "a")]);
-    let mut gone = delete("a", "gone");
-    if let Change::Delete(delete) = &mut gone {
-        delete.file = FileId(id("a"));
-    }
-    catalog.append(vec![gone]);
+    catalog.append(vec![delete("a", "gone")]);
     assert_eq!(shown(&catalog), None);
+    // What comes to its name is the same file, whose shares have ended.
+    assert_eq!(catalog.db.file_at(&path("a")).unwrap(), Some(FileId(id("a"))));
 }
 
 #[test]

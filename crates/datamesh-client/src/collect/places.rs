@@ -216,9 +216,13 @@ impl Client {
         let paths: Vec<MeshPath> = batch.iter().map(|(_, to)| to.clone()).collect();
         let versions: Vec<VersionId> = batch.iter().map(|(put, _)| put.version).collect();
         let notes = self.catalog_call(move |catalog| catalog.notes(&versions)).await?;
-        let known: BTreeMap<MeshPath, (FileId, VersionId)> = self
+        let known: BTreeMap<MeshPath, (Option<FileId>, VersionId)> = self
             .catalog_call(move |catalog| {
-                let known = |path: MeshPath| Ok(catalog.current_at(&path)?.map(|it| (path, it)));
+                let known = |path: MeshPath| {
+                    let Some((_, version)) = catalog.current_at(&path)? else { return Ok(None) };
+                    let file = catalog.file_at(&path)?;
+                    Ok(Some((path, (file, version))))
+                };
                 paths.into_iter().filter_map(|path| known(path).transpose()).collect()
             })
             .await?;
@@ -228,8 +232,8 @@ impl Client {
             let there = known.get(to);
             let file = match (old, there) {
                 (Old::Goes, _) => put.file,
-                (Old::Stays, Some((file, _))) => *file,
-                (Old::Stays, None) => FileId(seam::random(&*self.entropy)),
+                (Old::Stays, Some((Some(file), _))) => *file,
+                (Old::Stays, _) => FileId(seam::random(&*self.entropy)),
             };
             let replaces = there.map_or(VersionId([0; 16]), |(_, version)| *version);
             let stand = Stand { path: to.clone(), file, replaces };

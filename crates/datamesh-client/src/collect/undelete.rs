@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use datamesh_catalog::{Append, Contents, Version};
 use datamesh_core::catalog::Change;
-use datamesh_core::{BoxFuture, MeshPath, VersionId};
+use datamesh_core::{BoxFuture, FileId, MeshPath, VersionId, seam};
 
 use super::referring::Stand;
 use crate::client::Client;
@@ -60,7 +60,11 @@ impl Client {
                 return Err(ClientError::Current { name: name() });
             }
             let replaces = current.unwrap_or(VersionId([0; 16]));
-            let stand = Stand { path: path.clone(), file: old.file, replaces };
+            let at = path.clone();
+            let file = self.catalog_call(move |catalog| catalog.file_at(&at)).await?;
+            // One that has another name since is another file.
+            let file = file.unwrap_or_else(|| FileId(seam::random(&*self.entropy)));
+            let stand = Stand { path: path.clone(), file, replaces };
             let (mut contents, mut referred) = (Contents::default(), BTreeSet::new());
             let put = self.take_content(old, stand, &mut contents, &mut referred).await?;
             let version = put.version;

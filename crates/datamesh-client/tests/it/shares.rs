@@ -160,8 +160,11 @@ fn a_link_leads_to_the_newest_version_whatever_happens_to_the_file() {
         client.rename("folder/file", &"other/name".parse().unwrap(), false).await.unwrap();
         assert!(now().await == ("name".to_owned(), fixtures::noise(11, 3000)));
         put(client, "other/name", &fixtures::noise(12, 60_000)).await;
-        // Another name for the same content is another file, and shows nobody anything.
+        // What takes the old name is another file, and nobody gets to see it.
         put(client, "folder/file", &fixtures::noise(13, 60_000)).await;
+        assert!(now().await == ("name".to_owned(), fixtures::noise(12, 60_000)));
+        client.undelete("folder/file", Some(1)).await.unwrap();
+        put(client, "folder/file", &fixtures::noise(14, 60_000)).await;
         assert!(now().await == ("name".to_owned(), fixtures::noise(12, 60_000)));
         // Sealed anew in a later epoch, in other segments.
         client.rotate(&cluster.words, &[]).await.unwrap();
@@ -268,6 +271,7 @@ fn a_password_and_an_expiry_are_kept_to() {
         }
         // A new version is not published any more.
         world.jump_clock(NodeId([0xC1; 32]), 2 * DAY_MS);
+        client.engine().look_around().await;
         put(client, "file", &fixtures::noise(3, 5000)).await;
         let views = client.shares(None).await.unwrap();
         let view = views.iter().find(|view| view.share == day.share).unwrap();

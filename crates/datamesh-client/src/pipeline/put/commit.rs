@@ -29,8 +29,8 @@ struct Known {
 
 impl Known {
     fn of(catalog: &AccountDb, path: &MeshPath) -> Result<Self, CatalogError> {
-        let Some((file, version)) = catalog.current_at(path)? else { return Ok(Self::default()) };
-        let (file, version) = (Some(file), Some(version));
+        let Some((_, version)) = catalog.current_at(path)? else { return Ok(Self::default()) };
+        let (file, version) = (catalog.file_at(path)?, Some(version));
         let listed = catalog.summary(path)?.map(|listed| (listed.tags, listed.note));
         let (tags, note) = listed.unwrap_or_default();
         Ok(Self { file, version, tags, note })
