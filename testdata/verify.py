@@ -357,6 +357,74 @@ check("manifest: sizes", size == sum(entry[3] for entry in slices) and known == 
 check("manifest: epochs", [entry[8] for entry in slices] == [0, 1, 2])
 check("manifest: frames", [1 << entry[4] for entry in slices] == [65536, 1024, 65536])
 
+# Shares. What was drawn for the vectors are BLAKE3 hashes of a counter.
+
+
+def drawn(seed, number):
+    return blake3(struct.pack("<Q", seed << 32 | number))
+
+
+def share(name, seed):
+    """Key, revision and what is sealed of a share's head, whose signature is checked."""
+    head, signer = vector(f"share/{name}"), drawn(seed, 1)
+    key = head[1:33]
+    check(f"share/{name}: slot and log", (key, head[33:49]) == (public(signer), b"datamesh share  "))
+    Ed25519PublicKey.from_public_bytes(key).verify(head[-64:], b"datamesh/1/head\0" + mesh + head[:-64])
+    return key, head[49:57], head[61:-64]
+
+
+def opened_share(name, key, revision, sealed, header, secret, p):
+    root = hkdf(b"datamesh share root v1", secret, key + p)
+    body_key = hkdf(b"datamesh share key v1", root, key + sealed[header - 32:header])
+    authenticated = b"datamesh share body v1" + mesh + key + revision + sealed[:header]
+    padded = AESGCM(body_key).decrypt(bytes(12), sealed[header + 4:], authenticated)
+    (length,) = struct.unpack("<I", padded[:4])
+    body = padded[4:4 + length]
+    check(f"share/{name}: opens", body[:15] == b"\1\x0a\0\0\0report.pdf" and body[-1] == 0)
+    return body
+
+
+key, revision, sealed = share("head-link", 1)
+check("share/head-link: lock", (sealed[0], sealed[17]) == (1, 1))
+body = opened_share("head-link", key, revision, sealed, 50, drawn(1, 2), b"\0")
+shared_key, content_at = body[83:115], 120
+shared = AESGCM(shared_key).decrypt(
+    body[content_at:content_at + 12], body[content_at + 12:-1], b"datamesh content v1" + b"\xD0" * 16 + b"\1")
+check("share/head-link: content opens", shared == b"a small file\n")
+shared_hash = blake3_derive("datamesh 2026 share mark v1", body[:-1])
+mark = hkdf(b"datamesh share mark v1", drawn(1, 1), shared_hash)[:16]
+check("share/head-link: mark", mark == sealed[1:17])
+key, revision, sealed = share("head-password", 2)
+memory, passes, lanes = struct.unpack("<III", sealed[18:30])
+stretched = Argon2id(salt=sealed[30:46], length=32, iterations=passes, lanes=lanes, memory_cost=memory)
+stretched = stretched.derive(b"correct horse")
+opened_share("head-password", key, revision, sealed, 78, drawn(2, 2), b"\1" + stretched)
+ended = vector("share/head-ended")
+signed = b"datamesh/1/head\0" + mesh + ended[:-64]
+Ed25519PublicKey.from_public_bytes(ended[1:33]).verify(ended[-64:], signed)
+check("share/head-ended: layout", ended[0] == 2 and ended[57:70] == bytes(8) + b"\1" + bytes(4))
+contact = vector("share/head-contact")
+signer = hkdf(b"datamesh contact v1", branch(b"encapsulation"), mesh)
+check("share/head-contact: slot", contact[1:49] == public(signer) + b"datamesh contact")
+check("share/head-contact: key", len(contact) == 61 + 1217 + 64 and contact[61] == 1)
+
+DIGITS = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+
+
+def base58(text):
+    number = 0
+    for digit in text:
+        number = number * 58 + DIGITS.index(digit)
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+found, secret = vector("share/link").removeprefix(b"datamesh://share/").split(b"#")
+found, secret = base58(found), base58(secret)
+checksum = blake3_derive("datamesh 2026 share link checksum v1", found[:-4])[:4]
+check("share/link: checksum", (found[0], found[1:33], found[-4:]) == (1, mesh, checksum))
+checksum = blake3_derive("datamesh 2026 share link secret checksum v1", found[33:65] + secret[:-4])[:4]
+check("share/link: secret", secret == b"\x09" * 32 + checksum)
+
 # A stream under a password, as age version 1 has it.
 
 stream = vector("age/stream")
