@@ -12,8 +12,8 @@
 //! | `h` content tag | version id | a version that has the content |
 //! | `i` version id | [`Place`] | the operation that made the version |
 //! | `j` log | [`Count`] | up to which operation the contents of a log were told |
-//! | `k` share | [`ShareTold`] | what was published of a share |
 //! | `l` device | [`LogState`] | the end of a log |
+//! | `m` share | [`ShareTold`] | what was published of a share |
 //! | `n` path | [`Rivals`](super::conflict::Rivals) | versions beside the current one |
 //! | `o` segment, shard | version id | a shard not yet stored |
 //! | `p` path | [`PathState`] | a path that is not deleted, or the name of a conflict |
@@ -343,7 +343,7 @@ pub(super) fn promise_key(segment: &SegmentId) -> Vec<u8> {
 }
 
 pub(super) const SHARES: &[u8] = b"s";
-pub(super) const SHARES_TOLD: &[u8] = b"k";
+pub(super) const SHARES_TOLD: &[u8] = b"m";
 
 pub(super) fn share_key(share: &PublicKey) -> Vec<u8> {
     [SHARES, &share.0].concat()
