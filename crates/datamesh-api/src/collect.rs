@@ -40,7 +40,9 @@ pub struct PurgeRequest {
 pub struct PurgeReply {
     /// Versions.
     pub versions: u64,
-    /// Bytes of plaintext in them.
+    /// Versions that were kept, because their file is pinned.
+    pub pinned: u64,
+    /// Bytes of plaintext in those given up.
     pub bytes: u64,
     /// Segments that they share with versions that stay.
     pub shared: u64,

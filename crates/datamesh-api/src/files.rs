@@ -5,6 +5,7 @@ use datamesh_core::{FileId, Hash, MeshPath, NodeId, Scheme, SegmentId, Timestamp
 use serde::{Deserialize, Serialize};
 
 use crate::leases::LeaseState;
+use crate::pins::PinTerms;
 
 use crate::error::OperationError;
 
@@ -249,6 +250,8 @@ pub struct InfoReply {
     pub known_bytes: u64,
     /// Leases of the account; nothing where leases do not end.
     pub leases: Option<LeaseState>,
+    /// How the file is pinned; nothing where it is not.
+    pub pin: Option<PinTerms>,
 }
 
 /// All versions of a path.

@@ -14,11 +14,13 @@ mod leases;
 mod mesh;
 pub mod moment;
 mod operations;
+mod pins;
 mod progress;
 mod reach;
 mod repair;
 mod state;
 mod upkeep;
+mod ways;
 
 pub use collect::{
     CleanupReply, CleanupRequest, DuplicatesReply, LowFile, LowHealthReply, PurgeReply,
@@ -46,6 +48,7 @@ pub use mesh::{
     PeersRequest,
 };
 pub use operations::{Answer, Call, Operations, OperationsExt};
+pub use pins::{PinReply, PinRequest, PinTerms, PinnedFile, PinnedPath, PinsReply, PinsRequest};
 pub use progress::{EventFn, Progress, Totals};
 pub use reach::{
     BandwidthLimits, BootstrapPeer, BootstrapReply, BootstrapRequest, BreakerInfo, ConnectionInfo,
@@ -64,4 +67,8 @@ pub use state::{
 pub use upkeep::{
     AuditHealth, FindingCounts, FlaggedPeer, ScrubHealth, ScrubPass, WorkUnit, WorkerProgress,
     WorkerState, WorkerStats,
+};
+pub use ways::{
+    Asked, BandwidthReply, BandwidthRequest, FlowInfo, NetworkLink, NetworkNode, NetworkReply,
+    NetworkRequest, RoundTrips, WayInfo,
 };

@@ -19,6 +19,7 @@ use crate::find::{
 };
 use crate::keys::{KeysReply, KeysRequest, RekeyReply, RekeyRequest, RotateReply, RotateRequest};
 use crate::mesh::{InviteReply, InviteRequest, JoinReply, JoinRequest, PeersReply, PeersRequest};
+use crate::pins::{PinReply, PinRequest, PinsReply, PinsRequest};
 use crate::progress::EventFn;
 use crate::reach::{
     BootstrapReply, BootstrapRequest, DiscoverReply, DiscoverRequest, SecurityReply,
@@ -26,6 +27,7 @@ use crate::reach::{
 };
 use crate::repair::{DistributionReply, DistributionRequest, RepairReply, RepairRequest};
 use crate::state::{HealthReply, HealthRequest, StatsReply, StatsRequest};
+use crate::ways::{BandwidthReply, BandwidthRequest, NetworkReply, NetworkRequest};
 
 macro_rules! calls {
     ($($(#[$meta:meta])* $method:ident $name:ident($request:ty) -> $reply:ty;)*) => {
@@ -82,6 +84,10 @@ calls! {
     popular Popular(PopularRequest) -> PopularReply;
     /// Changes tags and notes.
     label Label(LabelRequest) -> LabelReply;
+    /// Pins files, or pins them no longer.
+    pin Pin(PinRequest) -> PinReply;
+    /// Lists what is pinned.
+    pins Pins(PinsRequest) -> PinsReply;
     /// Gives versions of files up.
     purge Purge(PurgeRequest) -> PurgeReply;
     /// Takes a deleted or older version back.
@@ -116,6 +122,10 @@ calls! {
     discover Discover(DiscoverRequest) -> DiscoverReply;
     /// Shows, changes and tries the list of bootstrap peers.
     bootstrap Bootstrap(BootstrapRequest) -> BootstrapReply;
+    /// Asks nodes whom they are connected to.
+    network Network(NetworkRequest) -> NetworkReply;
+    /// Measures what moves, and the way to a node.
+    bandwidth Bandwidth(BandwidthRequest) -> BandwidthReply;
     /// Looks over what protects the home.
     security Security(SecurityRequest) -> SecurityReply;
 }

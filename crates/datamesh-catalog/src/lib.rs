@@ -23,7 +23,8 @@ mod sum;
 
 pub use account::{
     AccountDb, Append, Checked, Contents, Cursor, Entry, ListQuery, Listed, LogEnd, Named,
-    OPERATIONS_MAX, Owed, Owner, PAGE_ROWS_MAX, Page, Summary, Tip, Totals, Unindexed, Version,
+    OPERATIONS_MAX, Owed, Owner, PAGE_ROWS_MAX, Page, PinnedFile, Summary, Tip, Totals, Unindexed,
+    Version,
 };
 pub use error::{CatalogError, Damage};
 pub use journal::{

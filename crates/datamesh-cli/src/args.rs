@@ -12,12 +12,13 @@ use crate::commands::configuration::{
 use crate::commands::demo::DemoArgs;
 use crate::commands::discovery::{PopularArgs, RecentArgs, SearchArgs};
 use crate::commands::files::{
-    DuplicateArgs, GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, RenameArgs, SyncArgs,
-    VersionsArgs,
+    DuplicateArgs, GetArgs, InfoArgs, ListArgs, PinArgs, PutArgs, RemoveArgs, RenameArgs, SyncArgs,
+    UnpinArgs, VersionsArgs,
 };
 use crate::commands::maintenance::{CleanupArgs, OptimizeArgs, RepairArgs};
 use crate::commands::network::{
-    DiscoverArgs, DistributionArgs, HealthArgs, NetworksArgs, PeersArgs, StatsArgs,
+    BandwidthArgs, DiscoverArgs, DistributionArgs, HealthArgs, NetworkArgs, NetworksArgs,
+    PeersArgs, StatsArgs,
 };
 use crate::commands::nodes::{
     BootstrapArgs, InitArgs, InteractiveArgs, InviteArgs, JoinArgs, RecoverArgs, ServiceArgs,
@@ -74,6 +75,8 @@ pub(crate) enum Command {
     BatchPut(BatchPutArgs),
     BatchGet(BatchGetArgs),
     BatchTag(BatchTagArgs),
+    Pin(PinArgs),
+    Unpin(UnpinArgs),
     Cleanup(CleanupArgs),
     Optimize(OptimizeArgs),
     Init(InitArgs),
@@ -93,6 +96,8 @@ pub(crate) enum Command {
     Health(HealthArgs),
     Distribution(DistributionArgs),
     Discover(DiscoverArgs),
+    Network(NetworkArgs),
+    Bandwidth(BandwidthArgs),
     Networks(NetworksArgs),
     Repair(RepairArgs),
     Config(ConfigArgs),
@@ -146,6 +151,10 @@ impl Command {
             Self::BatchPut(args) => args.run(context).await,
             Self::BatchGet(args) => args.run(context).await,
             Self::BatchTag(args) => args.run(context).await,
+            Self::Pin(args) => args.run(context).await,
+            Self::Unpin(args) => args.run(context).await,
+            Self::Network(args) => args.run(context).await,
+            Self::Bandwidth(args) => args.run(context).await,
             Self::Sync(args) => args.run(context).await,
             Self::Export(args) => args.run(context).await,
             Self::Import(args) => args.run(context).await,

@@ -26,6 +26,8 @@ use datamesh_core::head::{ObjectPlace, PagePlace};
 use datamesh_core::{LogId, Timestamp};
 use tokio::sync::Mutex;
 
+use crate::pins::ToldPins;
+
 pub use catch_up::{CaughtUp, find_grant};
 pub use devices::{DeviceLog, DeviceLogs};
 pub use epochs::{Rotated, derive_epochs};
@@ -43,6 +45,8 @@ pub struct Publication {
     /// Held while content is moved: two that move the content of one version at once would each take
     /// what the other leaves for its place.
     pub(crate) moving: Mutex<()>,
+    /// What holders were told of pins.
+    pub(crate) pins: Mutex<ToldPins>,
 }
 
 impl Publication {

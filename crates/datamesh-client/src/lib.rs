@@ -9,6 +9,7 @@ mod collect;
 mod error;
 mod files;
 mod labels;
+mod pins;
 mod pipeline;
 pub mod points;
 
@@ -24,6 +25,7 @@ pub use collect::{
 pub use error::ClientError;
 pub use files::{Removed, SegmentPlacement, VersionInfo};
 pub use labels::{LabelChange, Labelled, LabelledFile};
+pub use pins::{PinTerms, Pinned, PinnedPath, PinsTold};
 pub use pipeline::{
     Compress, EntryFailure, GetItem, GetReport, Packs, PutOptions, PutReport, StoredEntry, Wanted,
 };

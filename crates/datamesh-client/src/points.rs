@@ -49,6 +49,8 @@ pub const UNDELETE_COMMIT: &str = "undelete.commit";
 pub const PLACE_COMMIT: &str = "place.commit";
 /// Tags and notes of files change.
 pub const LABEL_COMMIT: &str = "label.commit";
+/// Files are pinned, or no longer.
+pub const PIN_COMMIT: &str = "pin.commit";
 /// Versions are given up.
 pub const PURGE_COMMIT: &str = "purge.commit";
 /// What nothing refers to is released.
@@ -63,7 +65,7 @@ pub const REWRITE_COMMIT: &str = "rewrite.commit";
 pub const REWRITE_SETTLE: &str = "rewrite.settle";
 
 /// All of them.
-pub const ALL: [&str; 29] = [
+pub const ALL: [&str; 30] = [
     PUT_BEGIN,
     PUT_SEND,
     PUT_NOTE,
@@ -87,6 +89,7 @@ pub const ALL: [&str; 29] = [
     UNDELETE_COMMIT,
     PLACE_COMMIT,
     LABEL_COMMIT,
+    PIN_COMMIT,
     PURGE_COMMIT,
     PURGE_RELEASE,
     LEFT_FORGET,

@@ -43,6 +43,8 @@ pub enum Context {
     GrantListing,
     /// A holder's answers to an [audit](crate::audit).
     Audit,
+    /// [`SegmentPin`](crate::lease::SegmentPin)
+    SegmentPin,
 }
 
 impl Context {
@@ -63,6 +65,7 @@ impl Context {
             Self::Head => "head",
             Self::GrantListing => "grant-listing",
             Self::Audit => "audit",
+            Self::SegmentPin => "segment-pin",
         }
     }
 }

@@ -18,7 +18,7 @@ use super::record::{
     self, FileState, PathState, Place, Standing, TagCount, Tally, deleted_key, file_key, live_key,
     load, purged_key, rewritten_key, save, tag_key, version_id_key, version_key,
 };
-use super::{labels, operations};
+use super::{labels, operations, pins};
 
 /// What the fold needs of a put or a delete marker.
 pub(super) struct Effect<'a> {
@@ -55,9 +55,11 @@ impl<'a> Effect<'a> {
                 tags: Cow::Borrowed(&[]),
                 labelled: false,
             }),
-            Change::Purge(_) | Change::Rewrite(_) | Change::Label(_) | Change::Unknown { .. } => {
-                None
-            }
+            Change::Purge(_)
+            | Change::Rewrite(_)
+            | Change::Label(_)
+            | Change::Pin(_)
+            | Change::Unknown { .. } => None,
         }
     }
 }
@@ -86,6 +88,9 @@ pub(super) fn fold(
             save(connection, &key, place)?;
         }
         return Ok(());
+    }
+    if let Change::Pin(pin) = &operation.change {
+        return pins::fold(connection, pin, place);
     }
     if let Change::Label(label) = &operation.change {
         return labels::fold(connection, label, place);

@@ -40,6 +40,7 @@ mod list;
 mod log;
 mod operations;
 mod owed;
+mod pins;
 mod promised;
 mod query;
 mod record;
@@ -50,6 +51,7 @@ pub use contents::{Contents, Unindexed};
 pub use list::{Cursor, ListQuery, Listed, PAGE_ROWS_MAX, Page, Summary};
 pub use log::{Append, OPERATIONS_MAX, Tip};
 pub use owed::Owed;
+pub use pins::PinnedFile;
 pub use query::{Entry, Named, Totals, Version};
 pub use restore::LogEnd;
 

@@ -357,7 +357,11 @@ fn versioned(
             Entry::Put(put)
         }
         Change::Delete(delete) => Entry::Delete(delete),
-        Change::Purge(_) | Change::Rewrite(_) | Change::Label(_) | Change::Unknown { .. } => {
+        Change::Purge(_)
+        | Change::Rewrite(_)
+        | Change::Label(_)
+        | Change::Pin(_)
+        | Change::Unknown { .. } => {
             return Err(damaged("a version", "its operation makes no version"));
         }
     };

@@ -81,7 +81,7 @@ fn touched(catalog: &AccountDb, operations: &[Operation]) -> Result<BTreeSet<Mes
                 }
             }
             Change::Label(label) => add_version(&mut paths, &label.version)?,
-            Change::Rewrite(_) | Change::Unknown { .. } => {}
+            Change::Rewrite(_) | Change::Pin(_) | Change::Unknown { .. } => {}
         }
     }
     Ok(paths)

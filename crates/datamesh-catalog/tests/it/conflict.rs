@@ -66,7 +66,9 @@ fn rivals(all: &[Operation]) -> BTreeSet<VersionId> {
                 seen.extend(purge.versions.iter().copied());
                 continue;
             }
-            Change::Rewrite(_) | Change::Label(_) | Change::Unknown { .. } => continue,
+            Change::Rewrite(_) | Change::Label(_) | Change::Pin(_) | Change::Unknown { .. } => {
+                continue;
+            }
         };
         seen.insert(replaces);
         let place = (operation.clock, operation.log, rival);

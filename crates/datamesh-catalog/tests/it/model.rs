@@ -28,6 +28,7 @@ impl Model {
                 Change::Purge(_)
                 | Change::Rewrite(_)
                 | Change::Label(_)
+                | Change::Pin(_)
                 | Change::Unknown { .. } => continue,
             };
             self.versions.entry(at).or_default().push(operation.change.clone());

@@ -18,6 +18,7 @@ mod leases;
 mod live;
 mod losses;
 mod namespaces;
+mod pins;
 mod reaching;
 mod rebalance;
 mod recover;

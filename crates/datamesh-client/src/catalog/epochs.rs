@@ -378,7 +378,11 @@ fn path_of(change: &Change) -> Option<MeshPath> {
     match change {
         Change::Put(put) => Some(put.path.clone()),
         Change::Delete(delete) => Some(delete.path.clone()),
-        Change::Purge(_) | Change::Rewrite(_) | Change::Label(_) | Change::Unknown { .. } => None,
+        Change::Purge(_)
+        | Change::Rewrite(_)
+        | Change::Label(_)
+        | Change::Pin(_)
+        | Change::Unknown { .. } => None,
     }
 }
 

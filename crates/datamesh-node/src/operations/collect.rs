@@ -27,6 +27,7 @@ fn released(released: Released) -> ReleaseReply {
 fn purged(purged: Purged) -> PurgeReply {
     PurgeReply {
         versions: purged.versions,
+        pinned: purged.pinned,
         bytes: purged.bytes,
         shared: purged.shared,
         unreferenced: purged.unreferenced,

@@ -8,11 +8,13 @@ mod leases;
 mod membership;
 mod noted;
 mod patterns;
+mod pins;
 mod reach;
 mod repair;
 mod security;
 mod state;
 mod upkeep;
+mod ways;
 
 use std::sync::{Arc, Mutex};
 
@@ -145,6 +147,12 @@ impl HomeOperations {
         Ok(())
     }
 
+    /// Tells holders what is pinned, as far as they were not told.
+    pub(crate) async fn tell_pins(&self) -> Result<(), OperationError> {
+        let told = self.client().await?.tell_pins().await;
+        told.map(drop).map_err(|error| crate::convert::client_error(&error))
+    }
+
     pub(crate) fn home(&self) -> &Home {
         &self.shared.home
     }
@@ -244,6 +252,10 @@ impl HomeOperations {
             Call::Search(request) => Answer::Search(self.do_search(request).await?),
             Call::Popular(request) => Answer::Popular(self.do_popular(request).await?),
             Call::Label(request) => Answer::Label(self.do_label(request).await?),
+            Call::Pin(request) => Answer::Pin(self.do_pin(request).await?),
+            Call::Pins(_) => Answer::Pins(self.do_pins().await?),
+            Call::Network(request) => Answer::Network(self.do_network(request).await?),
+            Call::Bandwidth(request) => Answer::Bandwidth(self.do_bandwidth(request).await?),
             Call::Purge(request) => Answer::Purge(self.do_purge(request).await?),
             Call::Undelete(request) => Answer::Undelete(self.do_undelete(request).await?),
             Call::Cleanup(request) => Answer::Cleanup(self.do_cleanup(request).await?),

@@ -13,6 +13,14 @@ use datamesh_api::ReleaseReply;
 
 use crate::output::{Output, plural, size};
 
+/// Tells of versions that were not given up, because their file is pinned.
+pub(crate) fn kept_pinned(output: &Output, versions: u64) {
+    if versions > 0 {
+        let versions = plural(versions, "version");
+        output.note(format!("{versions} of pinned files stay: datamesh pin lists them"));
+    }
+}
+
 /// Tells what nodes did about segments that were released.
 pub(crate) fn released(output: &Output, reply: &ReleaseReply) {
     if reply.segments > 0 {
