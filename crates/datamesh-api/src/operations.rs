@@ -4,9 +4,9 @@ use datamesh_core::BoxFuture;
 use datamesh_core::stream::{Sink, Source};
 use serde::{Deserialize, Serialize};
 
+use crate::benchmark::{BenchmarkReply, BenchmarkRequest};
 use crate::collect::{
-    CleanupReply, CleanupRequest, PurgeReply, PurgeRequest, ReschemeReply, ReschemeRequest,
-    UndeleteReply, UndeleteRequest,
+    CleanupReply, CleanupRequest, PurgeReply, PurgeRequest, UndeleteReply, UndeleteRequest,
 };
 use crate::error::{ErrorKind, OperationError};
 use crate::files::{
@@ -17,8 +17,10 @@ use crate::files::{
 use crate::find::{
     LabelReply, LabelRequest, PopularReply, PopularRequest, SearchReply, SearchRequest,
 };
+use crate::internals::{InternalsReply, InternalsRequest};
 use crate::keys::{KeysReply, KeysRequest, RekeyReply, RekeyRequest, RotateReply, RotateRequest};
 use crate::mesh::{InviteReply, InviteRequest, JoinReply, JoinRequest, PeersReply, PeersRequest};
+use crate::optimize::{OptimizeReply, OptimizeRequest};
 use crate::pins::{PinReply, PinRequest, PinsReply, PinsRequest};
 use crate::progress::EventFn;
 use crate::reach::{
@@ -94,8 +96,8 @@ calls! {
     undelete Undelete(UndeleteRequest) -> UndeleteReply;
     /// Gives back what nothing refers to.
     cleanup Cleanup(CleanupRequest) -> CleanupReply;
-    /// Codes files anew in another scheme.
-    rescheme Rescheme(ReschemeRequest) -> ReschemeReply;
+    /// Stores things better, or tells what would be worth doing.
+    optimize Optimize(OptimizeRequest) -> OptimizeReply;
     /// Lists the account's devices.
     keys Keys(KeysRequest) -> KeysReply;
     /// Begins a new epoch of the catalog and revokes devices.
@@ -126,6 +128,10 @@ calls! {
     network Network(NetworkRequest) -> NetworkReply;
     /// Measures what moves, and the way to a node.
     bandwidth Bandwidth(BandwidthRequest) -> BandwidthReply;
+    /// Measures what the machine, its store and the mesh do.
+    benchmark Benchmark(BenchmarkRequest) -> BenchmarkReply;
+    /// Tells what lies inside.
+    internals Internals(InternalsRequest) -> InternalsReply;
     /// Looks over what protects the home.
     security Security(SecurityRequest) -> SecurityReply;
 }

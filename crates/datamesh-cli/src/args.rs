@@ -7,7 +7,7 @@ use tracing_appender::rolling::RollingFileAppender;
 use crate::commands::archives::{ExportArgs, ImportArgs};
 use crate::commands::batch::{BatchGetArgs, BatchPutArgs, BatchTagArgs};
 use crate::commands::configuration::{
-    ConfigArgs, DoctorArgs, GenerateCompletionArgs, QuickHelpArgs,
+    AdvancedArgs, ConfigArgs, DoctorArgs, GenerateCompletionArgs, QuickHelpArgs,
 };
 use crate::commands::demo::DemoArgs;
 use crate::commands::discovery::{PopularArgs, RecentArgs, SearchArgs};
@@ -15,7 +15,7 @@ use crate::commands::files::{
     DuplicateArgs, GetArgs, InfoArgs, ListArgs, PinArgs, PutArgs, RemoveArgs, RenameArgs, SyncArgs,
     UnpinArgs, VersionsArgs,
 };
-use crate::commands::maintenance::{CleanupArgs, OptimizeArgs, RepairArgs};
+use crate::commands::maintenance::{BenchmarkArgs, CleanupArgs, OptimizeArgs, RepairArgs};
 use crate::commands::network::{
     BandwidthArgs, DiscoverArgs, DistributionArgs, HealthArgs, NetworkArgs, NetworksArgs,
     PeersArgs, StatsArgs,
@@ -79,6 +79,7 @@ pub(crate) enum Command {
     Unpin(UnpinArgs),
     Cleanup(CleanupArgs),
     Optimize(OptimizeArgs),
+    Benchmark(BenchmarkArgs),
     Init(InitArgs),
     Recover(RecoverArgs),
     Service(ServiceArgs),
@@ -101,6 +102,7 @@ pub(crate) enum Command {
     Networks(NetworksArgs),
     Repair(RepairArgs),
     Config(ConfigArgs),
+    Advanced(AdvancedArgs),
     Doctor(DoctorArgs),
     Demo(DemoArgs),
     GenerateCompletion(GenerateCompletionArgs),
@@ -160,6 +162,8 @@ impl Command {
             Self::Import(args) => args.run(context).await,
             Self::Cleanup(args) => args.run(context).await,
             Self::Optimize(args) => args.run(context).await,
+            Self::Benchmark(args) => args.run(context).await,
+            Self::Advanced(args) => args.run(context).await,
             Self::Init(args) => args.run(context).await,
             Self::Recover(args) => args.run(context).await,
             Self::Service(args) => args.run(context).await,

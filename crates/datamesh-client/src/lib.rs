@@ -20,7 +20,7 @@ pub use client::{Client, ClientParts, Progress, ProgressFn};
 pub use collect::{
     Cleaned, CleanupOptions, DuplicateOptions, Duplicates, LeaseLook, LeaseRenewal, LeaseScope,
     LeasesRenewed, LowFile, LowHealth, Placed, Purged, Rekeyed, Released, Repacked,
-    ReschemeOptions, Reschemed, Retention, Rewritten, Undeleted,
+    ReschemeOptions, Reschemed, Retention, Rewritten, ShrinkOptions, Shrunk, Undeleted,
 };
 pub use error::ClientError;
 pub use files::{Removed, SegmentPlacement, VersionInfo};

@@ -14,6 +14,7 @@ mod collection;
 mod console;
 mod demo;
 mod discovery;
+mod inside;
 mod leases;
 mod live;
 mod losses;

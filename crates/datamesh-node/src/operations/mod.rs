@@ -1,12 +1,15 @@
 //! The operations of a home, the same whether a daemon or a single command does them.
 
+mod benchmark;
 mod collect;
 mod files;
 mod find;
+mod internals;
 mod keys;
 mod leases;
 mod membership;
 mod noted;
+mod optimize;
 mod patterns;
 mod pins;
 mod reach;
@@ -256,10 +259,12 @@ impl HomeOperations {
             Call::Pins(_) => Answer::Pins(self.do_pins().await?),
             Call::Network(request) => Answer::Network(self.do_network(request).await?),
             Call::Bandwidth(request) => Answer::Bandwidth(self.do_bandwidth(request).await?),
+            Call::Benchmark(request) => Answer::Benchmark(self.do_benchmark(request).await?),
+            Call::Internals(request) => Answer::Internals(self.do_internals(request).await?),
             Call::Purge(request) => Answer::Purge(self.do_purge(request).await?),
             Call::Undelete(request) => Answer::Undelete(self.do_undelete(request).await?),
             Call::Cleanup(request) => Answer::Cleanup(self.do_cleanup(request).await?),
-            Call::Rescheme(request) => Answer::Rescheme(self.do_rescheme(request).await?),
+            Call::Optimize(request) => Answer::Optimize(self.do_optimize(request).await?),
             Call::Keys(_) => Answer::Keys(self.do_keys().await?),
             Call::Rotate(request) => Answer::Rotate(self.do_rotate(request).await?),
             Call::Rekey(_) => Answer::Rekey(self.do_rekey().await?),

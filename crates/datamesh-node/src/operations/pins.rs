@@ -30,6 +30,9 @@ impl HomeOperations {
             until: terms.until,
         });
         let done = client.pin(paths, terms).await.map_err(wrap)?;
+        if done.files.is_empty() {
+            return Err(no_such_name());
+        }
         let file = |file: datamesh_client::PinnedPath| PinnedPath {
             path: file.path,
             unchanged: file.unchanged,

@@ -1,9 +1,11 @@
 //! Commands that keep things as they should be.
 
+mod benchmark;
 mod cleanup;
 mod optimize;
 mod repair;
 
+pub(crate) use benchmark::BenchmarkArgs;
 pub(crate) use cleanup::CleanupArgs;
 pub(crate) use optimize::OptimizeArgs;
 pub(crate) use repair::RepairArgs;
