@@ -7,10 +7,10 @@
 //! Of a segment that several pinned files share the highest priority counts. What holders were told is
 //! remembered in memory alone, for a day: after that, and after each start, they are told once more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use datamesh_catalog::{Append, OPERATIONS_MAX, PinnedFile, Version};
-use datamesh_core::catalog::{Change, Pin};
+use datamesh_catalog::{Append, Entry, OPERATIONS_MAX, PinnedFile, Version};
+use datamesh_core::catalog::{Change, Pin, Put};
 use datamesh_core::lease::PIN_PRIORITY_MAX;
 use datamesh_core::message::LEASES_MAX;
 use datamesh_core::{BoxFuture, FileId, LogId, MeshPath, SegmentId, Timestamp, VersionId};
@@ -78,12 +78,34 @@ pub struct PinsTold {
     pub unread: u64,
 }
 
+/// The operation that says where a version's content is, if not its put.
+type Moved = Option<(LogId, u64)>;
+
 /// What is remembered of what was told: for each version the epoch of its file's pin and where its content
 /// was then.
 #[derive(Debug, Default)]
 pub(crate) struct ToldPins {
     since: Timestamp,
-    versions: BTreeMap<VersionId, (u64, Option<(LogId, u64)>)>,
+    versions: BTreeMap<VersionId, (u64, Moved)>,
+}
+
+impl ToldPins {
+    fn has(&self, version: &PinnedVersion) -> bool {
+        self.versions.get(&version.put.version) == Some(&(version.wish.epoch, version.moved))
+    }
+
+    fn note(&mut self, version: &PinnedVersion) {
+        if self.versions.len() < TOLD_MAX {
+            self.versions.insert(version.put.version, (version.wish.epoch, version.moved));
+        }
+    }
+}
+
+/// A version of a pinned file.
+struct PinnedVersion {
+    wish: Wish,
+    put: Box<Put>,
+    moved: Moved,
 }
 
 /// What is said of a segment.
@@ -198,10 +220,10 @@ impl Client {
     pub(crate) async fn pinned_among(
         &self,
         files: Vec<FileId>,
-    ) -> Result<std::collections::BTreeSet<FileId>, ClientError> {
+    ) -> Result<BTreeSet<FileId>, ClientError> {
         let now = self.engine.now();
         self.catalog_call(move |catalog| {
-            let mut pinned = std::collections::BTreeSet::new();
+            let mut pinned = BTreeSet::new();
             for file in files {
                 if catalog.pin_of(file)?.is_some_and(|pin| pin.priority(now) > 0) {
                     pinned.insert(file);
@@ -224,71 +246,67 @@ impl Client {
             if now.abs_diff(known.since) > TOLD_FOR_MS {
                 *known = ToldPins { since: now, ..ToldPins::default() };
             }
-            let mut pins = self.catalog_call(|catalog| catalog.pins()).await?;
-            pins.retain(|pin| {
-                let ended = if pin.priority == 0 { pin.created } else { pin.until };
-                pin.priority(now) > 0 || now.saturating_sub(ended) < ENDED_FOR_MS
-            });
+            let versions = self.pinned_versions(now).await?;
             let mut told = PinsTold::default();
-            // All versions of all pinned files, those that are new to the holders marked.
-            let mut versions: Vec<(Wish, Version, Option<(LogId, u64)>)> = Vec::new();
-            for pin in &pins {
-                let wish = Wish::of(pin, now);
-                for (version, moved) in self.versions_of(pin).await? {
-                    versions.push((wish, version, moved));
-                }
-            }
-            let fresh = |(wish, version, moved): &(Wish, Version, Option<(LogId, u64)>)| {
-                known.versions.get(&version.id()) != Some(&(wish.epoch, *moved))
-            };
-            if !versions.iter().any(fresh) {
+            if versions.iter().all(|version| known.has(version)) {
                 return Ok(told);
             }
+            // Of a segment that several refer to all of them count, those too that were told already.
             let mut wishes: BTreeMap<SegmentId, (Wish, bool)> = BTreeMap::new();
-            let mut segments: Vec<Vec<SegmentId>> = Vec::with_capacity(versions.len());
-            for entry in &versions {
-                let (wish, version, _) = entry;
-                let Some(put) = version.put() else {
-                    segments.push(Vec::new());
-                    continue;
-                };
-                match self.segments_of(put.sealed()).await {
-                    Ok(named) => {
-                        for segment in &named {
-                            let (joined, new) = wishes.entry(*segment).or_default();
-                            *joined = joined.join(*wish);
-                            *new |= fresh(entry);
-                        }
-                        segments.push(named.into_iter().collect());
-                    }
+            let mut named = Vec::with_capacity(versions.len());
+            for version in &versions {
+                let segments = match self.segments_of(version.put.sealed()).await {
+                    Ok(segments) => segments,
                     Err(error) => {
                         tracing::debug!(%error, "the segments of a pinned version are not known");
                         told.unread += 1;
-                        segments.push(Vec::new());
+                        continue;
                     }
+                };
+                for segment in &segments {
+                    let (joined, new) = wishes.entry(*segment).or_default();
+                    *joined = joined.join(version.wish);
+                    *new |= !known.has(version);
                 }
+                named.push((version, segments));
             }
-            wishes.retain(|_, (_, new)| *new);
-            let reached = self.tell_wishes(&wishes).await;
-            told.segments = wishes.len() as u64;
+            let new = wishes.into_iter().filter(|(_, (_, new))| *new);
+            let new: Vec<(SegmentId, Wish)> =
+                new.map(|(segment, (wish, _))| (segment, wish)).collect();
+            let reached = self.tell_wishes(&new).await;
+            told.segments = new.len() as u64;
             told.told = reached.values().filter(|reached| **reached).count() as u64;
-            for ((wish, version, moved), segments) in versions.iter().zip(segments) {
-                let all = segments.iter().all(|segment| reached.get(segment) != Some(&false));
-                if all && known.versions.len() < TOLD_MAX {
-                    known.versions.insert(version.id(), (wish.epoch, *moved));
+            for (version, segments) in named {
+                if segments.iter().all(|segment| reached.get(segment) != Some(&false)) {
+                    known.note(version);
                 }
             }
             Ok(told)
         })
     }
 
-    /// The versions of a pinned file that are not purged, and where their content was moved.
+    /// The versions of files that are pinned, or were until lately.
+    async fn pinned_versions(&self, now: Timestamp) -> Result<Vec<PinnedVersion>, ClientError> {
+        let mut pins = self.catalog_call(|catalog| catalog.pins()).await?;
+        pins.retain(|pin| {
+            let ended = if pin.priority == 0 { pin.created } else { pin.until };
+            pin.priority(now) > 0 || now.saturating_sub(ended) < ENDED_FOR_MS
+        });
+        let mut versions = Vec::new();
+        for pin in pins {
+            versions.extend(self.versions_of(&pin, now).await?);
+        }
+        Ok(versions)
+    }
+
+    /// The versions of a pinned file that are not purged.
     async fn versions_of(
         &self,
         pin: &PinnedFile,
-    ) -> Result<Vec<(Version, Option<(LogId, u64)>)>, ClientError> {
+        now: Timestamp,
+    ) -> Result<Vec<PinnedVersion>, ClientError> {
         let Some(path) = pin.path.clone() else { return Ok(Vec::new()) };
-        let file = pin.file;
+        let (file, wish) = (pin.file, Wish::of(pin, now));
         self.catalog_call(move |catalog| {
             let (mut found, mut after) = (Vec::new(), 0);
             loop {
@@ -298,23 +316,20 @@ impl Client {
                     return Ok(found);
                 }
                 let ids: Vec<VersionId> = page.iter().map(Version::id).collect();
-                let moved = catalog.rewritten(&ids)?;
-                found.extend(page.into_iter().zip(moved).filter(|(version, _)| {
-                    !version.purged && version.put().is_some_and(|put| put.file == file)
-                }));
+                for (version, moved) in page.into_iter().zip(catalog.rewritten(&ids)?) {
+                    let Entry::Put(put) = version.entry else { continue };
+                    if !version.purged && put.file == file {
+                        found.push(PinnedVersion { wish, put, moved });
+                    }
+                }
             }
         })
         .await
     }
 
     /// Tells holders; says for each segment whether enough of them know it now.
-    async fn tell_wishes(
-        &self,
-        wishes: &BTreeMap<SegmentId, (Wish, bool)>,
-    ) -> BTreeMap<SegmentId, bool> {
+    async fn tell_wishes(&self, wishes: &[(SegmentId, Wish)]) -> BTreeMap<SegmentId, bool> {
         let mut reached = BTreeMap::new();
-        let wishes: Vec<(SegmentId, Wish)> =
-            wishes.iter().map(|(segment, (wish, _))| (*segment, *wish)).collect();
         for batch in wishes.chunks(LEASES_MAX) {
             let described = stream::iter(batch.to_vec()).map(|(segment, wish)| async move {
                 (segment, wish, self.engine.descriptor_of(&segment).await)

@@ -145,7 +145,7 @@ impl Local {
         figures.machine(COPY, Unit::Megabytes, &self.each(|| copy(self.time))?);
         figures.machine(SEAL, Unit::Megabytes, &self.each(|| seal(self.time))?);
         figures.machine("BLAKE3, 1 MiB", Unit::Megabytes, &self.each(|| hash(self.time))?);
-        let over_loopback = self.each(|| loopback(self.size.max(256 << 20).min(4 << 30)))?;
+        let over_loopback = self.each(|| loopback(self.size.clamp(256 << 20, 4 << 30)))?;
         figures.machine("TCP over loopback", Unit::Megabytes, &over_loopback);
         // As many as a slow disk syncs in some seconds.
         let syncs = self.each(|| synced_writes(folder, 4096, 4096 * 256))?;
