@@ -1,5 +1,6 @@
 //! Requests about speed: what this machine, its store and the mesh do, each beside the limit that it has.
 
+use datamesh_core::NodeId;
 use serde::{Deserialize, Serialize};
 
 /// Measure. What the machine can do at best is measured in any case.
@@ -56,6 +57,8 @@ pub struct Figure {
     pub group: FigureGroup,
     /// What was done.
     pub name: String,
+    /// The node at the other end, where there is one.
+    pub node: Option<NodeId>,
     /// The median.
     pub value: f64,
     /// Its unit: `MB/s` with 10⁶ bytes, `1/s`, `ms`.

@@ -1,8 +1,8 @@
 //! The operation that measures: the machine at its best first, then what was asked for, each figure beside
 //! the one that bounds it.
 //!
-//! Nothing stays: what is written to the disk is gone when its figure is taken, and the files that go into the
-//! mesh are given up in the end, also where something fails on the way.
+//! What is written to the disk is gone when its figure is taken, and the files that go into the mesh are given
+//! up in the end, also where something fails on the way; their shards lie in the trash of nodes for its time.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use datamesh_api::{
 };
 use datamesh_core::catalog::EntryKind;
 use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Piece, Sink, Source, StreamError};
-use datamesh_core::{BoxFuture, Entropy, MeshPath, seam};
+use datamesh_core::{BoxFuture, Entropy, MeshPath, NodeId, seam};
 use datamesh_engine::Standing;
 use datamesh_measure::{
     MIB, MeasureError, Rate, ShardStore, cached_write, copy, hash, loopback, seal, small_files,
@@ -44,6 +44,7 @@ const SMALL_FILES: u64 = 10;
 
 const COPY: &str = "memory, copied";
 const SEAL: &str = "AES-256-GCM, 64 KiB frames";
+const LOOPBACK: &str = "TCP over loopback";
 const SYNC_SMALL: &str = "disk, 4 KiB with a sync each";
 const SYNC_LARGE: &str = "disk, 1 MiB with a sync each";
 const SYNC_GROUP: &str = "disk, 8 MiB with a sync each";
@@ -105,6 +106,7 @@ impl Figures {
         self.figures.push(Figure {
             group,
             name: name.into(),
+            node: None,
             value,
             unit: unit.text().to_owned(),
             least: *least,
@@ -112,6 +114,20 @@ impl Figures {
             iterations: values.len() as u64,
             limit,
         });
+    }
+
+    /// Adds a figure of the way to a node.
+    fn way(
+        &mut self,
+        node: NodeId,
+        name: &str,
+        unit: Unit,
+        limit: Option<&'static str>,
+        values: &[f64],
+    ) {
+        let count = self.figures.len();
+        self.add(FigureGroup::Network, name, unit, limit, values);
+        self.figures.iter_mut().skip(count).for_each(|figure| figure.node = Some(node));
     }
 
     /// Adds a figure of the machine, which others have as their limit.
@@ -146,7 +162,7 @@ impl Local {
         figures.machine(SEAL, Unit::Megabytes, &self.each(|| seal(self.time))?);
         figures.machine("BLAKE3, 1 MiB", Unit::Megabytes, &self.each(|| hash(self.time))?);
         let over_loopback = self.each(|| loopback(self.size.clamp(256 << 20, 4 << 30)))?;
-        figures.machine("TCP over loopback", Unit::Megabytes, &over_loopback);
+        figures.machine(LOOPBACK, Unit::Megabytes, &over_loopback);
         // As many as a slow disk syncs in some seconds.
         let syncs = self.each(|| synced_writes(folder, 4096, 4096 * 256))?;
         figures.machine(SYNC_SMALL, Unit::Times, &syncs);
@@ -296,11 +312,10 @@ impl HomeOperations {
                     }
                 }
             }
-            let network = FigureGroup::Network;
-            let limit = Some("TCP over loopback");
-            figures.add(network, format!("round trip to {node}"), Unit::Milliseconds, None, &trips);
-            figures.add(network, format!("bytes to {node}"), Unit::Megabytes, limit, &up);
-            figures.add(network, format!("bytes from {node}"), Unit::Megabytes, limit, &down);
+            let limit = Some(LOOPBACK);
+            figures.way(node, "round trip", Unit::Milliseconds, None, &trips);
+            figures.way(node, "bytes to a node", Unit::Megabytes, limit, &up);
+            figures.way(node, "bytes from a node", Unit::Megabytes, limit, &down);
         }
         Ok(())
     }

@@ -75,7 +75,7 @@ impl HomeOperations {
                 let checked = self.blocking(catalog, |_, catalog| Ok(catalog.check())).await?;
                 let checked = checked.map(|checked| {
                     let (logs, operations, rows) = (checked.logs, checked.operations, checked.rows);
-                    format!("{operations} operations of {logs} logs and {rows} rows proved")
+                    format!("all proved: logs {logs}, operations {operations}, rows {rows}")
                 });
                 reply.checks.push(finding("catalog", checked.map_err(|error| error.to_string())));
             }
@@ -93,7 +93,7 @@ impl HomeOperations {
             let verified = match verifying.await {
                 Ok(Ok(checked)) => match checked.problem {
                     Some(problem) => Err(format!("entry {}: {}", problem.number, problem.what)),
-                    None => Ok(format!("{} entries in one chain", checked.entries)),
+                    None => Ok(format!("one chain, entries {}", checked.entries)),
                 },
                 Ok(Err(error)) => Err(error.message),
                 Err(_) => Err("the proof of the audit log broke off".to_owned()),

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use datamesh_api::{BenchmarkRequest, Figure, FigureGroup, OperationsExt};
+use datamesh_api::{BenchmarkRequest, Figure, OperationsExt};
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{Table, plural};
+use crate::output::{Table, short};
 use crate::values::{duration, size};
 
 /// Measure this machine, its shard store and the mesh, each figure beside what bounds it
 ///
 /// What the machine does at best is measured first, then the store of shards in a folder of its own, and with
-/// --network the ways to other nodes and files into the mesh and out of it. What is written is gone in the
-/// end. Figures are medians.
+/// --network the ways to other nodes and files into the mesh and out of it. What is written is given up in the
+/// end; shards that went into the mesh lie in the nodes' trash for 7 days. Figures are medians.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -76,11 +76,7 @@ impl BenchmarkArgs {
         for skipped in &reply.skipped {
             output.warn(format!("not measured: {skipped}"));
         }
-        let files = reply.figures.iter().filter(|it| it.group == FigureGroup::Network).count();
-        output.note(format!(
-            "{} of this machine and its node; compare ratios, as machines differ",
-            plural(reply.figures.len() as u64 - files as u64, "figure")
-        ));
+        output.note("medians; compare ratios, as machines differ");
         Ok(outcome)
     }
 }
@@ -98,7 +94,10 @@ fn digits(value: f64) -> String {
 fn row(figure: &Figure) -> [String; 6] {
     let limit = figure.limit.as_ref();
     [
-        figure.name.clone(),
+        match &figure.node {
+            Some(node) => format!("{}, {}", figure.name, short(node)),
+            None => figure.name.clone(),
+        },
         digits(figure.value),
         figure.unit.clone(),
         format!("{}\u{2013}{}", digits(figure.least), digits(figure.most)),

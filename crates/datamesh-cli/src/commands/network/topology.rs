@@ -9,7 +9,7 @@ use datamesh_core::NodeId;
 use super::picture;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{Output, Table, node_id, plural, width};
+use crate::output::{Output, Table, node_id, plural, short, width};
 
 /// Ask nodes whom they are connected to
 ///
@@ -144,7 +144,7 @@ fn matrix(output: &Output, reply: &NetworkReply) -> Result<(), Stop> {
     }
     output.line(head)?;
     for (at, from) in nodes.iter().enumerate() {
-        let name: String = node_id(&from.node).chars().take(NAME_COLUMNS - 6).collect();
+        let name = short(&from.node);
         let mut row = format!("{:>4}  {name:<width$}", at + 1, width = NAME_COLUMNS - 6);
         for to in nodes {
             let cell = match times.get(&(from.node, to.node)) {
