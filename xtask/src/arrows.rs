@@ -23,11 +23,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("datamesh-engine", &["core", "codec", "store", "catalog"]),
     ("datamesh-client", &["core", "crypto", "codec", "catalog", "engine"]),
     ("datamesh-api", &["core"]),
+    ("datamesh-measure", &["core", "store"]),
     ("datamesh-mirror", &["core", "api"]),
     ("datamesh-archive", &["core", "crypto", "api"]),
     (
         "datamesh-node",
-        &["core", "crypto", "codec", "store", "catalog", "net", "engine", "client", "api"],
+        &[
+            "core", "crypto", "codec", "store", "catalog", "net", "engine", "client", "api",
+            "measure",
+        ],
     ),
     ("datamesh-cli", &["core", "api", "archive", "mirror", "node"]),
     ("datamesh-testkit", &["*"]),
@@ -50,7 +54,11 @@ const FENCES: &[(&str, &[&str], &str)] = &[
     ("rusqlite", &["datamesh-catalog"], "only the catalog contains SQL"),
     ("libp2p*", &["datamesh-net"], "only net knows libp2p"),
     ("clap*", &["datamesh-cli", "datamesh-bench"], "only programs parse arguments"),
-    ("aws-lc-rs", &["datamesh-crypto", "datamesh-net", "datamesh-bench"], "secrets live in crypto"),
+    (
+        "aws-lc-rs",
+        &["datamesh-crypto", "datamesh-net", "datamesh-measure"],
+        "secrets live in crypto",
+    ),
     (
         "datamesh-testkit",
         &["datamesh-bench", "datamesh-fuzz"],

@@ -1,6 +1,6 @@
 //! Requests about giving space back and taking deleted files back.
 
-use datamesh_core::{MeshPath, NodeId, Scheme, VersionId};
+use datamesh_core::{MeshPath, NodeId, VersionId};
 use serde::{Deserialize, Serialize};
 
 /// What nodes did about segments that were released.
@@ -40,7 +40,9 @@ pub struct PurgeRequest {
 pub struct PurgeReply {
     /// Versions.
     pub versions: u64,
-    /// Bytes of plaintext in them.
+    /// Versions that were kept, because their file is pinned.
+    pub pinned: u64,
+    /// Bytes of plaintext in those given up.
     pub bytes: u64,
     /// Segments that they share with versions that stay.
     pub shared: u64,
@@ -142,38 +144,6 @@ pub struct LowHealthReply {
     pub unreadable: u64,
     /// Shards that were rebuilt.
     pub rebuilt: u64,
-}
-
-/// Code files anew in another scheme.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct ReschemeRequest {
-    /// Paths, or beginnings of ids; all files where there are none.
-    pub names: Vec<String>,
-    /// The scheme; the one that suits the mesh now where there is none.
-    pub scheme: Option<Scheme>,
-    /// Only tell what would be done.
-    pub dry_run: bool,
-}
-
-/// What was coded anew, or would be.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ReschemeReply {
-    /// It was only looked at.
-    pub dry_run: bool,
-    /// The scheme.
-    pub scheme: Scheme,
-    /// Versions that were stored with another, or degraded.
-    pub versions: u64,
-    /// Their segments.
-    pub segments: u64,
-    /// Bytes of ciphertext in these.
-    pub bytes: u64,
-    /// Bytes that their shards took.
-    pub stored_before: u64,
-    /// Bytes that they take in the new scheme.
-    pub stored_after: u64,
-    /// What came of it.
-    pub rewritten: RewriteReply,
 }
 
 /// Give back what nothing refers to.

@@ -5,6 +5,7 @@ use datamesh_core::{FileId, Hash, MeshPath, NodeId, Scheme, SegmentId, Timestamp
 use serde::{Deserialize, Serialize};
 
 use crate::leases::LeaseState;
+use crate::pins::PinTerms;
 
 use crate::error::OperationError;
 use crate::share::{SecretText, ShareInfo};
@@ -263,6 +264,8 @@ pub struct InfoReply {
     pub known_bytes: u64,
     /// Leases of the account; nothing where leases do not end.
     pub leases: Option<LeaseState>,
+    /// How the file is pinned; nothing where it is not.
+    pub pin: Option<PinTerms>,
     /// Its shares, those that have ended too; without links.
     pub shares: Vec<ShareInfo>,
 }

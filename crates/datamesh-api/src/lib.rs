@@ -4,27 +4,32 @@
 //! implement the same trait, so nothing can work in one way and not in the other. Field names are
 //! a stable contract: `--json` prints these structures.
 
+mod benchmark;
 mod collect;
 mod error;
 mod files;
 mod find;
 pub mod grammar;
+mod internals;
 mod keys;
 mod leases;
 mod mesh;
 pub mod moment;
 mod operations;
+mod optimize;
+mod pins;
 mod progress;
 mod reach;
 mod repair;
 mod share;
 mod state;
 mod upkeep;
+mod ways;
 
+pub use benchmark::{BenchmarkReply, BenchmarkRequest, Figure, FigureGroup, FigureLimit};
 pub use collect::{
     CleanupReply, CleanupRequest, DuplicatesReply, LowFile, LowHealthReply, PurgeReply,
-    PurgeRequest, ReleaseReply, RepackReply, ReschemeReply, ReschemeRequest, RewriteReply,
-    UndeleteReply, UndeleteRequest,
+    PurgeRequest, ReleaseReply, RepackReply, RewriteReply, UndeleteReply, UndeleteRequest,
 };
 pub use error::{ErrorKind, OperationError};
 pub use files::{
@@ -37,6 +42,10 @@ pub use find::{
     Filter, LabelReply, LabelRequest, LabelledFile, PopularFile, PopularReply, PopularRequest,
     SearchReply, SearchRequest, Sort,
 };
+pub use internals::{
+    CatalogState, FileBytes, GrantState, InternalsReply, InternalsRequest, JournalState, LogState,
+    StoreState, TransferState,
+};
 pub use keys::{
     DeviceInfo, EpochInfo, KeysReply, KeysRequest, RekeyReply, RekeyRequest, RotateReply,
     RotateRequest, WordsText,
@@ -47,6 +56,11 @@ pub use mesh::{
     PeersRequest,
 };
 pub use operations::{Answer, Call, Operations, OperationsExt};
+pub use optimize::{
+    Advice, AnalysisReply, CompressReply, CompressRequest, DefragReply, OptimizeReply,
+    OptimizeRequest, PacksReply, RebalanceReply, ReschemeReply, ReschemeRequest,
+};
+pub use pins::{PinReply, PinRequest, PinTerms, PinnedFile, PinnedPath, PinsReply, PinsRequest};
 pub use progress::{EventFn, Progress, Totals};
 pub use reach::{
     BandwidthLimits, BootstrapPeer, BootstrapReply, BootstrapRequest, BreakerInfo, ConnectionInfo,
@@ -69,4 +83,8 @@ pub use state::{
 pub use upkeep::{
     AuditHealth, FindingCounts, FlaggedPeer, ScrubHealth, ScrubPass, WorkUnit, WorkerProgress,
     WorkerState, WorkerStats,
+};
+pub use ways::{
+    Asked, BandwidthReply, BandwidthRequest, FlowInfo, NetworkLink, NetworkNode, NetworkReply,
+    NetworkRequest, RoundTrips, WayInfo,
 };

@@ -4,9 +4,9 @@ use datamesh_core::BoxFuture;
 use datamesh_core::stream::{Sink, Source};
 use serde::{Deserialize, Serialize};
 
+use crate::benchmark::{BenchmarkReply, BenchmarkRequest};
 use crate::collect::{
-    CleanupReply, CleanupRequest, PurgeReply, PurgeRequest, ReschemeReply, ReschemeRequest,
-    UndeleteReply, UndeleteRequest,
+    CleanupReply, CleanupRequest, PurgeReply, PurgeRequest, UndeleteReply, UndeleteRequest,
 };
 use crate::error::{ErrorKind, OperationError};
 use crate::files::{
@@ -17,8 +17,11 @@ use crate::files::{
 use crate::find::{
     LabelReply, LabelRequest, PopularReply, PopularRequest, SearchReply, SearchRequest,
 };
+use crate::internals::{InternalsReply, InternalsRequest};
 use crate::keys::{KeysReply, KeysRequest, RekeyReply, RekeyRequest, RotateReply, RotateRequest};
 use crate::mesh::{InviteReply, InviteRequest, JoinReply, JoinRequest, PeersReply, PeersRequest};
+use crate::optimize::{OptimizeReply, OptimizeRequest};
+use crate::pins::{PinReply, PinRequest, PinsReply, PinsRequest};
 use crate::progress::EventFn;
 use crate::reach::{
     BootstrapReply, BootstrapRequest, DiscoverReply, DiscoverRequest, SecurityReply,
@@ -30,6 +33,7 @@ use crate::share::{
     UnshareReply, UnshareRequest,
 };
 use crate::state::{HealthReply, HealthRequest, StatsReply, StatsRequest};
+use crate::ways::{BandwidthReply, BandwidthRequest, NetworkReply, NetworkRequest};
 
 macro_rules! calls {
     ($($(#[$meta:meta])* $method:ident $name:ident($request:ty) -> $reply:ty;)*) => {
@@ -86,14 +90,18 @@ calls! {
     popular Popular(PopularRequest) -> PopularReply;
     /// Changes tags and notes.
     label Label(LabelRequest) -> LabelReply;
+    /// Pins files, or pins them no longer.
+    pin Pin(PinRequest) -> PinReply;
+    /// Lists what is pinned.
+    pins Pins(PinsRequest) -> PinsReply;
     /// Gives versions of files up.
     purge Purge(PurgeRequest) -> PurgeReply;
     /// Takes a deleted or older version back.
     undelete Undelete(UndeleteRequest) -> UndeleteReply;
     /// Gives back what nothing refers to.
     cleanup Cleanup(CleanupRequest) -> CleanupReply;
-    /// Codes files anew in another scheme.
-    rescheme Rescheme(ReschemeRequest) -> ReschemeReply;
+    /// Stores things better, or tells what would be worth doing.
+    optimize Optimize(OptimizeRequest) -> OptimizeReply;
     /// Shares a file.
     share Share(ShareRequest) -> ShareReply;
     /// Lists shares.
@@ -128,6 +136,14 @@ calls! {
     discover Discover(DiscoverRequest) -> DiscoverReply;
     /// Shows, changes and tries the list of bootstrap peers.
     bootstrap Bootstrap(BootstrapRequest) -> BootstrapReply;
+    /// Asks nodes whom they are connected to.
+    network Network(NetworkRequest) -> NetworkReply;
+    /// Measures what moves, and the way to a node.
+    bandwidth Bandwidth(BandwidthRequest) -> BandwidthReply;
+    /// Measures what the machine, its store and the mesh do.
+    benchmark Benchmark(BenchmarkRequest) -> BenchmarkReply;
+    /// Tells what lies inside.
+    internals Internals(InternalsRequest) -> InternalsReply;
     /// Looks over what protects the home.
     security Security(SecurityRequest) -> SecurityReply;
 }

@@ -23,8 +23,8 @@ mod sum;
 
 pub use account::{
     AccountDb, Append, Checked, Contents, Cursor, Entry, KnownShare, ListQuery, Listed, LogEnd,
-    Named, OPERATIONS_MAX, Owed, Owner, PAGE_ROWS_MAX, Page, SharedFile, Summary, Tip, Totals,
-    Unindexed, Version,
+    Named, OPERATIONS_MAX, Owed, Owner, PAGE_ROWS_MAX, Page, PinnedFile, SharedFile, Summary, Tip,
+    Totals, Unindexed, Version,
 };
 pub use error::{CatalogError, Damage};
 pub use journal::{

@@ -7,17 +7,18 @@ use tracing_appender::rolling::RollingFileAppender;
 use crate::commands::archives::{ExportArgs, ImportArgs};
 use crate::commands::batch::{BatchGetArgs, BatchPutArgs, BatchTagArgs};
 use crate::commands::configuration::{
-    ConfigArgs, DoctorArgs, GenerateCompletionArgs, QuickHelpArgs,
+    AdvancedArgs, ConfigArgs, DoctorArgs, GenerateCompletionArgs, QuickHelpArgs,
 };
 use crate::commands::demo::DemoArgs;
 use crate::commands::discovery::{PopularArgs, RecentArgs, SearchArgs};
 use crate::commands::files::{
-    DuplicateArgs, GetArgs, InfoArgs, ListArgs, PutArgs, RemoveArgs, RenameArgs, ShareArgs,
-    SyncArgs, VersionsArgs,
+    DuplicateArgs, GetArgs, InfoArgs, ListArgs, PinArgs, PutArgs, RemoveArgs, RenameArgs,
+    ShareArgs, SyncArgs, UnpinArgs, VersionsArgs,
 };
-use crate::commands::maintenance::{CleanupArgs, OptimizeArgs, RepairArgs};
+use crate::commands::maintenance::{BenchmarkArgs, CleanupArgs, OptimizeArgs, RepairArgs};
 use crate::commands::network::{
-    DiscoverArgs, DistributionArgs, HealthArgs, NetworksArgs, PeersArgs, StatsArgs,
+    BandwidthArgs, DiscoverArgs, DistributionArgs, HealthArgs, NetworkArgs, NetworksArgs,
+    PeersArgs, StatsArgs,
 };
 use crate::commands::nodes::{
     BootstrapArgs, InitArgs, InteractiveArgs, InviteArgs, JoinArgs, RecoverArgs, ServiceArgs,
@@ -75,8 +76,11 @@ pub(crate) enum Command {
     BatchPut(BatchPutArgs),
     BatchGet(BatchGetArgs),
     BatchTag(BatchTagArgs),
+    Pin(PinArgs),
+    Unpin(UnpinArgs),
     Cleanup(CleanupArgs),
     Optimize(OptimizeArgs),
+    Benchmark(BenchmarkArgs),
     Init(InitArgs),
     Recover(RecoverArgs),
     Service(ServiceArgs),
@@ -94,9 +98,12 @@ pub(crate) enum Command {
     Health(HealthArgs),
     Distribution(DistributionArgs),
     Discover(DiscoverArgs),
+    Network(NetworkArgs),
+    Bandwidth(BandwidthArgs),
     Networks(NetworksArgs),
     Repair(RepairArgs),
     Config(ConfigArgs),
+    Advanced(AdvancedArgs),
     Doctor(DoctorArgs),
     Demo(DemoArgs),
     GenerateCompletion(GenerateCompletionArgs),
@@ -148,11 +155,17 @@ impl Command {
             Self::BatchPut(args) => args.run(context).await,
             Self::BatchGet(args) => args.run(context).await,
             Self::BatchTag(args) => args.run(context).await,
+            Self::Pin(args) => args.run(context).await,
+            Self::Unpin(args) => args.run(context).await,
+            Self::Network(args) => args.run(context).await,
+            Self::Bandwidth(args) => args.run(context).await,
             Self::Sync(args) => args.run(context).await,
             Self::Export(args) => args.run(context).await,
             Self::Import(args) => args.run(context).await,
             Self::Cleanup(args) => args.run(context).await,
             Self::Optimize(args) => args.run(context).await,
+            Self::Benchmark(args) => args.run(context).await,
+            Self::Advanced(args) => args.run(context).await,
             Self::Init(args) => args.run(context).await,
             Self::Recover(args) => args.run(context).await,
             Self::Service(args) => args.run(context).await,

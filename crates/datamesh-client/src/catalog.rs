@@ -26,6 +26,7 @@ use datamesh_core::head::{ObjectPlace, PagePlace};
 use datamesh_core::{LogId, Timestamp};
 use tokio::sync::Mutex;
 
+use crate::pins::ToldPins;
 use crate::share::SharesTold;
 
 pub use catch_up::{CaughtUp, find_grant};
@@ -45,6 +46,8 @@ pub struct Publication {
     /// Held while content is moved: two that move the content of one version at once would each take
     /// what the other leaves for its place.
     pub(crate) moving: Mutex<()>,
+    /// What holders were told of pins.
+    pub(crate) pins: Mutex<ToldPins>,
     /// How far the account's shares show what is current.
     pub(crate) shares: Mutex<SharesTold>,
 }

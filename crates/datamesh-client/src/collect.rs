@@ -27,7 +27,9 @@ mod release;
 mod renew;
 mod repack;
 mod rescheme;
+mod reseal;
 mod rewrite;
+mod shrink;
 mod undelete;
 
 pub use cleanup::{Cleaned, CleanupOptions};
@@ -42,4 +44,5 @@ pub(crate) use renew::ToldTime;
 pub use repack::Repacked;
 pub use rescheme::{ReschemeOptions, Reschemed};
 pub use rewrite::Rewritten;
+pub use shrink::{ShrinkOptions, Shrunk};
 pub use undelete::Undeleted;

@@ -273,6 +273,9 @@ pub enum ClientError {
     /// Tags that cannot be kept.
     #[error("{0}")]
     Tags(&'static str),
+    /// A pin that cannot be.
+    #[error("{0}")]
+    PinTerms(&'static str),
     /// The other side of the operation broke off.
     #[error(transparent)]
     Stream(#[from] StreamError),

@@ -9,6 +9,7 @@ mod collect;
 mod error;
 mod files;
 mod labels;
+mod pins;
 mod pipeline;
 pub mod points;
 mod share;
@@ -20,11 +21,12 @@ pub use client::{Client, ClientParts, Progress, ProgressFn};
 pub use collect::{
     Cleaned, CleanupOptions, DuplicateOptions, Duplicates, LeaseLook, LeaseRenewal, LeaseScope,
     LeasesRenewed, LowFile, LowHealth, Placed, Purged, Rekeyed, Released, Repacked,
-    ReschemeOptions, Reschemed, Retention, Rewritten, Undeleted,
+    ReschemeOptions, Reschemed, Retention, Rewritten, ShrinkOptions, Shrunk, Undeleted,
 };
 pub use error::ClientError;
 pub use files::{Removed, SegmentPlacement, VersionInfo};
 pub use labels::{LabelChange, Labelled, LabelledFile};
+pub use pins::{PinTerms, Pinned, PinnedPath, PinsTold};
 pub use pipeline::{
     Compress, EntryFailure, GetItem, GetReport, Packs, PutOptions, PutReport, StoredEntry, Wanted,
     get_shared,

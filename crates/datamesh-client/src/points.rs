@@ -49,6 +49,8 @@ pub const UNDELETE_COMMIT: &str = "undelete.commit";
 pub const PLACE_COMMIT: &str = "place.commit";
 /// Tags and notes of files change.
 pub const LABEL_COMMIT: &str = "label.commit";
+/// Files are pinned, or no longer.
+pub const PIN_COMMIT: &str = "pin.commit";
 /// A file is shared, or a share ends.
 pub const SHARE_COMMIT: &str = "share.commit";
 /// A share's head shows what is current.
@@ -69,7 +71,7 @@ pub const REWRITE_COMMIT: &str = "rewrite.commit";
 pub const REWRITE_SETTLE: &str = "rewrite.settle";
 
 /// All of them.
-pub const ALL: [&str; 32] = [
+pub const ALL: [&str; 33] = [
     PUT_BEGIN,
     PUT_SEND,
     PUT_NOTE,
@@ -93,6 +95,7 @@ pub const ALL: [&str; 32] = [
     UNDELETE_COMMIT,
     PLACE_COMMIT,
     LABEL_COMMIT,
+    PIN_COMMIT,
     SHARE_COMMIT,
     SHARE_HEAD,
     SHARE_NOTE,

@@ -8,6 +8,7 @@
 use bytes::Bytes;
 
 use crate::id::{AccountId, DeviceId, FileId, Hash, LogId, MeshId, VersionId};
+use crate::lease::PIN_PRIORITY_MAX;
 use crate::path::MeshPath;
 use crate::record;
 use crate::scheme::Scheme;
@@ -214,6 +215,8 @@ pub enum Change {
     Rewrite(Box<Rewrite>),
     /// Tags and a note of a version are others now.
     Label(Label),
+    /// A file is pinned, or no longer.
+    Pin(Pin),
     /// A file is shared.
     Share(Box<Share>),
     /// A share ends.
@@ -233,6 +236,7 @@ impl Change {
     const PURGE: u8 = 3;
     const REWRITE: u8 = 4;
     const LABEL: u8 = 5;
+    const PIN: u8 = 6;
     const SHARE: u8 = 7;
     const UNSHARE: u8 = 8;
 
@@ -243,6 +247,7 @@ impl Change {
             Self::Purge(purge) => (Self::PURGE, purge.to_bytes()),
             Self::Rewrite(rewrite) => (Self::REWRITE, rewrite.to_bytes()),
             Self::Label(label) => (Self::LABEL, label.to_bytes()),
+            Self::Pin(pin) => (Self::PIN, pin.to_bytes()),
             Self::Share(share) => (Self::SHARE, share.to_bytes()),
             Self::Unshare(unshare) => (Self::UNSHARE, unshare.to_bytes()),
             Self::Unknown { kind, body } => (*kind, body.to_vec()),
@@ -257,6 +262,7 @@ impl Change {
             Self::PURGE => Ok(Self::Purge(crate::wire::decode(body)?)),
             Self::REWRITE => Ok(Self::Rewrite(Box::new(crate::wire::decode(body)?))),
             Self::LABEL => Ok(Self::Label(crate::wire::decode(body)?)),
+            Self::PIN => Ok(Self::Pin(crate::wire::decode(body)?)),
             Self::SHARE => Ok(Self::Share(Box::new(crate::wire::decode(body)?))),
             Self::UNSHARE => Ok(Self::Unshare(crate::wire::decode(body)?)),
             _ => Ok(Self::Unknown { kind, body: Bytes::copy_from_slice(body) }),
@@ -617,6 +623,38 @@ impl Decode for Label {
         let noted = from.flag("note")?;
         let note = if noted { Some(from.text("note", NOTE_BYTES_MAX)?) } else { None };
         Ok(Self { version, created, add, remove, note })
+    }
+}
+
+/// Pins a file, with all its versions, or ends that. Of several for one file the one with the highest
+/// clock counts, and of equal clocks the one of the highest log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pin {
+    /// The file.
+    pub file: FileId,
+    /// When, by the device's clock.
+    pub created: Timestamp,
+    /// 1 to [`PIN_PRIORITY_MAX`]; 0 for a file that is pinned no longer.
+    pub priority: u8,
+    /// When the pin ends, by the clock of whoever looks; 0 where it does not.
+    pub until: Timestamp,
+}
+
+impl Encode for Pin {
+    fn encode(&self, out: &mut Writer) {
+        self.file.encode(out);
+        out.u64(self.created).u8(self.priority).u64(self.until);
+    }
+}
+
+impl Decode for Pin {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        let (file, created) = (FileId::decode(from)?, from.u64()?);
+        let (priority, until) = (from.u8()?, from.u64()?);
+        if priority > PIN_PRIORITY_MAX || (priority == 0 && until != 0) {
+            return Err(WireError::Invalid { field: "pin" });
+        }
+        Ok(Self { file, created, priority, until })
     }
 }
 

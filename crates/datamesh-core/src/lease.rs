@@ -74,6 +74,45 @@ impl Release {
     }
 }
 
+/// The highest priority of a [`SegmentPin`].
+pub const PIN_PRIORITY_MAX: u8 = 10;
+
+record! {
+    /// How much the owner cares for a segment: of two that are equally near to being lost, holders repair
+    /// the one of the higher priority first. It changes nothing about the lease.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct SegmentPin {
+        /// The segment.
+        pub segment: SegmentId,
+        /// Orders pins: the one of the highest epoch counts.
+        pub epoch: u64,
+        /// 1 to [`PIN_PRIORITY_MAX`]; 0 for one that is pinned no longer.
+        pub priority: u8,
+        /// When the pin ends; 0 where it does not.
+        pub until: Timestamp,
+        /// The lease key's signature over the fields above.
+        pub signature: Signature,
+    }
+}
+
+impl SegmentPin {
+    /// The bytes that the lease key signs.
+    pub fn signed_part(segment: &SegmentId, epoch: u64, priority: u8, until: Timestamp) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.raw(&segment.0).u64(epoch).u8(priority).u64(until);
+        out.into_vec()
+    }
+
+    /// Checks the lease key's signature.
+    ///
+    /// # Errors
+    /// [`SignatureError`] where `lease_key` did not sign this in this mesh.
+    pub fn verify(&self, lease_key: &PublicKey, mesh: &MeshId) -> Result<(), SignatureError> {
+        let body = Self::signed_part(&self.segment, self.epoch, self.priority, self.until);
+        lease_key.verify(Context::SegmentPin, mesh, &body, &self.signature)
+    }
+}
+
 record! {
     /// Asks a node which segments it keeps under a grant, in the order of their ids. Whoever may know
     /// that proves the grant key; the answer links segments that nothing else links.
@@ -132,7 +171,7 @@ record! {
     }
 }
 
-/// What a node says to a renewal or a release.
+/// What a node says to a renewal, a release or a pin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseAnswer {
     /// It counts there, durably.

@@ -14,7 +14,7 @@ use crate::genesis::Genesis;
 use crate::grant::{Grant, StoreTicket};
 use crate::head::{Head, Pseudonym};
 use crate::id::{Hash, LogId, MeshId, NodeId, SegmentId};
-use crate::lease::{LeaseAnswer, Listed, Listing, Release, Renewal};
+use crate::lease::{LeaseAnswer, Listed, Listing, Release, Renewal, SegmentPin};
 use crate::receipt::Receipt;
 use crate::record;
 use crate::seam::{BODY_BYTES_MAX, Timestamp};
@@ -50,6 +50,12 @@ pub const LEASES_MAX: usize = 256;
 /// Most segments of a grant in one reply.
 pub const LISTED_MAX: usize = 512;
 
+/// Most bytes of a body of [`Request::Probe`] or of the reply to it.
+pub const PROBE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Most links in one reply.
+pub const LINKS_MAX: usize = 512;
+
 /// Most bytes of heads in the body of one reply; at least one head fits.
 pub const HEADS_BODY_BYTES_MAX: usize = 1024 * 1024;
 
@@ -72,6 +78,35 @@ record! {
         pub node: NodeId,
         /// Sequence of its newest advert.
         pub sequence: u64,
+    }
+}
+
+/// A live connection of a node to a member, as the node sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// The member.
+    pub peer: NodeId,
+    /// The newest round trip in microseconds; nothing where none was measured.
+    pub round_trip_us: Option<u32>,
+    /// The connection leads through a relay.
+    pub relayed: bool,
+}
+
+impl Encode for Link {
+    fn encode(&self, out: &mut Writer) {
+        out.raw(&self.peer.0).flag(self.round_trip_us.is_some());
+        out.u32(self.round_trip_us.unwrap_or(0)).flag(self.relayed);
+    }
+}
+
+impl Decode for Link {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        let (peer, measured, time) = (NodeId::decode(from)?, from.flag("round trip")?, from.u32()?);
+        if !measured && time != 0 {
+            return Err(WireError::Invalid { field: "round trip" });
+        }
+        let round_trip_us = measured.then_some(time);
+        Ok(Self { peer, round_trip_us, relayed: from.flag("relayed")? })
     }
 }
 
@@ -271,6 +306,17 @@ pub enum Request {
     /// they were moved, at most [`LEASES_MAX`]; answered by [`Reply::Holding`] with those of them
     /// that the node holds then.
     TakeBack(Vec<WantedShards>),
+    /// Tells how much the owner cares for segments, at most [`LEASES_MAX`] and one of each segment;
+    /// answered by [`Reply::Leases`].
+    Pin(Vec<SegmentPin>),
+    /// Measures the way between two nodes: the body, at most [`PROBE_BYTES_MAX`], says nothing and is
+    /// dropped; answered by [`Reply::Probed`] with a body of as many bytes as asked for.
+    Probe {
+        /// Bytes of the reply's body, at most [`PROBE_BYTES_MAX`].
+        reply_bytes: u32,
+    },
+    /// Asks which members a node is connected to; answered by [`Reply::Links`].
+    Links,
 }
 
 /// Why a node does not do what it was asked. Numbers are part of the protocol.
@@ -420,7 +466,7 @@ pub enum Reply {
         /// There are more behind the last one.
         more: bool,
     },
-    /// To [`Request::Release`] and [`Request::Renew`]: an answer for each, in order, durable.
+    /// To [`Request::Release`], [`Request::Renew`] and [`Request::Pin`]: an answer for each, in order, durable.
     Leases(Vec<LeaseAnswer>),
     /// To [`Request::Releases`]: the releases that count at the node, at most [`LEASES_MAX`].
     Releases(Vec<Release>),
@@ -442,6 +488,15 @@ pub enum Reply {
     Examined {
         /// The shard is damaged, and no longer held.
         damaged: bool,
+    },
+    /// To [`Request::Probe`]; the body has the bytes that were asked for.
+    Probed,
+    /// To [`Request::Links`].
+    Links {
+        /// Members with a live connection, in the order of their ids, at most [`LINKS_MAX`].
+        links: Vec<Link>,
+        /// Members with a live connection, those with them that are not listed.
+        count: u32,
     },
     /// The request was not done.
     Refused {
@@ -489,6 +544,7 @@ impl Request {
             Self::Read { .. } => BODY_BYTES_MAX,
             Self::Heads { .. } => HEADS_BODY_BYTES_MAX,
             Self::Audit { .. } => CELLS_BYTES_MAX,
+            Self::Probe { reply_bytes } => (*reply_bytes as usize).min(PROBE_BYTES_MAX),
             _ => 0,
         }
     }
@@ -569,6 +625,15 @@ impl Encode for Request {
             Self::TakeBack(wanted) => {
                 out.u8(23).list(wanted);
             }
+            Self::Pin(pins) => {
+                out.u8(24).list(pins);
+            }
+            Self::Probe { reply_bytes } => {
+                out.u8(25).u32(*reply_bytes);
+            }
+            Self::Links => {
+                out.u8(26);
+            }
             Self::Release(releases) => {
                 out.u8(17).list(releases);
             }
@@ -646,6 +711,14 @@ impl Decode for Request {
             },
             22 => Self::Report { segment: SegmentId::decode(from)?, shard: from.u8()? },
             23 => Self::TakeBack(from.list("wanted shards", LEASES_MAX)?),
+            24 => Self::Pin(from.list("pins", LEASES_MAX)?),
+            25 => match from.u32()? {
+                reply_bytes if reply_bytes as usize <= PROBE_BYTES_MAX => {
+                    Self::Probe { reply_bytes }
+                }
+                _ => return Err(WireError::Invalid { field: "reply bytes" }),
+            },
+            26 => Self::Links,
             _ => return Err(WireError::Invalid { field: "request" }),
         })
     }
@@ -717,6 +790,12 @@ impl Encode for Reply {
             Self::Examined { damaged } => {
                 out.u8(22).flag(*damaged);
             }
+            Self::Probed => {
+                out.u8(25);
+            }
+            Self::Links { links, count } => {
+                out.u8(26).list(links).u32(*count);
+            }
             Self::Refused { refusal, detail } => {
                 let mut end = detail.len().min(DETAIL_BYTES_MAX);
                 while !detail.is_char_boundary(end) {
@@ -772,6 +851,8 @@ impl Decode for Reply {
                 signature: Signature::decode(from)?,
             },
             22 => Self::Examined { damaged: from.flag("damaged")? },
+            25 => Self::Probed,
+            26 => Self::Links { links: from.list("links", LINKS_MAX)?, count: from.u32()? },
             255 => Self::Refused {
                 refusal: Refusal::from_number(from.u8()?)?,
                 detail: from.text("detail", DETAIL_BYTES_MAX)?,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::id::{MeshId, NodeId};
+use crate::message::Link;
 use crate::signature::{Context, PublicKey, Signature};
 
 /// A future that can be sent between threads, as trait objects need it.
@@ -131,6 +132,13 @@ pub trait Transport: Send + Sync {
 
     /// Peers with a live connection, in the order of their ids.
     fn connected(&self) -> Vec<NodeId>;
+
+    /// Live connections and what is known of them, in the order of the peers' ids. The default knows
+    /// nothing but who they lead to.
+    fn links(&self) -> Vec<Link> {
+        let known = |peer| Link { peer, round_trip_us: None, relayed: false };
+        self.connected().into_iter().map(known).collect()
+    }
 }
 
 /// Answers requests of peers. The transport authenticates `peer` by its key; whether that peer is

@@ -43,6 +43,8 @@ pub enum Context {
     GrantListing,
     /// A holder's answers to an [audit](crate::audit).
     Audit,
+    /// [`SegmentPin`](crate::lease::SegmentPin)
+    SegmentPin,
     /// Who shares, for the one that it is shared with; see [`share`](crate::share).
     Share,
 }
@@ -65,6 +67,7 @@ impl Context {
             Self::Head => "head",
             Self::GrantListing => "grant-listing",
             Self::Audit => "audit",
+            Self::SegmentPin => "segment-pin",
             Self::Share => "share",
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use datamesh_core::catalog::{LogCertificate, WrappedKey};
 use datamesh_core::head::{Head, HeadBody, Page, PageIndex, Pseudonym};
-use datamesh_core::lease::{Release, Renewal};
+use datamesh_core::lease::{Release, Renewal, SegmentPin};
 use datamesh_core::wire::{self, Decode, Encode, Reader, WireError, Writer};
 use datamesh_core::{
     AccountId, ContentTag, Context, Descriptor, DeviceId, Entropy, Hash, LogId, MeshId, PublicKey,
@@ -367,6 +367,20 @@ impl DeviceKeys {
         let body = Renewal::signed_part(&segment, epoch, expiry);
         let signature = self.lease_signer_of(descriptor).sign(Context::LeaseRenewal, mesh, &body);
         Renewal { segment, epoch, expiry, signature }
+    }
+
+    /// Tells how much the account cares for a segment.
+    pub fn pin_segment(
+        &self,
+        mesh: &MeshId,
+        descriptor: &Descriptor,
+        epoch: u64,
+        (priority, until): (u8, Timestamp),
+    ) -> SegmentPin {
+        let segment = descriptor.id();
+        let body = SegmentPin::signed_part(&segment, epoch, priority, until);
+        let signature = self.lease_signer_of(descriptor).sign(Context::SegmentPin, mesh, &body);
+        SegmentPin { segment, epoch, priority, until, signature }
     }
 
     /// Ends the lease of a segment.

@@ -12,8 +12,24 @@ use std::sync::{Mutex, PoisonError};
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::find_frame_compressed_size;
 
-/// Faster than sealing and sending; higher levels would be what a put waits for.
-const LEVEL: i32 = 1;
+/// How much time compression may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// zstd level 1, faster than sealing and sending: higher levels would be what a put waits for.
+    Put,
+    /// zstd level 12, for content that lies long and is read seldom: a tenth as fast, and a fifth smaller
+    /// than level 1 for text.
+    Rest,
+}
+
+impl Effort {
+    fn level(self) -> i32 {
+        match self {
+            Self::Put => 1,
+            Self::Rest => 12,
+        }
+    }
+}
 
 /// Content up to this size is its own sample.
 const SAMPLE_BYTES: usize = 12 * 1024;
@@ -70,13 +86,17 @@ fn worth(length: usize) -> usize {
 
 impl Zstd {
     /// The content as one frame, where that is smaller by an eighth or more.
-    pub fn shrunk(&self, content: &[u8]) -> Option<Vec<u8>> {
-        let mut compressor = match take(&self.compressors) {
+    pub fn shrunk(&self, content: &[u8], effort: Effort) -> Option<Vec<u8>> {
+        let kept = if effort == Effort::Put { take(&self.compressors) } else { None };
+        let mut compressor = match kept {
             Some(compressor) => compressor,
-            None => Compressor::new(LEVEL).ok()?,
+            None => Compressor::new(effort.level()).ok()?,
         };
         let shrunk = shrunk_by(&mut compressor, content);
-        give_back(&self.compressors, compressor);
+        // One of a higher level has some ten times the memory.
+        if effort == Effort::Put {
+            give_back(&self.compressors, compressor);
+        }
         shrunk
     }
 

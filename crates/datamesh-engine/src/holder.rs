@@ -8,15 +8,18 @@ mod heads;
 mod leases;
 mod restore;
 mod take_back;
+mod ways;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use datamesh_codec::{check_shard, proof};
 use datamesh_core::certificate::Issuer;
 use datamesh_core::lease::Renewal;
-use datamesh_core::message::{ADVERTS_MAX, ReadSpan, Redeem, Refusal, Reply, Request, WANTED_MAX};
+use datamesh_core::message::{
+    ADVERTS_MAX, PROBE_BYTES_MAX, ReadSpan, Redeem, Refusal, Reply, Request, WANTED_MAX,
+};
 use datamesh_core::{
     BoxFuture, Descriptor, Grant, GrantId, MeshId, Message, NodeCertificate, NodeId, Receipt,
     SegmentId, Service, Signer, StoreTicket, wire,
@@ -73,6 +76,8 @@ pub struct Holder {
     looking: audit::Looking,
     /// Segments of which members are bringing shards, and how many.
     arriving: restore::Arriving,
+    /// What probes are answered with.
+    probe: OnceLock<Bytes>,
 }
 
 /// The newest of many, up to a bound.
@@ -161,6 +166,7 @@ impl Holder {
             strangers: Mutex::default(),
             looking: audit::Looking::default(),
             arriving: restore::Arriving::default(),
+            probe: OnceLock::new(),
         }
     }
 
@@ -231,6 +237,9 @@ impl Holder {
             Request::Audit { nonce, challenges } => self.audit(peer, nonce, challenges).await,
             Request::Report { segment, shard } => self.examine(peer, segment, shard).await,
             Request::TakeBack(wanted) => self.take_back(peer, wanted).await,
+            Request::Pin(pins) => self.pin(pins).await,
+            Request::Probe { reply_bytes } => Ok((Reply::Probed, self.probed(reply_bytes))),
+            Request::Links => self.links(&peer),
         }
     }
 
@@ -413,8 +422,8 @@ impl Service for Holder {
         })
     }
 
-    /// Only a shard that its sender may store comes with a body, and only reads are answered with
-    /// one.
+    /// Only a shard that its sender may store, and a probe, come with a body, and only reads and probes
+    /// are answered with one.
     fn admit(&self, peer: NodeId, head: &Bytes, body: usize) -> Result<usize, Message> {
         let request = match wire::decode::<Request>(head) {
             Ok(request) => request,
@@ -424,8 +433,10 @@ impl Service for Holder {
             self.check_store(descriptor, ticket, grant, body).map_err(refusal)?;
         } else if let Request::Restore { descriptor, ticket, .. } = &request {
             self.admit_restore(&peer, descriptor, ticket, body).map_err(refusal)?;
+        } else if matches!(request, Request::Probe { .. }) && body <= PROBE_BYTES_MAX {
+            // What is measured is the way here; how much of it is used up is bounded for each peer.
         } else if body > 0 {
-            let detail = "only a shard to store comes with a body".to_owned();
+            let detail = "only a shard to store, or a probe, comes with a body".to_owned();
             return Err(refusal((Refusal::Malformed, detail)));
         }
         Ok(request.reply_max())

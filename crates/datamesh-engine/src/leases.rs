@@ -1,4 +1,4 @@
-//! Renewals and releases on their way to the nodes, and what nodes tell of them.
+//! Renewals, releases and pins on their way to the nodes, and what nodes tell of them.
 //!
 //! They go to every member that is not gone: who holds a segment is known to nobody for certain, and
 //! one request takes many. Who is away meanwhile asks the others when it is back.
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use datamesh_core::lease::{LeaseAnswer, Listed, Listing, Release, Renewal};
+use datamesh_core::lease::{LeaseAnswer, Listed, Listing, Release, Renewal, SegmentPin};
 use datamesh_core::message::{LEASES_MAX, Reply, Request};
 use datamesh_core::{BoxFuture, Descriptor, NodeId, SegmentId, Timestamp, seam};
 use futures::StreamExt;
@@ -36,7 +36,7 @@ const ASKED_AT_ONCE: usize = 32;
 /// largest n.
 const LIKELY_HOLDERS: usize = 48;
 
-/// What the members say to a renewal or release of one segment.
+/// What the members say to a renewal, a release or a pin of one segment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeaseTold {
     /// Nodes where it counts, with the shards that it is about.
@@ -77,6 +77,15 @@ impl Engine {
             let batches = renewals.chunks(LEASES_MAX);
             let batches = batches.map(|batch| (batch.len(), Request::Renew(batch.to_vec())));
             step(&*self.executor, points::LEASES_RENEW, self.tell_leases(batches)).await
+        })
+    }
+
+    /// Tells everybody how much the owner cares for segments. What comes back is in the order of the pins.
+    pub fn pin<'a>(&'a self, pins: &'a [SegmentPin]) -> BoxFuture<'a, Vec<LeaseTold>> {
+        Box::pin(async move {
+            let batches = pins.chunks(LEASES_MAX);
+            let batches = batches.map(|batch| (batch.len(), Request::Pin(batch.to_vec())));
+            step(&*self.executor, points::SEGMENTS_PIN, self.tell_leases(batches)).await
         })
     }
 

@@ -21,6 +21,7 @@ mod scores;
 pub mod scrub;
 mod transfer;
 mod view;
+mod ways;
 mod work;
 
 pub use ask::{AskError, ask};
@@ -37,4 +38,5 @@ pub use transfer::{
     Fault, FaultKind, ReadError, SegmentBytes, SegmentWrite, Urgency, WriteError, WriteOutcome,
 };
 pub use view::{AdvertError, Member, Standing, View};
+pub use ways::{Flow, WayMeasured};
 pub use work::{block, step};

@@ -14,6 +14,8 @@ pub const HEAD_MOVE: &str = "head.move";
 pub const LEASES_RENEW: &str = "leases.renew";
 /// Leases are ended everywhere.
 pub const LEASES_RELEASE: &str = "leases.release";
+/// Holders are told what is pinned.
+pub const SEGMENTS_PIN: &str = "segments.pin";
 
 /// A shard that has to move is fetched.
 pub const REPAIR_COPY: &str = "repair.copy";
@@ -36,7 +38,7 @@ pub const COLLECT_REMOVE: &str = "collect.remove";
 pub const COLLECT_COMPACT: &str = "collect.compact";
 
 /// All of them.
-pub const ALL: [&str; 16] = [
+pub const ALL: [&str; 17] = [
     SEGMENT_SEND,
     SHARD_SEND,
     HEAD_QUORUM,
@@ -44,6 +46,7 @@ pub const ALL: [&str; 16] = [
     HEAD_MOVE,
     LEASES_RENEW,
     LEASES_RELEASE,
+    SEGMENTS_PIN,
     REPAIR_COPY,
     REPAIR_FETCH,
     REPAIR_REBUILD,

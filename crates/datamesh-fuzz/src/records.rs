@@ -3,7 +3,7 @@
 use datamesh_core::catalog::{LogCertificate, Operation};
 use datamesh_core::epochs::Epochs;
 use datamesh_core::head::{Head, HeadBody, Page, PageIndex};
-use datamesh_core::lease::{Release, Renewal};
+use datamesh_core::lease::{Release, Renewal, SegmentPin};
 use datamesh_core::message::{Reply, Request};
 use datamesh_core::wire::{Decode, Encode, decode};
 use datamesh_core::{Advert, Descriptor, Genesis, Grant, NodeCertificate, Receipt, StoreTicket};
@@ -28,6 +28,7 @@ pub(crate) fn records(bytes: &[u8]) {
     one::<Receipt>(bytes);
     one::<Release>(bytes);
     one::<Renewal>(bytes);
+    one::<SegmentPin>(bytes);
     one::<StoreTicket>(bytes);
     if let Ok(descriptor) = decode::<Descriptor>(bytes) {
         assert!(descriptor.to_bytes() == bytes, "a descriptor with two encodings");

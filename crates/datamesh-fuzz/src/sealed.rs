@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use datamesh_core::wire::{Encode, decode};
 use datamesh_core::{Hash, LogId, VersionId};
-use datamesh_crypto::compress::Zstd;
+use datamesh_crypto::compress::{Effort, Zstd};
 use datamesh_crypto::{DeviceKeys, Manifest, Words};
 use datamesh_testkit::SeededEntropy;
 
@@ -42,7 +42,7 @@ const CONTENT_BYTES: usize = 4800;
 pub(crate) fn compressed(bytes: &[u8]) {
     let mut plain = vec![0; CONTENT_BYTES];
     if ZSTD.expand(bytes, &mut plain).is_ok()
-        && let Some(again) = ZSTD.shrunk(&plain)
+        && let Some(again) = ZSTD.shrunk(&plain, Effort::Put)
     {
         let mut back = vec![0; plain.len()];
         assert!(ZSTD.expand(&again, &mut back).is_ok() && back == plain, "other bytes come back");

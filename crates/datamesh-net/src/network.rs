@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use datamesh_core::message::Link;
 use datamesh_core::{BoxFuture, Message, NodeId, Transport, TransportError};
 use libp2p::relay;
 use tokio::sync::{mpsc, oneshot};
@@ -393,5 +394,16 @@ impl Transport for Network {
 
     fn connected(&self) -> Vec<NodeId> {
         self.inner.caller.peers.connected_ids()
+    }
+
+    fn links(&self) -> Vec<Link> {
+        let link = |status: PeerStatus| Link {
+            peer: status.peer,
+            round_trip_us: status
+                .round_trip
+                .map(|time| u32::try_from(time.as_micros()).unwrap_or(u32::MAX)),
+            relayed: status.relayed,
+        };
+        self.peers().into_iter().map(link).collect()
     }
 }

@@ -41,7 +41,10 @@ pub(crate) fn client_error(error: &ClientError) -> OperationError {
         ClientError::Deleted { name } => {
             made(ErrorKind::NotFound).hint(format!("see them with: datamesh versions -- '{name}'"))
         }
-        ClientError::Range { .. } | ClientError::Tags(_) | ClientError::Current { .. } => {
+        ClientError::Range { .. }
+        | ClientError::Tags(_)
+        | ClientError::PinTerms(_)
+        | ClientError::Current { .. } => {
             made(ErrorKind::Usage)
         }
         ClientError::Taken { .. } => made(ErrorKind::Usage)

@@ -221,6 +221,23 @@ impl LeaseEntry {
     }
 }
 
+/// The newest pin of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PinEntry {
+    pub(crate) epoch: u64,
+    priority: u8,
+    /// 0 where it does not end.
+    until: Timestamp,
+    pub(crate) record: Located,
+}
+
+impl PinEntry {
+    /// What it counts for at that time.
+    pub(crate) fn priority(&self, now: Timestamp) -> u8 {
+        if self.until == 0 || self.until > now { self.priority } else { 0 }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct GrantEntry {
     pub(crate) id: GrantId,
@@ -239,6 +256,8 @@ pub(crate) struct Index {
     shards: BTreeMap<(SegmentId, u8), Entry>,
     /// Empty where leases do not end.
     leases: BTreeMap<SegmentId, LeaseEntry>,
+    /// Of segments that were pinned, also where that is over.
+    pins: BTreeMap<SegmentId, PinEntry>,
     /// With their revisions.
     heads: BTreeMap<Slot, (u64, Located)>,
     grants: Vec<GrantEntry>,
@@ -284,6 +303,14 @@ impl Index {
             Some(Kind::Release | Kind::Tombstone) => {
                 let state = LeaseState { epoch: row.epoch, expiry: 0, released: true };
                 self.lease(key.0, state, row.sequence, Some(located), row.time);
+            }
+            Some(Kind::Pin) => {
+                let (epoch, priority, until) = (row.epoch, row.other[0], row.time);
+                let pin = PinEntry { epoch, priority, until, record: located };
+                let kept = self.pins.entry(key.0).or_insert(pin);
+                if (kept.epoch, kept.record.order()) < (pin.epoch, pin.record.order()) {
+                    *kept = pin;
+                }
             }
             Some(Kind::Grant) => {
                 let number = self.grant_number(GrantId(row.key));
@@ -345,6 +372,11 @@ impl Index {
     /// about might still come: called once all packs are folded, and after each compaction.
     pub(crate) fn settle(&mut self) {
         self.shards.retain(|_, entry| entry.state().is_some());
+        // A pin says nothing about a segment of which nothing is here, and goes with its pack.
+        let shards = &self.shards;
+        self.pins.retain(|segment, _| {
+            shards.range((*segment, 0)..=(*segment, u8::MAX)).next().is_some()
+        });
     }
 
     fn change(&mut self, key: (SegmentId, u8), change: impl FnOnce(&mut Entry)) {
@@ -500,6 +532,11 @@ impl Index {
         entry.record.map(|record| (entry.state, record))
     }
 
+    /// The newest pin of a segment.
+    pub(crate) fn pin(&self, segment: SegmentId) -> Option<PinEntry> {
+        self.pins.get(&segment).copied()
+    }
+
     /// Segments behind `after` whose lease something is known of, in order.
     pub(crate) fn leases_after(
         &self,
@@ -550,6 +587,10 @@ impl Index {
             Some(Kind::Lease | Kind::Release | Kind::Tombstone) => {
                 here(self.leases.get(&key.0).and_then(|entry| entry.record))
             }
+            Some(Kind::Pin) => {
+                let pin = self.pins.get(&key.0).filter(|_| self.has_segment(key.0));
+                here(pin.map(|pin| pin.record))
+            }
             Some(Kind::Grant) => here(self.grant(&GrantId(row.key)).and_then(|grant| grant.record)),
             Some(Kind::Head) => {
                 let mut log = [0; 16];
@@ -571,6 +612,7 @@ impl Index {
             entry.receipt.iter().for_each(&mut add);
         }
         self.leases.values().filter_map(|entry| entry.record.as_ref()).for_each(&mut add);
+        self.pins.values().for_each(|pin| add(&pin.record));
         self.heads.values().for_each(|(_, located)| add(located));
         self.grants.iter().filter_map(|grant| grant.record.as_ref()).for_each(&mut add);
         bytes

@@ -42,6 +42,8 @@ pub const RECEIPT_RENEW: &str = "receipt.renew";
 pub const LEASE_RENEW: &str = "lease.renew";
 /// Leases are ended, and shards go to the trash.
 pub const LEASE_RELEASE: &str = "lease.release";
+/// Segments are pinned, or no longer.
+pub const PIN_KEEP: &str = "pin.keep";
 /// A head is kept.
 pub const HEAD_KEEP: &str = "head.keep";
 /// Shards whose lease ended long ago go to the trash.
@@ -65,7 +67,7 @@ pub const PACK_REMOVE: &str = "pack.remove";
 pub const PACK_FORGET: &str = "pack.forget";
 
 /// All of them.
-pub const ALL: [&str; 28] = [
+pub const ALL: [&str; 29] = [
     IDENTITY_WRITE,
     IDENTITY_NAME,
     IDENTITY_LIST,
@@ -84,6 +86,7 @@ pub const ALL: [&str; 28] = [
     RECEIPT_RENEW,
     LEASE_RENEW,
     LEASE_RELEASE,
+    PIN_KEEP,
     HEAD_KEEP,
     TRASH_SWEEP,
     TRASH_MARK,

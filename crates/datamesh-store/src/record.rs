@@ -64,6 +64,8 @@ pub enum Kind {
     Compacted = 11,
     /// A [`ShardMark`]: the shard is in the trash because another node has it now.
     Moved = 12,
+    /// A [`SegmentPin`](lease::SegmentPin).
+    Pin = 13,
     /// A [`PackHeader`], at the beginning of a pack.
     PackHeader = 240,
     /// The table of a sealed pack's records.
@@ -88,6 +90,7 @@ impl Kind {
             10 => Self::Tombstone,
             11 => Self::Compacted,
             12 => Self::Moved,
+            13 => Self::Pin,
             240 => Self::PackHeader,
             241 => Self::PackTable,
             242 => Self::PackEnd,
@@ -362,11 +365,12 @@ pub struct Row {
     pub hashed: u32,
     /// Segment, grant or account pseudonym.
     pub key: [u8; 32],
-    /// Grant of a shard; log of a head, zero-filled; lease key of a tombstone.
+    /// Grant of a shard; log of a head, zero-filled; lease key of a tombstone; priority of a pin,
+    /// zero-filled.
     pub other: [u8; 32],
-    /// Epoch of a lease, revision of a head.
+    /// Epoch of a lease or a pin, revision of a head.
     pub epoch: u64,
-    /// End of a lease or a receipt; time of a mark or a tombstone.
+    /// End of a lease, a receipt or a pin; time of a mark or a tombstone.
     pub time: Timestamp,
 }
 
@@ -449,6 +453,11 @@ impl Row {
                 self.key = tombstone.release.segment.0;
                 self.other = tombstone.lease_key.0;
                 (self.epoch, self.time) = (tombstone.release.epoch, tombstone.time);
+            }
+            Kind::Pin => {
+                let pin: lease::SegmentPin = decode(hashed)?;
+                (self.key, self.other[0]) = (pin.segment.0, pin.priority);
+                (self.epoch, self.time) = (pin.epoch, pin.until);
             }
             Kind::Compacted => {
                 decode::<Compacted>(hashed)?;

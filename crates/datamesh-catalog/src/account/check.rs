@@ -128,6 +128,13 @@ fn check_derived(connection: &Connection, operation: &Operation, place: &Place) 
                 _ => wrong("the version that it labels does not have it"),
             };
         }
+        Change::Pin(pin) => {
+            let known = load::<Place>(connection, &record::pin_key(&pin.file), "a pin")?;
+            return match known {
+                Some(known) if known.rank() >= place.rank() => Ok(()),
+                _ => wrong("its file has an older pin"),
+            };
+        }
         Change::Share(share) => {
             let known = load::<Place>(connection, &record::share_key(&share.share), "a share")?;
             return match known {

@@ -18,7 +18,7 @@ use super::record::{
     self, FileState, PathState, Place, Standing, TagCount, Tally, deleted_key, file_key, live_key,
     load, purged_key, rewritten_key, save, tag_key, version_id_key, version_key,
 };
-use super::{labels, operations, shares};
+use super::{labels, operations, pins, shares};
 
 /// What the fold needs of a put or a delete marker.
 pub(super) struct Effect<'a> {
@@ -58,6 +58,7 @@ impl<'a> Effect<'a> {
             Change::Purge(_)
             | Change::Rewrite(_)
             | Change::Label(_)
+            | Change::Pin(_)
             | Change::Share(_)
             | Change::Unshare(_)
             | Change::Unknown { .. } => None,
@@ -89,6 +90,9 @@ pub(super) fn fold(
             save(connection, &key, place)?;
         }
         return Ok(());
+    }
+    if let Change::Pin(pin) = &operation.change {
+        return pins::fold(connection, pin, place);
     }
     if let Change::Label(label) = &operation.change {
         return labels::fold(connection, label, place);

@@ -28,7 +28,7 @@ use super::{AccountDb, fold, operations, record};
 pub const OPERATIONS_MAX: usize = 4096;
 
 /// Bits of the hybrid clock below the milliseconds.
-const COUNTER_BITS: u32 = 16;
+pub(super) const COUNTER_BITS: u32 = 16;
 
 /// The end of this device's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,6 +226,7 @@ fn body_length(change: &Change) -> usize {
             let tags = label.add.iter().chain(&label.remove).map(|tag| 4 + tag.len());
             64 + tags.sum::<usize>() + label.note.as_ref().map_or(0, String::len)
         }
+        Change::Pin(_) => 64,
         Change::Share(share) => 256 + ENCAPSULATION_KEY_BYTES + share.secrets.bytes.len(),
         Change::Unshare(_) => 64,
         Change::Unknown { body, .. } => body.len(),

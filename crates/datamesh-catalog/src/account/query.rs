@@ -379,6 +379,7 @@ pub(super) fn versioned(
         Change::Purge(_)
         | Change::Rewrite(_)
         | Change::Label(_)
+        | Change::Pin(_)
         | Change::Share(_)
         | Change::Unshare(_)
         | Change::Unknown { .. } => {

@@ -12,6 +12,7 @@
 //! | `h` content tag | version id | a version that has the content |
 //! | `i` version id | [`Place`] | the operation that made the version |
 //! | `j` log | [`Count`] | up to which operation the contents of a log were told |
+//! | `k` file id | [`Place`] | the newest pin of the file |
 //! | `l` device | [`LogState`] | the end of a log |
 //! | `m` share | [`ShareTold`] | what was published of a share |
 //! | `n` path | [`Rivals`](super::conflict::Rivals) | versions beside the current one |
@@ -302,6 +303,12 @@ pub(super) fn labels_prefix(version: &VersionId) -> Vec<u8> {
 
 pub(super) fn label_key(version: &VersionId, clock: u64, log: &LogId) -> Vec<u8> {
     [&labels_prefix(version)[..], &clock.to_be_bytes(), &log.0].concat()
+}
+
+pub(super) const PINS: &[u8] = b"k";
+
+pub(super) fn pin_key(file: &FileId) -> Vec<u8> {
+    [PINS, &file.0].concat()
 }
 
 pub(super) fn rewritten_key(version: &VersionId) -> Vec<u8> {

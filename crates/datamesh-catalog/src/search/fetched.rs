@@ -1,5 +1,7 @@
 //! How often files were fetched on this device.
 
+use std::collections::BTreeSet;
+
 use datamesh_core::{FileId, Timestamp};
 use rusqlite::params;
 
@@ -32,6 +34,11 @@ pub struct Fetched {
     pub last: Timestamp,
 }
 
+fn file_of(id: Vec<u8>) -> Result<FileId> {
+    let wrong = |_| damaged("the search index", "a file's id has a wrong length");
+    Ok(FileId(id.try_into().map_err(wrong)?))
+}
+
 impl SearchDb {
     /// Notes that these files were fetched now. What is older than 400 days is forgotten.
     ///
@@ -47,6 +54,23 @@ impl SearchDb {
             let oldest = signed(day.saturating_sub(DAYS_MAX));
             let sql = include_str!("../../sql/search/drop_fetched.sql");
             execute(connection, sql, &[&oldest]).map(drop)
+        })
+    }
+
+    /// All files that were fetched from the day of a time on.
+    ///
+    /// # Errors
+    /// As [`fetched`](Self::fetched).
+    pub fn fetched_since(&self, since: Timestamp) -> Result<BTreeSet<FileId>> {
+        let since = signed(since / DAY_MS);
+        self.read(|connection| {
+            let sql = include_str!("../../sql/search/fetched_since.sql");
+            let mut statement =
+                connection.prepare_cached(sql).during("reading the search index")?;
+            let rows = statement
+                .query_map(params![since], |row| row.get::<_, Vec<u8>>(0))
+                .during("reading the search index")?;
+            rows.map(|row| file_of(row.during("reading the search index")?)).collect()
         })
     }
 
@@ -67,9 +91,11 @@ impl SearchDb {
                 .during("reading the search index")?;
             rows.map(|row| {
                 let (file, count, last) = row.during("reading the search index")?;
-                let wrong = |_| damaged("the search index", "a file's id has a wrong length");
-                let file = FileId(file.try_into().map_err(wrong)?);
-                Ok(Fetched { file, count: count.max(0) as u64, last: last.max(0) as u64 })
+                Ok(Fetched {
+                    file: file_of(file)?,
+                    count: count.max(0) as u64,
+                    last: last.max(0) as u64,
+                })
             })
             .collect()
         })

@@ -81,8 +81,11 @@ fn touched(catalog: &AccountDb, operations: &[Operation]) -> Result<BTreeSet<Mes
                 }
             }
             Change::Label(label) => add_version(&mut paths, &label.version)?,
-            Change::Rewrite(_) | Change::Share(_) | Change::Unshare(_) | Change::Unknown { .. } => {
-            }
+            Change::Rewrite(_)
+            | Change::Pin(_)
+            | Change::Share(_)
+            | Change::Unshare(_)
+            | Change::Unknown { .. } => {}
         }
     }
     Ok(paths)

@@ -68,6 +68,7 @@ fn rivals(all: &[Operation]) -> BTreeSet<VersionId> {
             }
             Change::Rewrite(_)
             | Change::Label(_)
+            | Change::Pin(_)
             | Change::Share(_)
             | Change::Unshare(_)
             | Change::Unknown { .. } => continue,

@@ -126,6 +126,7 @@ pub(crate) fn ask(db: &AccountDb, model: &Model, tally: &mut Tally) {
                 datamesh_core::catalog::Change::Purge(_)
                 | datamesh_core::catalog::Change::Rewrite(_)
                 | datamesh_core::catalog::Change::Label(_)
+                | datamesh_core::catalog::Change::Pin(_)
                 | datamesh_core::catalog::Change::Share(_)
                 | datamesh_core::catalog::Change::Unshare(_)
                 | datamesh_core::catalog::Change::Unknown { .. } => continue,

@@ -20,6 +20,7 @@ mod log;
 mod measure;
 mod model;
 mod node;
+mod pins;
 mod promised;
 mod purge;
 mod query;

@@ -28,6 +28,7 @@ impl Model {
                 Change::Purge(_)
                 | Change::Rewrite(_)
                 | Change::Label(_)
+                | Change::Pin(_)
                 | Change::Share(_)
                 | Change::Unshare(_)
                 | Change::Unknown { .. } => continue,

@@ -19,7 +19,7 @@ use crate::error::{Stop, failed};
 
 use csv::Csv;
 pub(crate) use progress::Transfer;
-pub(crate) use table::{Table, node_id};
+pub(crate) use table::{Table, node_id, width};
 pub(crate) use text::{ago, plural, rate, short, size, time, visible};
 
 /// How answers are written.

@@ -83,7 +83,7 @@ pub(crate) fn node_id(node: &NodeId) -> String {
 }
 
 /// Columns of the terminal; nothing where the output goes elsewhere and lines may be long.
-fn width() -> Option<u16> {
+pub(crate) fn width() -> Option<u16> {
     let out = std::io::stdout();
     if !out.is_terminal() {
         return None;

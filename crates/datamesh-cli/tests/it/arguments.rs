@@ -9,7 +9,7 @@ use datamesh_testkit::processes::{Done, Mesh, PASSWORD};
 use crate::{PROGRAM, program};
 
 /// Every command and its other name.
-const COMMANDS: [(&str, Option<&str>); 43] = [
+const COMMANDS: [(&str, Option<&str>); 49] = [
     ("put", Some("upload")),
     ("get", Some("download")),
     ("list", Some("ls")),
@@ -28,8 +28,11 @@ const COMMANDS: [(&str, Option<&str>); 43] = [
     ("batch-put", None),
     ("batch-get", None),
     ("batch-tag", None),
+    ("pin", None),
+    ("unpin", None),
     ("cleanup", None),
     ("optimize", None),
+    ("benchmark", None),
     ("init", None),
     ("recover", None),
     ("service", None),
@@ -46,9 +49,12 @@ const COMMANDS: [(&str, Option<&str>); 43] = [
     ("health", None),
     ("distribution", None),
     ("discover", None),
+    ("network", None),
+    ("bandwidth", None),
     ("networks", None),
     ("repair", None),
     ("config", None),
+    ("advanced", None),
     ("doctor", None),
     ("demo", None),
     ("generate-completion", None),

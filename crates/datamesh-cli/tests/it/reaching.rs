@@ -157,3 +157,81 @@ fn a_limit_on_bandwidth_is_shown_and_counts() {
     assert_eq!(reply["bandwidth"]["down"], serde_json::Value::Null);
     assert_eq!(reply["bandwidth"]["metered"], true);
 }
+
+#[test]
+fn network_tells_who_is_connected_to_whom_and_draws_it() {
+    let mesh = Mesh::of(PROGRAM, 4);
+    let work = tempfile::tempdir().unwrap();
+    let at = |name: &str| work.path().join(name).to_str().unwrap().to_owned();
+    let reply = mesh.run("n0", &["network", "--depth", "3", "--json"]).ok().json();
+    let nodes = reply["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 4, "{reply}");
+    assert_eq!((&nodes[0]["local"], &nodes[0]["distance"]), (&true.into(), &0.into()));
+    assert_eq!(nodes[0]["node"], *mesh.id_of(0));
+    assert!(nodes.iter().all(|node| node["asked"] == "told" && node["state"] == "alive"));
+    // Every link leads from a node that told to another, and none is told twice.
+    let links = reply["links"].as_array().unwrap();
+    assert!(links.len() >= 6 && links.iter().all(|link| link["from"] != link["to"]), "{reply}");
+    let own = mesh.run("n0", &["network", "--depth", "1", "--json"]).ok().json();
+    let not_asked = own["nodes"].as_array().unwrap().iter().filter(|it| it["asked"] == "not_asked");
+    assert_eq!(not_asked.count(), 3);
+
+    let shown = mesh.run("n0", &["network", "--visualize"]).ok().out;
+    assert_eq!(shown.lines().count(), 5, "{shown}");
+    mesh.run("n0", &["network", "--svg", &at("mesh.svg"), "--dot", &at("mesh.dot")]).ok();
+    let svg = std::fs::read_to_string(at("mesh.svg")).unwrap();
+    assert_eq!((svg.matches("<circle").count(), svg.ends_with("</svg>\n")), (4, true));
+    let dot = std::fs::read_to_string(at("mesh.dot")).unwrap();
+    assert!(dot.starts_with("graph mesh {") && dot.contains(&mesh.id_of(3)), "{dot}");
+    mesh.run("n0", &["network", "--svg", &at("none/mesh.svg")]).code(1);
+    mesh.run("n0", &["network", "--depth", "0"]).code(2);
+    mesh.run("n0", &["network", "--depth", "17"]).code(2);
+
+    // A home without a node stands at the edge.
+    mesh.client("c");
+    let reply = mesh.run("c", &["network", "--json"]).ok().json();
+    assert!(reply["nodes"][0]["state"].is_null() && reply["nodes"][0]["local"] == true, "{reply}");
+    let members = |it: &&serde_json::Value| it["state"] == "alive";
+    assert_eq!(reply["nodes"].as_array().unwrap().iter().filter(members).count(), 4);
+}
+
+#[test]
+fn bandwidth_moves_bytes_both_ways_and_counts_them() {
+    let mut mesh = Mesh::of(PROGRAM, 3);
+    let peer = mesh.id_of(1);
+    let measure = |mesh: &Mesh, home: &str, peer: &str| {
+        mesh.run(home, &["bandwidth", "--test-peer", peer, "--duration", "500ms", "--json"])
+    };
+    let reply = measure(&mesh, "n0", &peer).ok().json();
+    let way = &reply["way"];
+    assert_eq!((&way["node"], &way["relayed"]), (&peer.as_str().into(), &false.into()));
+    for direction in ["up", "down"] {
+        let bytes = way[direction]["bytes"].as_u64().unwrap();
+        assert!(bytes >= 1 << 20, "{reply}");
+        // All of it really moved: the node's own counters say so.
+        assert!(reply[direction]["bytes"].as_u64().unwrap() >= bytes, "{reply}");
+    }
+    let trips = &way["round_trips"];
+    let time = |name: &str| trips[name].as_f64().unwrap();
+    assert!(trips["count"].as_u64().unwrap() > 0 && trips["lost"] == 0, "{reply}");
+    assert!(time("least") <= time("p50") && time("p50") <= time("p99"), "{reply}");
+    assert!(time("p99") <= time("most") && time("least") > 0.0, "{reply}");
+    let short = &peer["12D3KooW".len()..][..8];
+    measure(&mesh, "n0", short).ok();
+    let shown = mesh.run("n0", &["bandwidth", "--test-peer", short, "--duration", "300ms"]).ok();
+    assert!(shown.out.contains("jitter") && shown.out.contains("MB/s"), "{}", shown.out);
+
+    let idle = mesh.run("n0", &["bandwidth", "--duration", "300ms", "--json"]).ok().json();
+    assert!(idle["way"].is_null() && idle["up"]["seconds"].as_f64().unwrap() >= 0.3, "{idle}");
+    // A home without a node measures too, and moves nothing by itself.
+    mesh.client("c");
+    measure(&mesh, "c", &peer).ok();
+    mesh.run("c", &["bandwidth"]).code(2);
+
+    mesh.run("n0", &["bandwidth", "--test-peer", "zzzz"]).code(3);
+    mesh.run("n0", &["bandwidth", "--test-peer", "12D3KooW"]).code(2);
+    mesh.run("n0", &["bandwidth", "--test-peer", &mesh.id_of(0)]).code(2);
+    mesh.run("n0", &["bandwidth", "--duration", "1h"]).code(2);
+    mesh.kill(1);
+    measure(&mesh, "n0", &peer).code(5);
+}

@@ -89,11 +89,13 @@ fn what_is_left_of_small_files_moves_together_and_files_get_another_scheme() {
     // Another scheme, as far as six domains allow one.
     mesh.run("n0", &["optimize", "--rescheme", "--scheme", "8+4"]).code(5);
     mesh.run("n0", &["optimize"]).code(2);
+    mesh.run("n0", &["optimize", "--defrag", "--", "many/00"]).code(2);
+    mesh.run("n0", &["optimize", "--compress", "--unread", "401"]).code(2);
     let nothing = mesh.run("n0", &["optimize", "--rescheme", "--json"]).ok().json();
-    assert_eq!(nothing["versions"], 0);
+    assert_eq!(nothing["rescheme"]["versions"], 0);
     let asked = ["optimize", "--rescheme", "--scheme", "1+5", "--json", "--", "many/00"];
     let coded = mesh.run("n0", &asked).ok().json();
-    assert_eq!(coded["rewritten"]["versions"], 1);
+    assert_eq!(coded["rescheme"]["rewritten"]["versions"], 1);
     let info = mesh.run("n0", &["info", "--json", "--", "many/00"]).ok().json();
     assert_eq!(info["version"]["scheme"], "1+5");
     assert_eq!(info["margin"], 5);

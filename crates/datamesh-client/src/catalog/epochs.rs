@@ -381,6 +381,7 @@ fn path_of(change: &Change) -> Option<MeshPath> {
         Change::Purge(_)
         | Change::Rewrite(_)
         | Change::Label(_)
+        | Change::Pin(_)
         | Change::Share(_)
         | Change::Unshare(_)
         | Change::Unknown { .. } => None,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datamesh_core::{ContentTag, Scheme, SegmentId, VersionId};
+use datamesh_core::{BoxFuture, ContentTag, Scheme, SegmentId, VersionId};
 use datamesh_crypto::Slice;
 use datamesh_engine::Spread;
 
@@ -32,6 +32,17 @@ pub struct Duplicates {
 type Kind = (ContentTag, u32, Scheme, Spread);
 
 impl Client {
+    /// Tells what content is stored more than once.
+    ///
+    /// # Errors
+    /// As [`cleanup`](Self::cleanup).
+    pub fn find_duplicates(&self) -> BoxFuture<'_, Result<Duplicates, ClientError>> {
+        Box::pin(async move {
+            self.know_newest().await?;
+            self.merge_duplicates(true).await
+        })
+    }
+
     /// Brings equal content together.
     ///
     /// # Errors

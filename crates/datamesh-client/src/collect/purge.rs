@@ -58,6 +58,8 @@ impl Retention {
 pub struct Purged {
     /// Versions that were given up.
     pub versions: u64,
+    /// Versions that were not, because their file is pinned.
+    pub pinned: u64,
     /// Bytes of plaintext in them.
     pub bytes: u64,
     /// Segments that they referred to and that something else refers to as well.
@@ -73,6 +75,7 @@ pub struct Purged {
 impl Purged {
     pub(super) fn add(&mut self, other: Self) {
         self.versions += other.versions;
+        self.pinned += other.pinned;
         self.bytes += other.bytes;
         self.shared += other.shared;
         self.unreferenced += other.unreferenced;
@@ -126,7 +129,17 @@ impl Client {
         let (mut purged, now) = (Purged::default(), self.engine.now());
         let (mut ids, mut segments) = (BTreeSet::new(), BTreeSet::new());
         for path in paths {
-            for put in retention.judge(&self.all_versions(path).await?, now) {
+            let versions = self.all_versions(path).await?;
+            let judged = retention.judge(&versions, now);
+            // Who removes a pinned file gives it up; what is there is not swept.
+            let deleted = matches!(versions.last().map(|last| &last.entry), Some(Entry::Delete(_)));
+            let files = judged.iter().map(|put| put.file).collect();
+            let pinned = if deleted { BTreeSet::new() } else { self.pinned_among(files).await? };
+            for put in judged {
+                if pinned.contains(&put.file) {
+                    purged.pinned += 1;
+                    continue;
+                }
                 if ids.len() < VERSIONS_MAX && ids.insert(put.version) {
                     segments.extend(self.segments_of(put.sealed()).await?);
                     purged.bytes += put.size;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use datamesh_core::descriptor::SEGMENT_BYTES_MAX;
 use datamesh_core::padding::padme;
-use datamesh_core::{Scheme, SegmentId, VersionId};
+use datamesh_core::{BoxFuture, Scheme, SegmentId, VersionId};
 use datamesh_crypto::Slice;
 use datamesh_engine::{Spread, Urgency};
 
@@ -67,6 +67,18 @@ struct Emptied {
 }
 
 impl Client {
+    /// Repacks, or only tells what that would do.
+    ///
+    /// # Errors
+    /// As [`cleanup`](Self::cleanup).
+    pub fn defragment(&self, dry_run: bool) -> BoxFuture<'_, Result<Repacked, ClientError>> {
+        Box::pin(async move {
+            let _moving = self.publication.moving.lock().await;
+            self.know_newest().await?;
+            self.repack(dry_run).await
+        })
+    }
+
     /// Repacks.
     ///
     /// # Errors

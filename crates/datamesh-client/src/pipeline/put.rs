@@ -50,6 +50,8 @@ pub enum Compress {
     /// Where a sample of it shrinks.
     #[default]
     Auto,
+    /// The same with more effort, for content that is read seldom.
+    Rest,
     /// Never.
     Off,
 }

@@ -6,7 +6,7 @@ use datamesh_codec::{Buffer, Layout, Pool, encode};
 use datamesh_core::descriptor::SUITE_AES256GCM_BLAKE3_RS;
 use datamesh_core::padding::padme;
 use datamesh_core::{ContentTag, Descriptor, Entropy, Grant, Scheme, SegmentId};
-use datamesh_crypto::compress::Zstd;
+use datamesh_crypto::compress::{Effort, Zstd};
 use datamesh_crypto::frame::{self, Sealer, TAG_BYTES};
 use datamesh_crypto::manifest::Compression;
 use datamesh_crypto::{DeviceKeys, Secret, Slice};
@@ -76,7 +76,8 @@ impl Forge {
 
     fn shrunk(&self, content: &[u8]) -> Option<Vec<u8>> {
         match self.compress {
-            Compress::Auto => self.zstd.shrunk(content),
+            Compress::Auto => self.zstd.shrunk(content, Effort::Put),
+            Compress::Rest => self.zstd.shrunk(content, Effort::Rest),
             Compress::Off => None,
         }
     }
@@ -156,6 +157,15 @@ impl Forge {
             epoch: self.keys.epoch(),
         };
         Ok((write, sealed))
+    }
+
+    /// Bytes of ciphertext that this content would have in a segment of its own, compressed by this forge's
+    /// rule; all that it has now where it does not shrink.
+    pub(crate) fn length_at_rest(&self, content: &[u8]) -> usize {
+        match self.shrunk(content) {
+            Some(shrunk) => padme(shrunk.len() as u64) as usize,
+            None => content.len(),
+        }
     }
 
     /// Codes finished ciphertext, many slices behind one another, into a segment.

@@ -20,6 +20,7 @@ mod limits;
 mod losses;
 mod moved;
 mod packs;
+mod pins;
 mod places;
 mod repack;
 mod repair;

@@ -4,7 +4,8 @@ use datamesh_core::audit::{Challenge, Proved};
 use datamesh_core::certificate::Issuer;
 use datamesh_core::lease::{LeaseAnswer, Listed};
 use datamesh_core::message::{
-    DigestEntry, KnownHead, NodeRequest, ReadSpan, Redeem, Refusal, Reply, Request, WantedShards,
+    DigestEntry, KnownHead, Link, NodeRequest, ReadSpan, Redeem, Refusal, Reply, Request,
+    WantedShards,
 };
 use datamesh_core::wire::Encode;
 use datamesh_core::{Hash, LogId, NodeId, Scheme, SegmentId, Signature};
@@ -13,7 +14,7 @@ use crate::descriptor::plain;
 use crate::head::head;
 use crate::records::{
     GRANT, NOW, advert, certificate, delegation, domain, genesis, grant, listing, mesh, node,
-    public, receipt, release, renewal, store_ticket,
+    public, receipt, release, renewal, segment_pin, store_ticket,
 };
 use crate::vectors::{golden, one_encoding};
 
@@ -100,6 +101,9 @@ fn requests() -> Vec<(&'static str, Request)> {
             "take-back",
             Request::TakeBack(vec![WantedShards { segment: SEGMENT, shards: 0b10_0001 }]),
         ),
+        ("pin", Request::Pin(vec![segment_pin()])),
+        ("probe", Request::Probe { reply_bytes: 65_536 }),
+        ("links", Request::Links),
     ]
 }
 
@@ -178,6 +182,17 @@ fn replies() -> Vec<(&'static str, Reply)> {
             },
         ),
         ("refused", Reply::Refused { refusal: Refusal::GrantUsedUp, detail: "no room".into() }),
+        ("probed", Reply::Probed),
+        (
+            "links",
+            Reply::Links {
+                links: vec![
+                    Link { peer: NodeId([1; 32]), round_trip_us: Some(1_250), relayed: false },
+                    Link { peer: NodeId([2; 32]), round_trip_us: None, relayed: true },
+                ],
+                count: 7,
+            },
+        ),
     ]
 }
 

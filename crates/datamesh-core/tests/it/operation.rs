@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use datamesh_core::catalog::{
-    Change, Content, Delete, EntryKind, Label, Operation, Protection, Purge, Put, Rewrite,
+    Change, Content, Delete, EntryKind, Label, Operation, Pin, Protection, Purge, Put, Rewrite,
     WrappedKey,
 };
 use datamesh_core::signature::signed_bytes;
@@ -140,6 +140,15 @@ pub(crate) fn log() -> Vec<(&'static str, Operation)> {
                 add: vec!["2026".to_owned(), "été".to_owned()],
                 remove: vec!["draft".to_owned()],
                 note: Some("signed by both".to_owned()),
+            }),
+        ),
+        (
+            "pin",
+            Change::Pin(Pin {
+                file: FileId([0xf1; 16]),
+                created: 1_700_000_000_009,
+                priority: 8,
+                until: 1_800_000_000_000,
             }),
         ),
     ];
@@ -287,6 +296,18 @@ fn tags_have_one_order() {
             Ok(read) => assert!(valid && read.change == change),
             Err(error) => assert!(!valid && error == WireError::Invalid { field: "tags" }),
         }
+    }
+}
+
+#[test]
+fn pins_have_their_bounds_too() {
+    let read = |priority, until| {
+        let change = Change::Pin(Pin { file: FileId([1; 16]), created: 5, priority, until });
+        wire::decode::<Operation>(&signed(1, Hash([0; 32]), change).to_bytes()).map(drop)
+    };
+    assert!(read(10, 0).is_ok() && read(1, 9).is_ok() && read(0, 0).is_ok());
+    for (priority, until) in [(11, 0), (255, 9), (0, 9)] {
+        assert_eq!(read(priority, until), Err(WireError::Invalid { field: "pin" }));
     }
 }
 

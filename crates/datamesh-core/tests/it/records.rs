@@ -6,7 +6,7 @@ use datamesh_core::certificate::{
     AdmissionError, Delegation, Issuer, NodeClaim, OPERATOR_BYTES_MAX,
 };
 use datamesh_core::invite::InvitePowers;
-use datamesh_core::lease::{Listing, Release, Renewal};
+use datamesh_core::lease::{Listing, Release, Renewal, SegmentPin};
 use datamesh_core::signature::signed_bytes;
 use datamesh_core::wire::{Encode, WireError, decode};
 use datamesh_core::{
@@ -111,6 +111,13 @@ pub(crate) fn renewal() -> Renewal {
         expiry,
         signature: sign(LEASE, Context::LeaseRenewal, &mesh(), &body),
     }
+}
+
+pub(crate) fn segment_pin() -> SegmentPin {
+    let (segment, epoch, priority, until) = (SegmentId([0xAB; 32]), 5, 8, NOW + 86_400_000);
+    let body = SegmentPin::signed_part(&segment, epoch, priority, until);
+    let signature = sign(LEASE, Context::SegmentPin, &mesh(), &body);
+    SegmentPin { segment, epoch, priority, until, signature }
 }
 
 pub(crate) fn release() -> Release {
@@ -520,6 +527,18 @@ pub(crate) fn any_receipt() -> impl Strategy<Value = Receipt> {
 pub(crate) fn any_renewal() -> impl Strategy<Value = Renewal> {
     (any_segment(), any::<[u64; 2]>(), any_signature()).prop_map(
         |(segment, [epoch, expiry], signature)| Renewal { segment, epoch, expiry, signature },
+    )
+}
+
+pub(crate) fn any_segment_pin() -> impl Strategy<Value = SegmentPin> {
+    (any_segment(), any::<[u64; 2]>(), any::<u8>(), any_signature()).prop_map(
+        |(segment, [epoch, until], priority, signature)| SegmentPin {
+            segment,
+            epoch,
+            priority,
+            until,
+            signature,
+        },
     )
 }
 

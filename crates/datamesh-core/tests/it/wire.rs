@@ -5,8 +5,8 @@ use datamesh_core::advert::{ADDRESS_BYTES_MAX, ADDRESSES_MAX};
 use datamesh_core::audit::{CELL_PROOF_MAX, CHALLENGES_MAX, Challenge, Proved};
 use datamesh_core::certificate::{Delegation, Issuer, NodeClaim, OPERATOR_BYTES_MAX};
 use datamesh_core::message::{
-    ADVERTS_MAX, DIGEST_MAX, DigestEntry, NodeRequest, PROOF_MAX, ReadSpan, Redeem, Refusal, Reply,
-    Request, SEGMENTS_MAX, WANTED_MAX, WantedShards,
+    ADVERTS_MAX, DIGEST_MAX, DigestEntry, Link, NodeRequest, PROBE_BYTES_MAX, PROOF_MAX, ReadSpan,
+    Redeem, Refusal, Reply, Request, SEGMENTS_MAX, WANTED_MAX, WantedShards,
 };
 use datamesh_core::seam::HEAD_BYTES_MAX;
 use datamesh_core::wire::{Encode, Reader, WireError, decode};
@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use crate::descriptor::{any_descriptor, plain};
 use crate::records::{
     any_advert, any_certificate, any_domain, any_genesis, any_grant, any_receipt, any_renewal,
-    any_store_ticket,
+    any_segment_pin, any_store_ticket,
 };
 use crate::vectors::{foreign, one_encoding};
 
@@ -88,6 +88,9 @@ fn any_request() -> impl Strategy<Value = Request> {
             let wanted = wanted.map(|(id, shards)| WantedShards { segment: SegmentId(id), shards });
             Request::TakeBack(wanted.collect())
         }),
+        list(any_segment_pin(), 0..20).prop_map(Request::Pin),
+        (0..=PROBE_BYTES_MAX as u32).prop_map(|reply_bytes| Request::Probe { reply_bytes }),
+        Just(Request::Links),
     ]
 }
 
@@ -148,6 +151,16 @@ fn any_reply() -> impl Strategy<Value = Reply> {
             Reply::Audited { answers, signature: Signature(signature) }
         }),
         any::<bool>().prop_map(|damaged| Reply::Examined { damaged }),
+        Just(Reply::Probed),
+        (list((any_bytes(), prop::option::of(any::<u32>()), any::<bool>()), 0..20), any::<u32>())
+            .prop_map(|(links, count)| {
+                let link = |(peer, round_trip_us, relayed)| Link {
+                    peer: NodeId(peer),
+                    round_trip_us,
+                    relayed,
+                };
+                Reply::Links { links: links.into_iter().map(link).collect(), count }
+            }),
         (prop::sample::select(REFUSALS.as_slice()), "\\PC{0,128}")
             .prop_map(|(refusal, detail)| Reply::Refused { refusal, detail }),
     ]
@@ -168,7 +181,7 @@ proptest! {
 
     #[test]
     fn foreign_bytes_are_read_without_harm(
-        kind in 0u8..24,
+        kind in 0u8..28,
         bytes in list(any::<u8>(), 0..1000),
     ) {
         let bytes = [&[kind], bytes.as_slice()].concat();

@@ -1,6 +1,6 @@
 //! What shrinks comes back as it was, and no frame takes more than it was given.
 
-use datamesh_crypto::compress::{CompressError, Zstd};
+use datamesh_crypto::compress::{CompressError, Effort, Zstd};
 use proptest::prelude::*;
 
 use crate::Counter;
@@ -26,7 +26,7 @@ proptest! {
         times in 1usize..400, padding in 0usize..5000,
     ) {
         let (zstd, content) = (Zstd::default(), piece.repeat(times));
-        if let Some(mut frame) = zstd.shrunk(&content) {
+        if let Some(mut frame) = zstd.shrunk(&content, Effort::Put) {
             prop_assert!(frame.len() <= content.len() - content.len() / 8);
             let length = frame.len();
             frame.resize(length + padding, 0);
@@ -57,12 +57,12 @@ fn text_shrinks_at_every_size_and_noise_at_none() {
     let zstd = Zstd::default();
     for length in [4097, 12 * 1024, 12 * 1024 + 1, 70_000, 4_193_280] {
         assert!(
-            zstd.shrunk(&text(length)).is_some_and(|frame| frame.len() < length / 3),
+            zstd.shrunk(&text(length), Effort::Put).is_some_and(|frame| frame.len() < length / 3),
             "{length}"
         );
-        assert!(zstd.shrunk(&noise(1, length)).is_none(), "{length}");
+        assert!(zstd.shrunk(&noise(1, length), Effort::Put).is_none(), "{length}");
     }
-    assert!(zstd.shrunk(&[]).is_none());
+    assert!(zstd.shrunk(&[], Effort::Put).is_none());
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_sample_that_promises_too_much_costs_the_attempt_and_nothing_else() {
     for number in 0..3 {
         content[number * step..number * step + piece].copy_from_slice(&text(piece));
     }
-    assert!(Zstd::default().shrunk(&content).is_none());
+    assert!(Zstd::default().shrunk(&content, Effort::Put).is_none());
 }
 
 #[test]

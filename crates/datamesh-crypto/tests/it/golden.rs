@@ -10,7 +10,7 @@ use datamesh_core::wire::{self, Encode};
 use datamesh_core::{
     ContentTag, DeviceId, Entropy, Hash, LogId, MeshId, SegmentId, Signer, VersionId,
 };
-use datamesh_crypto::compress::Zstd;
+use datamesh_crypto::compress::{Effort, Zstd};
 use datamesh_crypto::frame::{Opener, Sealer, TAG_BYTES, frame_count, sealed_length};
 use datamesh_crypto::manifest::Compression;
 use datamesh_crypto::{
@@ -98,7 +98,7 @@ fn what_was_compressed_once_decompresses_for_ever() {
     let zstd = Zstd::default();
     let bless = std::env::var("DATAMESH_BLESS").is_ok_and(|value| value == "1");
     if bless && !path("segment", "slice.compressed").exists() {
-        let mut opened = zstd.shrunk(&content).unwrap();
+        let mut opened = zstd.shrunk(&content, Effort::Put).unwrap();
         opened.resize(opened.len() + 40, 0);
         golden("segment", "slice.compressed", &opened);
     }

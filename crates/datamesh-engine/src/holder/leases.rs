@@ -1,16 +1,19 @@
-//! Taking renewals and releases, telling which releases count here, and telling the owner of a grant
-//! what is kept under it.
+//! Taking renewals, releases and pins, telling which releases count here, and telling the owner of a
+//! grant what is kept under it.
 //!
-//! A renewal or release needs no grant and no membership: the segment's lease key signed it, and the
+//! A renewal, a release or a pin needs no grant and no membership: the segment's lease key signed it, and the
 //! key stands in the descriptor of a shard that is here already. So nothing that a stranger says of
 //! a segment that this node does not have takes any room.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use datamesh_core::lease::{LeaseAnswer, Listed, Listing, Release, Renewal};
+use datamesh_core::lease::{
+    LeaseAnswer, Listed, Listing, PIN_PRIORITY_MAX, Release, Renewal, SegmentPin,
+};
 use datamesh_core::message::{LISTED_MAX, Refusal, Reply};
-use datamesh_core::{SegmentId, Timestamp};
+use datamesh_core::{PublicKey, SegmentId, Timestamp};
 use datamesh_store::{LeaseChange, LeaseOutcome, Store, StoreError};
 
 use super::{Answer, Holder, Parts, refuse, store_refusal};
@@ -97,16 +100,7 @@ impl Holder {
         let fits = move |expiry| expiry <= until && (expiry == 0) == (until == 0);
         let answers = self
             .block(move || {
-                let check = |segment: SegmentId| -> Result<_, StoreError> {
-                    match store.lease_key(segment) {
-                        Ok(key) => Ok(Some(key)),
-                        // Damaged beyond telling whose it is: as good as not here.
-                        Err(StoreError::SegmentNotFound { .. } | StoreError::Damaged { .. }) => {
-                            Ok(None)
-                        }
-                        Err(error) => Err(error),
-                    }
-                };
+                let check = |segment| lease_key_of(&store, segment);
                 let checked: Vec<Checked> = match said {
                     Said::Release(releases) => releases
                         .into_iter()
@@ -138,6 +132,32 @@ impl Holder {
                         .collect::<Result<_, StoreError>>()?,
                 };
                 take(&store, checked, now)
+            })
+            .await?;
+        Ok((Reply::Leases(answers.map_err(store_refusal)?), Bytes::new()))
+    }
+
+    /// Takes pins; what is answered as taken is synced. One of no priority there is, or of a segment that
+    /// was named before, is as one that nobody signed.
+    pub(super) async fn pin(&self, pins: Vec<SegmentPin>) -> Answer {
+        let (store, mesh) = (Arc::clone(&self.store), self.engine.mesh());
+        let answers = self
+            .block(move || {
+                let mut answers = Vec::with_capacity(pins.len());
+                let (mut taken, mut named) = (Vec::new(), BTreeSet::new());
+                for pin in pins {
+                    let fits = pin.priority <= PIN_PRIORITY_MAX && named.insert(pin.segment);
+                    answers.push(match lease_key_of(&store, pin.segment)? {
+                        None => Some(LeaseAnswer::NotHeld),
+                        Some(key) if fits && pin.verify(&key, &mesh).is_ok() => {
+                            taken.push(pin);
+                            None
+                        }
+                        Some(_) => Some(LeaseAnswer::NotSigned),
+                    });
+                }
+                let outcomes = store.pin(&taken)?;
+                Ok(with_outcomes(answers, outcomes))
             })
             .await?;
         Ok((Reply::Leases(answers.map_err(store_refusal)?), Bytes::new()))
@@ -203,7 +223,7 @@ fn take(
         LeaseChange::Renew(renewal) => renewal.segment,
         LeaseChange::Release { release, .. } => release.segment,
     };
-    let mut segments = std::collections::BTreeSet::new();
+    let mut segments = BTreeSet::new();
     for checked in checked {
         match checked {
             // A second word on one segment would be judged without knowing the first.
@@ -217,12 +237,30 @@ fn take(
             Err(answer) => answers.push(Some(answer)),
         }
     }
-    let mut outcomes = store.change_leases(&changes, now)?.into_iter();
+    Ok(with_outcomes(answers, store.change_leases(&changes, now)?))
+}
+
+/// The answers, with what the store said in place of those that it was asked for.
+fn with_outcomes(
+    answers: Vec<Option<LeaseAnswer>>,
+    outcomes: Vec<LeaseOutcome>,
+) -> Vec<LeaseAnswer> {
+    let mut outcomes = outcomes.into_iter();
     let answer = |outcome| match outcome {
         Some(LeaseOutcome::Taken { shards }) => LeaseAnswer::Taken { shards },
         Some(LeaseOutcome::Behind { epoch }) => LeaseAnswer::Behind { epoch },
         Some(LeaseOutcome::NotHeld) | None => LeaseAnswer::NotHeld,
     };
     let answers = answers.into_iter();
-    Ok(answers.map(|known| known.unwrap_or_else(|| answer(outcomes.next()))).collect())
+    answers.map(|known| known.unwrap_or_else(|| answer(outcomes.next()))).collect()
+}
+
+/// The key that a segment's owner signs with; nothing where it is not here.
+fn lease_key_of(store: &Store, segment: SegmentId) -> Result<Option<PublicKey>, StoreError> {
+    match store.lease_key(segment) {
+        Ok(key) => Ok(Some(key)),
+        // Damaged beyond telling whose it is: as good as not here.
+        Err(StoreError::SegmentNotFound { .. } | StoreError::Damaged { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -113,12 +113,13 @@ pub struct Judgement {
 }
 
 /// Order of work: the first in this order is done first.
-pub type Priority = (i32, Reverse<usize>, Reverse<u64>);
+pub type Priority = (i32, Reverse<u8>, Reverse<usize>, Reverse<u64>);
 
 impl Judgement {
-    /// Where in the order of work the segment stands.
-    pub fn priority(&self) -> Priority {
-        (self.margin, Reverse(self.overlap), Reverse(self.age_ms))
+    /// Where in the order of work the segment stands, whose owner pinned it with `pin`; 0 where it is not
+    /// pinned. The margin comes before what the owner wishes: nobody's file is lost for another's.
+    pub fn priority(&self, pin: u8) -> Priority {
+        (self.margin, Reverse(pin), Reverse(self.overlap), Reverse(self.age_ms))
     }
 }
 

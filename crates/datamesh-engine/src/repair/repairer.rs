@@ -366,7 +366,13 @@ impl Repairer {
                 let mending = timeout(MEND_PATIENCE, self.mend(segment)).await;
                 Worked::Mended(segment, mending.unwrap_or(Err(MendError::Patience)))
             }
-            Job::Move(segment) => Worked::Moved(segment, self.hand_over(segment).await),
+            Job::Move(segment) => {
+                let moved = self.hand_over(segment).await;
+                if moved.is_ok() {
+                    self.pass_pin_on(segment).await;
+                }
+                Worked::Moved(segment, moved)
+            }
         }
     }
 
@@ -392,6 +398,7 @@ impl Repairer {
         let mended =
             self.engine.carry_out(&segment, &descriptor, claims, &judgement, permit).await?;
         self.pass_renewal_on(segment).await;
+        self.pass_pin_on(segment).await;
         Ok(Some(mended))
     }
 
@@ -402,6 +409,15 @@ impl Repairer {
         let found = block(&**self.engine.executor(), move || store.renewal(segment)).await;
         if let Some(Ok(Some(renewal))) = found {
             self.engine.renew(&[renewal]).await;
+        }
+    }
+
+    /// Tells everybody of a segment's pin: who has just got a shard of it does not know it.
+    async fn pass_pin_on(&self, segment: SegmentId) {
+        let store = Arc::clone(&self.store);
+        let found = block(&**self.engine.executor(), move || store.kept_pin(segment)).await;
+        if let Some(Ok(Some(pin))) = found {
+            self.engine.pin(&[pin]).await;
         }
     }
 

@@ -186,11 +186,18 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_work_is_margin_then_overlap_then_age(one in found(), other in found()) {
+    fn the_order_of_work_is_margin_then_pin_then_overlap_then_age(
+        one in found(),
+        other in found(),
+        pins in any::<[u8; 2]>(),
+    ) {
         let (one, other) = (one.judge(&RULES), other.judge(&RULES));
-        let before = one.priority() < other.priority();
+        let pins = pins.map(|pin| pin % 3);
+        let before = one.priority(pins[0]) < other.priority(pins[1]);
         if one.margin != other.margin {
             prop_assert_eq!(before, one.margin < other.margin);
+        } else if pins[0] != pins[1] {
+            prop_assert_eq!(before, pins[0] > pins[1]);
         } else if one.overlap != other.overlap {
             prop_assert_eq!(before, one.overlap > other.overlap);
         } else {

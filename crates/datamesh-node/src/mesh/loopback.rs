@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use datamesh_core::message::Link;
 use datamesh_core::{BoxFuture, Message, NodeId, Service, Transport, TransportError};
 
 /// A transport that answers calls to this node without the network.
@@ -48,5 +49,9 @@ impl Transport for Loopback {
 
     fn connected(&self) -> Vec<NodeId> {
         self.transport.connected()
+    }
+
+    fn links(&self) -> Vec<Link> {
+        self.transport.links()
     }
 }

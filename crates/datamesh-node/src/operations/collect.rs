@@ -2,12 +2,12 @@
 
 use datamesh_api::{
     CleanupReply, CleanupRequest, DuplicatesReply, LowFile, LowHealthReply, OperationError,
-    PurgeReply, PurgeRequest, ReleaseReply, RepackReply, ReschemeReply, ReschemeRequest,
-    RewriteReply, UndeleteReply, UndeleteRequest,
+    PurgeReply, PurgeRequest, ReleaseReply, RepackReply, RewriteReply, UndeleteReply,
+    UndeleteRequest,
 };
 use datamesh_client::{
-    CleanupOptions, ClientError, Duplicates, LowHealth, Purged, Released, Repacked,
-    ReschemeOptions, Retention, Rewritten,
+    CleanupOptions, ClientError, Duplicates, LowHealth, Purged, Released, Repacked, Retention,
+    Rewritten,
 };
 
 use super::HomeOperations;
@@ -27,6 +27,7 @@ fn released(released: Released) -> ReleaseReply {
 fn purged(purged: Purged) -> PurgeReply {
     PurgeReply {
         versions: purged.versions,
+        pinned: purged.pinned,
         bytes: purged.bytes,
         shared: purged.shared,
         unreferenced: purged.unreferenced,
@@ -46,7 +47,7 @@ pub(super) fn rewritten(rewritten: Rewritten) -> RewriteReply {
     }
 }
 
-fn repacked(repacked: Repacked) -> RepackReply {
+pub(super) fn repacked(repacked: Repacked) -> RepackReply {
     RepackReply {
         sparse: repacked.sparse,
         small: repacked.small,
@@ -80,7 +81,7 @@ fn low_health_reply(low: LowHealth) -> LowHealthReply {
     }
 }
 
-fn wrap(error: ClientError) -> OperationError {
+pub(super) fn wrap(error: ClientError) -> OperationError {
     convert::client_error(&error)
 }
 
@@ -135,26 +136,6 @@ impl HomeOperations {
             orphaned_bytes: cleaned.orphaned_bytes,
             released: released(cleaned.released),
             silent: cleaned.silent,
-        })
-    }
-
-    pub(super) async fn do_rescheme(
-        &self,
-        asked: ReschemeRequest,
-    ) -> Result<ReschemeReply, OperationError> {
-        let client = self.whole_client().await?;
-        let ReschemeRequest { names, scheme, dry_run } = asked;
-        let options = ReschemeOptions { names, scheme, dry_run };
-        let done = client.rescheme(&options).await.map_err(wrap)?;
-        Ok(ReschemeReply {
-            dry_run,
-            scheme: done.scheme,
-            versions: done.versions,
-            segments: done.segments,
-            bytes: done.bytes,
-            stored_before: done.stored_before,
-            stored_after: done.stored_after,
-            rewritten: rewritten(done.rewritten),
         })
     }
 }

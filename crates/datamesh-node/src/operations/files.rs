@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datamesh_api::{
     DuplicateRequest, ErrorKind, EventFn, GetReply, GetRequest, InfoReply, InfoRequest, ListEntry,
-    ListReply, ListRequest, OperationError, PlacedFile, PlacedReply, Progress, PutReply,
+    ListReply, ListRequest, OperationError, PinTerms, PlacedFile, PlacedReply, Progress, PutReply,
     PutRequest, RemoveReply, RemoveRequest, RenameRequest, SegmentInfo, ShardInfo, VersionsReply,
     VersionsRequest,
 };
@@ -299,6 +299,13 @@ impl HomeOperations {
         let (path, file) = (put.path.clone(), put.file);
         let placed = client.placement(put).await.map_err(wrap)?;
         let known_bytes = client.known_bytes(put).await.map_err(wrap)?;
+        let pinned = self
+            .blocking(self.whole_catalog().await?, move |_, catalog| catalog.pin_of(file))
+            .await?;
+        let now = client.engine().now();
+        let pin = pinned
+            .filter(|pin| pin.priority(now) > 0)
+            .map(|pin| PinTerms { priority: pin.priority, until: pin.until });
         let versions = client.versions(path.as_str()).await.map_err(wrap)?.len() as u64;
         let domains: std::collections::BTreeMap<_, _> = client
             .engine()
@@ -358,6 +365,7 @@ impl HomeOperations {
             owed,
             known_bytes,
             leases: self.lease_state().await?,
+            pin,
             shares,
         })
     }

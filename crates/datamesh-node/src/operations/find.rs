@@ -24,7 +24,7 @@ const INDEX: &str = "account/search.db";
 
 /// Runs something with the account's search index; where that turns out to be damaged, once more with one
 /// that is made anew. Blocks.
-fn with_index<T>(
+pub(super) fn with_index<T>(
     shared: &Shared,
     catalog: &AccountDb,
     work: impl Fn(&SearchDb) -> Result<T, CatalogError>,

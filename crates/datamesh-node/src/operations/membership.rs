@@ -24,6 +24,16 @@ const VIEW_TRIES: usize = 8;
 /// How long a command looks for a mesh that is not where it was.
 const DISCOVERY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 
+/// How a member stands, as the contract names it.
+pub(super) fn peer_state(standing: Standing) -> PeerState {
+    match standing {
+        Standing::Alive => PeerState::Alive,
+        Standing::Silent => PeerState::Silent,
+        Standing::Draining => PeerState::Draining,
+        Standing::Gone => PeerState::Gone,
+    }
+}
+
 impl HomeOperations {
     /// The network of this process; a command without a daemon starts one with a throw-away key
     /// and no listener.
@@ -116,12 +126,7 @@ impl HomeOperations {
                 PeerInfo {
                     node: claim.node,
                     local: Some(claim.node) == local,
-                    state: match peer.standing {
-                        Standing::Alive => PeerState::Alive,
-                        Standing::Silent => PeerState::Silent,
-                        Standing::Draining => PeerState::Draining,
-                        Standing::Gone => PeerState::Gone,
-                    },
+                    state: peer_state(peer.standing),
                     domain: claim.domain.to_string(),
                     operator: claim.operator.clone(),
                     addresses: advert.addresses.clone(),

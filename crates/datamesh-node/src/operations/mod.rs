@@ -1,19 +1,24 @@
 //! The operations of a home, the same whether a daemon or a single command does them.
 
+mod benchmark;
 mod collect;
 mod files;
 mod find;
+mod internals;
 mod keys;
 mod leases;
 mod membership;
 mod noted;
+mod optimize;
 mod patterns;
+mod pins;
 mod reach;
 mod repair;
 mod security;
 pub(crate) mod share;
 mod state;
 mod upkeep;
+mod ways;
 
 use std::sync::{Arc, Mutex};
 
@@ -157,6 +162,12 @@ impl HomeOperations {
         Ok(())
     }
 
+    /// Tells holders what is pinned, as far as they were not told.
+    pub(crate) async fn tell_pins(&self) -> Result<(), OperationError> {
+        let told = self.client().await?.tell_pins().await;
+        told.map(drop).map_err(|error| crate::convert::client_error(&error))
+    }
+
     pub(crate) fn home(&self) -> &Home {
         &self.shared.home
     }
@@ -262,10 +273,16 @@ impl HomeOperations {
             Call::Search(request) => Answer::Search(self.do_search(request).await?),
             Call::Popular(request) => Answer::Popular(self.do_popular(request).await?),
             Call::Label(request) => Answer::Label(self.do_label(request).await?),
+            Call::Pin(request) => Answer::Pin(self.do_pin(request).await?),
+            Call::Pins(_) => Answer::Pins(self.do_pins().await?),
+            Call::Network(request) => Answer::Network(self.do_network(request).await?),
+            Call::Bandwidth(request) => Answer::Bandwidth(self.do_bandwidth(request).await?),
+            Call::Benchmark(request) => Answer::Benchmark(self.do_benchmark(request).await?),
+            Call::Internals(request) => Answer::Internals(self.do_internals(request).await?),
             Call::Purge(request) => Answer::Purge(self.do_purge(request).await?),
             Call::Undelete(request) => Answer::Undelete(self.do_undelete(request).await?),
             Call::Cleanup(request) => Answer::Cleanup(self.do_cleanup(request).await?),
-            Call::Rescheme(request) => Answer::Rescheme(self.do_rescheme(request).await?),
+            Call::Optimize(request) => Answer::Optimize(self.do_optimize(request).await?),
             Call::Share(request) => Answer::Share(self.do_share(request).await?),
             Call::Shares(request) => Answer::Shares(self.do_shares(request).await?),
             Call::Unshare(request) => Answer::Unshare(self.do_unshare(request).await?),

@@ -35,6 +35,11 @@ pub(super) fn asked(call: &Call) -> Option<(&'static str, Detail)> {
             let named = names(request.patterns.iter().map(String::as_str));
             ("file.label", vec![("asked", named)])
         }
+        Call::Pin(request) => {
+            let named = names(request.patterns.iter().map(String::as_str));
+            let event = if request.terms.is_some() { "file.pin" } else { "file.unpin" };
+            (event, vec![("asked", named)])
+        }
         Call::Share(request) => {
             let with = match &request.to {
                 ShareTarget::Link { .. } => "link",
@@ -83,6 +88,7 @@ fn outcome(detail: &mut Detail, answer: &Result<Answer, OperationError>) {
             detail.push(("shares", names(shares.iter().map(|share| share.share.as_str()))));
         }
         Ok(Answer::Label(reply)) => detail.push(("files", reply.files.len().to_string())),
+        Ok(Answer::Pin(reply)) => detail.push(("files", reply.files.len().to_string())),
         Ok(Answer::Invite(InviteReply { expires, .. })) => {
             detail.push(("expires", expires.to_string()));
         }

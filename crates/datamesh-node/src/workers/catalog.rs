@@ -31,12 +31,22 @@ pub(crate) async fn move_heads(mover: HeadMover, stop: CancellationToken) {
     }
 }
 
+/// Rounds of that after which holders are told what is pinned.
+const PIN_ROUNDS: u32 = 10;
+
 /// Keeps the account's catalog and the mesh's copy of it together until `stop`.
 pub(crate) async fn follow_catalog(operations: HomeOperations, stop: CancellationToken) {
+    let mut rounds = 0_u32;
     loop {
+        rounds = rounds.wrapping_add(1);
         let round = async {
             if let Err(error) = operations.follow_catalog().await {
                 tracing::warn!(error = %error.message, "the catalog was not compared with the mesh");
+            }
+            if rounds.is_multiple_of(PIN_ROUNDS)
+                && let Err(error) = operations.tell_pins().await
+            {
+                tracing::warn!(error = %error.message, "holders were not told what is pinned");
             }
             tokio::time::sleep(CATCH_UP_INTERVAL).await;
         };

@@ -16,6 +16,7 @@ mod damage;
 mod heads;
 mod lease;
 mod open;
+mod pin;
 mod put;
 mod read;
 mod scrub;

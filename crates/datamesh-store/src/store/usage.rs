@@ -25,6 +25,8 @@ pub struct Usage {
     pub capacity: u64,
     /// Bytes of packs.
     pub used: u64,
+    /// Bytes of the records in them that something rests on, marks of shards not counted.
+    pub live: u64,
     /// Bytes that may still be written: within the capacity, and above the file system's reserve.
     pub free: u64,
     /// Shards held.
@@ -90,6 +92,7 @@ impl Store {
         Ok(Usage {
             capacity,
             used,
+            live: index.bytes_by_pack().values().sum(),
             free,
             shards,
             shard_bytes,

@@ -2,10 +2,11 @@
 
 use std::sync::Barrier;
 
-use datamesh_core::lease::Renewal;
+use datamesh_core::lease::{Renewal, SegmentPin};
 use datamesh_core::{Scheme, SegmentId, Signature};
 use datamesh_store::{
-    GrantUsage, LeaseState, ScrubCursor, ShardState, Store, StoreConfig, StoreError, Usage,
+    GrantUsage, LeaseOutcome, LeaseState, ScrubCursor, ShardState, Store, StoreConfig, StoreError,
+    Usage,
 };
 use datamesh_testkit::{FaultyDisk, SeededEntropy};
 
@@ -202,6 +203,39 @@ fn the_reserve_of_the_file_system_is_left_alone() {
 
 fn renewal(segment: SegmentId, epoch: u64, expiry: u64) -> Renewal {
     Renewal { segment, epoch, expiry, signature: Signature([4; 64]) }
+}
+
+#[test]
+fn the_pin_of_the_highest_epoch_counts_until_it_ends_and_survives() {
+    let disk = FaultyDisk::new(1, 64 * MIB);
+    let store = open(disk.mount(), MIB).unwrap();
+    let (segment, stranger) = (Segment::small(1), Segment::small(2));
+    put(&store, &segment, 0).unwrap();
+    let pin = |segment, epoch, priority, until| SegmentPin {
+        segment,
+        epoch,
+        priority,
+        until,
+        signature: Signature([4; 64]),
+    };
+    let id = segment.id();
+    assert_eq!(store.priority(id, 50), 0);
+    let outcomes = store.pin(&[pin(id, 5, 8, 100), pin(stranger.id(), 1, 1, 0)]).unwrap();
+    assert_eq!(outcomes, [LeaseOutcome::Taken { shards: 1 }, LeaseOutcome::NotHeld]);
+    let behind = store.pin(&[pin(id, 4, 10, 0)]).unwrap();
+    assert_eq!(behind, [LeaseOutcome::Behind { epoch: 5 }]);
+    let used = disk.used();
+    assert_eq!(store.pin(&[pin(id, 5, 8, 100)]).unwrap(), [LeaseOutcome::Taken { shards: 1 }]);
+    assert_eq!(disk.used(), used, "what is known takes no room again");
+    drop(store);
+    let store = open(disk.mount(), MIB).unwrap();
+    assert_eq!((store.priority(id, 99), store.priority(id, 100)), (8, 0));
+    assert_eq!(store.kept_pin(id).unwrap(), Some(pin(id, 5, 8, 100)));
+    assert_eq!(store.priority(stranger.id(), 0), 0);
+    store.pin(&[pin(id, 6, 0, 0)]).unwrap();
+    assert_eq!(store.priority(id, 50), 0);
+    let many: Vec<_> = (0..513).map(|epoch| pin(id, epoch, 1, 0)).collect();
+    assert!(matches!(store.pin(&many), Err(StoreError::TooMany { .. })));
 }
 
 #[test]

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datamesh_core::lease::{Release, Renewal};
+use datamesh_core::lease::{Release, Renewal, SegmentPin};
 use datamesh_core::{PublicKey, Receipt, Scheme, Signature};
 use datamesh_store::record::Head;
 use datamesh_store::{
@@ -36,6 +36,7 @@ enum Op {
     Renew { segment: usize, epoch: u64, expiry: u64 },
     Release { segment: usize, epoch: u64, now: u64 },
     Head(u8, u64),
+    Pin(usize, u64, u8),
     GiveUp(usize, u8),
     TakeBack(usize, u8),
     Collect { now: u64 },
@@ -56,6 +57,9 @@ fn script() -> Vec<Op> {
         Renew { segment: 0, epoch: 2, expiry: 0 },
         Op::Head(1, 2),
         Op::Head(2, 1),
+        Op::Pin(1, 4, 9),
+        Op::Pin(2, 1, 3),
+        Op::Pin(2, 2, 0),
         Open,
     ]);
     ops.extend((4..12).map(|n| Put(n, n as u8 % 6)));
@@ -91,6 +95,7 @@ struct View {
     shards: BTreeMap<(usize, u8), Shard>,
     leases: BTreeMap<usize, LeaseState>,
     heads: BTreeMap<Slot, Head>,
+    pins: BTreeMap<usize, SegmentPin>,
 }
 
 impl View {
@@ -155,6 +160,11 @@ impl Run {
                 let head = Head { account: [account; 32], log: [1; 16], revision, head };
                 store.put_head(&head).map(drop)
             }
+            Op::Pin(segment, epoch, priority) => {
+                let signature = Signature([7; 64]);
+                let segment = id(segment);
+                store.pin(&[SegmentPin { segment, epoch, priority, until: 0, signature }]).map(drop)
+            }
             Op::GiveUp(segment, shard) => store.give_up(id(segment), shard, DAY).map(drop),
             Op::TakeBack(segment, shard) => store.take_back(id(segment), 1 << shard, DAY).map(drop),
             Op::Collect { now } => self.collection.as_mut().unwrap().collect(&at(now)).map(drop),
@@ -194,6 +204,10 @@ impl Run {
             }
             if let Some(lease) = store.lease(id) {
                 view.leases.insert(number, lease);
+            }
+            if let Some(pin) = store.kept_pin(id).unwrap() {
+                assert_eq!(store.priority(id, 0), pin.priority);
+                view.pins.insert(number, pin);
             }
         }
         for (slot, _) in store.heads_after(None, 100) {

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use datamesh_core::lease::{Release, Renewal};
+use datamesh_core::lease::{Release, Renewal, SegmentPin};
 use datamesh_core::wire::Encode;
 use datamesh_core::{PublicKey, Signature, StoreTicket};
 use datamesh_store::record::{
@@ -192,6 +192,28 @@ fn a_moved_shard_is_served_and_not_held() {
     assert_eq!(store.trashed_since(segment.id(), 1), Some(2_000));
     assert_eq!(store.read_shard(segment.id(), 1).unwrap().cells, segment.shards[1]);
     assert_eq!(store.shard_state(segment.id(), 3), Some(ShardState::Trash));
+}
+
+#[test]
+fn the_newest_pin_counts_whatever_comes_last() {
+    let (segment, gone) = (Segment::small(1), Segment::small(2));
+    let mut layer = Layer::new();
+    layer.add(Kind::Grant as u8, &grant(1, 1 << 30).to_bytes(), &[]);
+    layer.shard(&segment, 0);
+    let pin = |segment: &Segment, epoch, priority| {
+        let (segment, signature) = (segment.id(), Signature([4; 64]));
+        SegmentPin { segment, epoch, priority, until: 9_000, signature }.to_bytes()
+    };
+    layer.add(Kind::Pin as u8, &pin(&segment, 2, 7), &[]);
+    layer.add(Kind::Pin as u8, &pin(&segment, 1, 9), &[]);
+    layer.add(Kind::Pin as u8, &pin(&gone, 1, 9), &[]);
+    layer.group();
+
+    let (_disk, store) = over(&golden("pins.dmp", &layer.bytes));
+    assert_eq!((store.priority(segment.id(), 8_999), store.priority(segment.id(), 9_000)), (7, 0));
+    assert_eq!(store.kept_pin(segment.id()).unwrap().unwrap().epoch, 2);
+    // Of a segment of which nothing is here nothing is remembered.
+    assert_eq!(store.kept_pin(gone.id()).unwrap(), None);
 }
 
 #[test]

@@ -85,6 +85,13 @@ fn about(reply: &InfoReply) -> Table {
     if !version.note.is_empty() {
         table.pair("note", &version.note);
     }
+    if let Some(pin) = &reply.pin {
+        let until = match pin.until {
+            0 => "for good".to_owned(),
+            until => format!("until {}", time(until)),
+        };
+        table.pair("pinned", format!("{until}, priority {}", pin.priority));
+    }
     table.pair("file id", version.file);
     table.pair("version id", version.version);
     match version.scheme {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use datamesh_api::{OperationsExt, PurgeRequest, UndeleteRequest, VersionsRequest};
 
-use crate::commands::maintenance::released;
+use crate::commands::maintenance::{kept_pinned, released};
 use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, usage};
@@ -155,6 +155,7 @@ impl VersionsArgs {
             "{segments} only they refer to, {} shared with versions that stay",
             reply.shared
         ));
+        kept_pinned(output, reply.pinned);
         if !self.dry_run {
             released(output, &reply.released);
         }

@@ -2,7 +2,7 @@
 
 use datamesh_api::{CleanupRequest, OperationsExt};
 
-use super::released;
+use super::{kept_pinned, released};
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 use crate::output::{plural, size, visible};
@@ -75,6 +75,7 @@ impl CleanupArgs {
             plural(reply.deleted.versions, "version"),
             size(reply.deleted.bytes)
         ))?;
+        kept_pinned(output, reply.deleted.pinned);
         let found = |count, what| format!("{} {what}", plural(count, "segment"));
         output.line(found(reply.deleted.unreferenced, "only they refer to"))?;
         output.line(found(reply.left, "of broken-off puts"))?;

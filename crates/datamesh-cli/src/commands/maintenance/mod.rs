@@ -1,9 +1,11 @@
 //! Commands that keep things as they should be.
 
+mod benchmark;
 mod cleanup;
 mod optimize;
 mod repair;
 
+pub(crate) use benchmark::BenchmarkArgs;
 pub(crate) use cleanup::CleanupArgs;
 pub(crate) use optimize::OptimizeArgs;
 pub(crate) use repair::RepairArgs;
@@ -12,6 +14,14 @@ pub(crate) use repair::{leases, worker};
 use datamesh_api::ReleaseReply;
 
 use crate::output::{Output, plural, size};
+
+/// Tells of versions that were not given up, because their file is pinned.
+pub(crate) fn kept_pinned(output: &Output, versions: u64) {
+    if versions > 0 {
+        let versions = plural(versions, "version");
+        output.note(format!("{versions} of pinned files stay: datamesh pin lists them"));
+    }
+}
 
 /// Tells what nodes did about segments that were released.
 pub(crate) fn released(output: &Output, reply: &ReleaseReply) {

@@ -1,36 +1,60 @@
 //! `datamesh optimize`.
 
-use datamesh_api::{OperationsExt, ReschemeRequest};
+use datamesh_api::{
+    AnalysisReply, CompressReply, CompressRequest, DefragReply, OperationsExt, OptimizeRequest,
+    RebalanceReply, ReschemeReply, ReschemeRequest,
+};
 use datamesh_core::Scheme;
 
 use super::released;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{plural, size};
+use crate::output::{Output, Table, plural, size};
 
-/// Store files in the way that suits the mesh now
+/// Store things better: more densely, more evenly, in the scheme that suits the mesh now
 ///
-/// With --rescheme files that were stored when the mesh was smaller, or with less protection than it can give
-/// now, are coded anew: their encrypted bytes are fetched, cut into other shards, stored, read back and
-/// compared, and only when the catalog says so on a quorum of the mesh the shards before are released. What is
-/// broken off goes on the next time with the versions that are left.
+/// Whatever moves is stored anew, read back and compared first; the catalog says so on a quorum of the mesh;
+/// only then what lay there before is released. What is broken off goes on the next time with what is left.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  datamesh optimize --rescheme --dry-run
-  datamesh optimize --rescheme
+  datamesh optimize --analyze              what would be worth doing, from measurements
+  datamesh optimize --defrag --dry-run
+  datamesh optimize --compress --unread 90
   datamesh optimize --rescheme photos/2025.tar --scheme 8+4")]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
 pub(crate) struct OptimizeArgs {
+    /// Measure, and tell what would be worth doing; changes nothing
+    #[arg(long, group = "what")]
+    analyze: bool,
+
+    /// Empty segments that are less than half full, merge small ones, and give back what is dead in packs
+    #[arg(long, group = "what")]
+    defrag: bool,
+
+    /// Have this home's node move shards to nodes with more room now
+    #[arg(long, group = "what")]
+    rebalance: bool,
+
+    /// Compress what is read seldom, with more effort than a put can take
+    #[arg(long, group = "what")]
+    compress: bool,
+
     /// Code files anew in the scheme that suits the mesh now
-    #[arg(long, required = true)]
+    #[arg(long, group = "what")]
     rescheme: bool,
 
-    /// Only these files, all their versions
+    /// With --rescheme: only these files, all their versions
+    #[arg(requires = "rescheme")]
     names: Vec<String>,
 
-    /// Another scheme than the one that suits the mesh: 4+2, 8+4, 16+8
-    #[arg(long)]
+    /// With --rescheme: another scheme than the one that suits the mesh: 4+2, 8+4, 16+8
+    #[arg(long, requires = "rescheme")]
     scheme: Option<Scheme>,
+
+    /// With --compress: days in which a file was neither stored nor fetched on this device
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    unread: u32,
 
     /// Tell what would be done, and do nothing
     #[arg(long)]
@@ -40,36 +64,170 @@ pub(crate) struct OptimizeArgs {
 impl OptimizeArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
         let operations = context.connect().await?;
-        let Self { rescheme: _, names, scheme, dry_run } = self;
-        let reply = operations.rescheme(ReschemeRequest { names, scheme, dry_run }).await?;
-        let rewritten = &reply.rewritten;
-        let left = reply.versions.saturating_sub(rewritten.versions);
-        let partial = !dry_run && (left > 0 || rewritten.pending > 0);
-        let outcome = if partial { Outcome::Partial } else { Outcome::Done };
+        let dry_run = self.dry_run;
+        let request = OptimizeRequest {
+            analyze: self.analyze,
+            rescheme: self
+                .rescheme
+                .then_some(ReschemeRequest { names: self.names, scheme: self.scheme }),
+            compress: self.compress.then_some(CompressRequest { unread_days: self.unread }),
+            defrag: self.defrag,
+            rebalance: self.rebalance,
+            dry_run,
+        };
+        let reply = operations.optimize(request).await?;
+        let rewrites = [
+            reply.rescheme.as_ref().map(|reply| &reply.rewritten),
+            reply.compress.as_ref().map(|reply| &reply.rewritten),
+            reply
+                .defrag
+                .as_ref()
+                .and_then(|reply| reply.segments.as_ref())
+                .map(|reply| &reply.rewritten),
+        ];
+        let pending: u64 = rewrites.iter().flatten().map(|rewritten| rewritten.pending).sum();
+        let left = reply
+            .rescheme
+            .as_ref()
+            .is_some_and(|reply| !dry_run && reply.versions > reply.rewritten.versions);
+        let refused = reply
+            .defrag
+            .as_ref()
+            .and_then(|reply| reply.packs.as_ref())
+            .is_some_and(|packs| packs.refused.is_some());
+        let waiting = reply.rebalance.as_ref().is_some_and(|reply| !dry_run && reply.waiting > 0);
+        let partly = pending > 0 || left || refused || waiting;
+        let outcome = if partly { Outcome::Partial } else { Outcome::Done };
         let output = &context.output;
         if output.is_for_programs() {
-            output.answer(&reply)?;
+            output.answer_about_one(&reply)?;
             return Ok(outcome);
         }
-        let (versions, segments) =
-            (plural(reply.versions, "version"), plural(reply.segments, "segment"));
+        if let Some(analysis) = &reply.analysis {
+            tell_analysis(output, analysis)?;
+        }
+        if let Some(reply) = &reply.rescheme {
+            tell_rescheme(output, reply, dry_run)?;
+        }
+        if let Some(reply) = &reply.compress {
+            tell_compress(output, reply, dry_run)?;
+        }
+        if let Some(reply) = &reply.defrag {
+            tell_defrag(output, reply, dry_run)?;
+        }
+        if let Some(reply) = &reply.rebalance {
+            tell_rebalance(output, reply, dry_run)?;
+        }
+        output.pending(pending);
+        Ok(outcome)
+    }
+}
+
+fn tell_analysis(output: &Output, analysis: &AnalysisReply) -> Result<(), Stop> {
+    let mut table = Table::new(&["SUBJECT", ">GIVES BACK", "COMMAND", "MEASURED"]);
+    for advice in &analysis.advice {
+        let gain = advice.bytes.map_or_else(|| "-".to_owned(), size);
+        table.row([advice.subject.as_str(), &gain, &advice.command, &advice.measured]);
+    }
+    output.table(&table)?;
+    if analysis.advice.is_empty() {
+        output.line("nothing is worth doing")?;
+    }
+    for fine in &analysis.fine {
+        output.note(fine);
+    }
+    for skipped in &analysis.skipped {
+        output.note(format!("not looked at: {skipped}"));
+    }
+    Ok(())
+}
+
+fn tell_rescheme(output: &Output, reply: &ReschemeReply, dry_run: bool) -> Result<(), Stop> {
+    let (versions, segments) =
+        (plural(reply.versions, "version"), plural(reply.segments, "segment"));
+    output.line(format!(
+        "{versions} not in {}: {segments} with {}, {} in shards; {} in the new ones",
+        reply.scheme,
+        size(reply.bytes),
+        size(reply.stored_before),
+        size(reply.stored_after)
+    ))?;
+    let rewritten = &reply.rewritten;
+    if !dry_run {
         output.line(format!(
-            "{versions} not in {}: {segments} with {}, {} in shards; {} in the new ones",
-            reply.scheme,
-            size(reply.bytes),
-            size(reply.stored_before),
-            size(reply.stored_after)
+            "coded anew: {} in {}, {}",
+            plural(rewritten.versions, "version"),
+            plural(rewritten.made, "segment"),
+            size(rewritten.made_bytes)
+        ))?;
+        released(output, &rewritten.released);
+    }
+    Ok(())
+}
+
+fn tell_compress(output: &Output, reply: &CompressReply, dry_run: bool) -> Result<(), Stop> {
+    let versions = plural(reply.versions, "version");
+    output.line(format!("{versions} read seldom, {} of content", size(reply.bytes)))?;
+    let rewritten = &reply.rewritten;
+    if dry_run {
+        return output.line(format!(
+            "tried: {} with {}, which would have {} less",
+            plural(reply.sampled, "part"),
+            size(reply.sampled_bytes),
+            size(reply.sampled_saved)
+        ));
+    }
+    output.line(format!(
+        "compressed: {} in {}, {}",
+        plural(rewritten.versions, "version"),
+        plural(rewritten.made, "segment"),
+        size(rewritten.made_bytes)
+    ))?;
+    released(output, &rewritten.released);
+    Ok(())
+}
+
+fn tell_defrag(output: &Output, reply: &DefragReply, dry_run: bool) -> Result<(), Stop> {
+    if let Some(segments) = &reply.segments {
+        output.line(format!(
+            "{} less than half full, {} small: {} with {} that something refers to",
+            plural(segments.sparse, "segment"),
+            segments.small,
+            size(segments.bytes),
+            size(segments.live_bytes)
         ))?;
         if !dry_run {
+            let rewritten = &segments.rewritten;
             output.line(format!(
-                "coded anew: {} in {}, {}",
+                "merged: content of {} in {}, {}",
                 plural(rewritten.versions, "version"),
                 plural(rewritten.made, "segment"),
                 size(rewritten.made_bytes)
             ))?;
             released(output, &rewritten.released);
         }
-        output.pending(rewritten.pending);
-        Ok(outcome)
     }
+    if let Some(packs) = &reply.packs {
+        let (used, dead) = (size(packs.used), size(packs.dead));
+        output.line(format!("packs of this node: {used}, {dead} of it dead"))?;
+        if !dry_run {
+            output.line(format!("given back: {}", size(packs.returned)))?;
+        }
+        if let Some(reason) = &packs.refused {
+            output.warn(format!("the packs were left alone: {reason}"));
+        }
+    }
+    Ok(())
+}
+
+fn tell_rebalance(output: &Output, reply: &RebalanceReply, dry_run: bool) -> Result<(), Stop> {
+    if !dry_run {
+        let moved = plural(reply.moved, "shard");
+        output.line(format!("moved to nodes with more room: {moved}, {}", size(reply.bytes)))?;
+    }
+    output.line(format!("to be moved: {}", plural(reply.waiting, "shard")))?;
+    if reply.waiting > 0 && !dry_run {
+        output.note("the node goes on in the background, within its budget for repair");
+    }
+    Ok(())
 }

@@ -1,18 +1,23 @@
 //! Commands about the mesh and its state.
 
+mod bandwidth;
 mod discover;
 mod distribution;
 mod health;
 mod networks;
 mod peers;
+mod picture;
 mod stats;
+mod topology;
 
+pub(crate) use bandwidth::BandwidthArgs;
 pub(crate) use discover::DiscoverArgs;
 pub(crate) use distribution::DistributionArgs;
 pub(crate) use health::HealthArgs;
 pub(crate) use networks::NetworksArgs;
 pub(crate) use peers::PeersArgs;
 pub(crate) use stats::StatsArgs;
+pub(crate) use topology::NetworkArgs;
 
 use datamesh_api::{Finding, Severity};
 

@@ -394,7 +394,8 @@ impl Repairer {
         let moved = if judgement.rebuild.is_empty() { placed } else { shape.scheme.k() };
         let bytes = (moved + placed) as u64 * u64::from(shape.shard_length);
         let case = Case { bytes, urgent: judgement.urgent };
-        tally.queue.insert((judgement.priority(), segment), case);
+        let pin = self.store.priority(segment, self.engine.now());
+        tally.queue.insert((judgement.priority(pin), segment), case);
         if tally.queue.len() > QUEUE_MAX {
             tally.queue.pop_last();
             tally.again(0);

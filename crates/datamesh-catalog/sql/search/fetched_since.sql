@@ -1,0 +1,1 @@
+SELECT DISTINCT file FROM fetched WHERE day >= ?1

@@ -1,0 +1,70 @@
+//! Operations that pin files.
+
+use datamesh_api::{
+    EntryFailure, OperationError, PinReply, PinRequest, PinTerms, PinnedFile, PinnedPath, PinsReply,
+};
+use datamesh_client::ClientError;
+use datamesh_core::MeshPath;
+
+use super::HomeOperations;
+use super::files::no_such_name;
+use super::patterns::Patterns;
+use crate::convert;
+
+fn wrap(error: ClientError) -> OperationError {
+    convert::client_error(&error)
+}
+
+impl HomeOperations {
+    pub(super) async fn do_pin(&self, request: PinRequest) -> Result<PinReply, OperationError> {
+        let PinRequest { patterns, terms } = request;
+        let patterns = Patterns::read(&patterns)?;
+        let client = self.current_client().await?;
+        let catalog = self.whole_catalog().await?;
+        let paths = self.blocking(catalog, move |_, catalog| patterns.files(catalog)).await?;
+        if paths.is_empty() {
+            return Err(no_such_name());
+        }
+        let terms = terms.map(|terms| datamesh_client::PinTerms {
+            priority: terms.priority,
+            until: terms.until,
+        });
+        let done = client.pin(paths, terms).await.map_err(wrap)?;
+        if done.files.is_empty() {
+            return Err(no_such_name());
+        }
+        let file = |file: datamesh_client::PinnedPath| PinnedPath {
+            path: file.path,
+            unchanged: file.unchanged,
+        };
+        let failed =
+            |(path, reason): (MeshPath, String)| EntryFailure { path: path.to_string(), reason };
+        Ok(PinReply {
+            files: done.files.into_iter().map(file).collect(),
+            failed: done.failed.into_iter().map(failed).collect(),
+            segments: done.told.segments,
+            told: done.told.told,
+            unread: done.told.unread,
+            pending: done.pending,
+        })
+    }
+
+    pub(super) async fn do_pins(&self) -> Result<PinsReply, OperationError> {
+        let client = self.current_client().await?;
+        let mut pins: Vec<PinnedFile> = client
+            .pins()
+            .await
+            .map_err(wrap)?
+            .into_iter()
+            .map(|pin| PinnedFile {
+                file: pin.file,
+                deleted: !pin.current,
+                path: pin.path,
+                terms: PinTerms { priority: pin.priority, until: pin.until },
+                since: pin.created,
+            })
+            .collect();
+        pins.sort_by(|a, b| (&a.path, a.file).cmp(&(&b.path, b.file)));
+        Ok(PinsReply { pins })
+    }
+}
