@@ -28,6 +28,7 @@ mod resumed_gets;
 mod resumption;
 mod rot;
 mod rotation;
+mod schemas;
 mod shares;
 mod small_disk;
 mod space;
