@@ -28,6 +28,14 @@ fn needs_release(chore: &str, args: &[String]) -> bool {
     chore != "torture" || !only(args).is_some_and(tests_only)
 }
 
+/// The program that measures. It calls cargo itself, for tests and the fuzzer.
+fn driver(built: &Path, root: &Path) -> Command {
+    let mut command = Command::new(built.join("datamesh-bench"));
+    command.current_dir(root);
+    steps::forget_us(&mut command);
+    command
+}
+
 /// Becomes `datamesh-bench` with the chore's name and further words.
 ///
 /// # Errors
@@ -49,9 +57,9 @@ pub(crate) fn run(root: &Path, chore: &str, args: &[String]) -> Result<(), Strin
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
     let built = target.join(profile);
-    let mut command = Command::new(built.join("datamesh-bench"));
+    let mut command = driver(&built, root);
     // Beside what was built: a temporary folder may be memory, and the disk is what counts.
-    command.current_dir(root).arg("--folder").arg(&built).arg(chore);
+    command.arg("--folder").arg(&built).arg(chore);
     command.arg("--program").arg(built.join("datamesh")).args(args);
     Err(format!("the measurement cannot be started: {}", command.exec()))
 }
@@ -59,6 +67,16 @@ pub(crate) fn run(root: &Path, chore: &str, args: &[String]) -> Result<(), Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cargo_below_is_not_told_of_this_crate() {
+        let ours = ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR"];
+        assert!(ours.iter().all(|name| std::env::var_os(name).is_some()), "cargo tells tests too");
+        let command = driver(Path::new("built"), Path::new("."));
+        let removed: Vec<_> =
+            command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
+        assert!(ours.iter().all(|name| removed.contains(&name.as_ref())), "{removed:?}");
+    }
 
     #[test]
     fn only_what_is_no_test_needs_the_release() {
