@@ -22,7 +22,13 @@ pub(crate) fn cargo(root: &Path, words: &[&str]) -> Command {
             // Nothing is built twice there.
             .env("CARGO_INCREMENTAL", "0");
     }
-    // What cargo tells a program it runs is about this crate, not about the one built next.
+    forget_us(&mut command);
+    command
+}
+
+/// Keeps from a program what cargo told this one about this crate: told to the next cargo, it would be
+/// taken for what that builds, and build scripts that look at it would be run again.
+pub(crate) fn forget_us(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let is_ours = name.to_str().is_some_and(|name| {
             name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
@@ -31,7 +37,6 @@ pub(crate) fn cargo(root: &Path, words: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
-    command
 }
 
 /// Runs one step under its name.

@@ -47,15 +47,11 @@ impl HeadMover {
         Box::pin(async move {
             let members = self.engine.candidates();
             let mut reached = self.engine.answering();
-            let before = self.settled.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let Some(before) = before else {
+            // Mostly nothing has changed, and then nothing is copied.
+            let Some(before) = self.unsettled(&members, &reached) else {
                 self.settle(Settled { members, reached });
                 return 0;
             };
-            if ids(&before.members) == ids(&members) && before.reached.is_superset(&reached) {
-                self.settle(Settled { members, reached });
-                return 0;
-            }
             let (mut moved, mut after): (u64, Option<Slot>) = (0, None);
             loop {
                 let page = self.store.heads_after(after, PAGE);
@@ -88,6 +84,15 @@ impl HeadMover {
         })
     }
 
+    /// The membership of the last pass, where since then somebody came, went or was heard of again.
+    fn unsettled(&self, members: &[Candidate], reached: &BTreeSet<NodeId>) -> Option<Settled> {
+        let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = |before: &&Settled| {
+            !ids(&before.members).eq(ids(members)) || !before.reached.is_superset(reached)
+        };
+        settled.as_ref().filter(changed).cloned()
+    }
+
     fn settle(&self, settled: Settled) {
         *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = Some(settled);
     }
@@ -101,6 +106,7 @@ impl HeadMover {
     }
 }
 
-fn ids(candidates: &[Candidate]) -> BTreeSet<NodeId> {
-    candidates.iter().map(|candidate| candidate.node).collect()
+/// In the order of a view, which is theirs.
+fn ids(candidates: &[Candidate]) -> impl Iterator<Item = NodeId> {
+    candidates.iter().map(|candidate| candidate.node)
 }

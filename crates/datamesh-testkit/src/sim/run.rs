@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use datamesh_core::Hash;
+use datamesh_core::signature::checked::Once;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
@@ -78,6 +79,7 @@ pub fn run_within<F: Future>(
         World::new(seed)
     };
     let given = world.clone();
+    let once = Once::begin();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {
             let failure = world.failure();
@@ -102,6 +104,7 @@ pub fn run_within<F: Future>(
         world.end();
     }
     drop(runtime);
+    drop(once);
     let text = match outcome {
         Ok(Ok(value)) => return value,
         Ok(Err(text)) => text,

@@ -9,3 +9,4 @@ mod life;
 mod peers;
 mod replay;
 mod run;
+mod signatures;
