@@ -70,9 +70,10 @@ async fn do_all(context: &Context, answers: Answers) -> Result<(), Stop> {
         JoinArgs::with(ticket).run(context).await?;
     }
     if answers.node.is_some() {
-        output.note(
-            "`datamesh service` runs the node, in another terminal or as a service of the system",
-        );
+        let program = visible(&questions::program(&context.home));
+        output.note(format!(
+            "`{program} service` runs the node, in another terminal or as a service of the system",
+        ));
     }
     Ok(())
 }

@@ -75,16 +75,27 @@ pub(super) fn ask(home: &Home) -> Result<Option<Answers>, OperationError> {
         }
     };
     let answers = Answers { node, account, ticket, preset };
+    let program = visible(&program(home));
     to_stderr("\nThis will be done, as by these commands:\n");
     for command in answers.commands() {
-        to_stderr(&format!("  datamesh {}", visible(&command)));
+        to_stderr(&format!("  {program} {}", visible(&command)));
     }
     if answers.node.is_some() {
-        to_stderr("\nand then, when you want the node to run:\n\n  datamesh service");
+        to_stderr(&format!("\nand then, when you want the node to run:\n\n  {program} service"));
     }
     to_stderr("");
     let agreed = Confirm::new().with_prompt("Do it").default(true).interact().map_err(wrong)?;
     Ok(agreed.then_some(answers))
+}
+
+/// The program as it must be called for this home.
+pub(super) fn program(home: &Home) -> String {
+    if Home::default_path().is_some_and(|usual| usual == home.path()) {
+        return "datamesh".to_owned();
+    }
+    let path = home.path().display().to_string();
+    let path = shlex::try_quote(&path).map_or_else(|_| path.clone(), Into::into);
+    format!("datamesh --home {path}")
 }
 
 fn node(home: &Home) -> Result<Node, OperationError> {

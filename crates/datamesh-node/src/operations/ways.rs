@@ -51,8 +51,9 @@ fn round_trips(way: &WayMeasured) -> Option<RoundTrips> {
         let at = (part * sorted.len() as f64).ceil() as usize;
         sorted.get(at.saturating_sub(1)).copied()
     };
-    let differences: Vec<f64> = ms.windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect();
-    let jitter = differences.iter().sum::<f64>() / differences.len().max(1) as f64;
+    let differences = ms.windows(2).map(|pair| (pair[1] - pair[0]).abs());
+    let jitter =
+        differences.fold(0.0, |sum, it| sum + it) / ms.len().saturating_sub(1).max(1) as f64;
     Some(RoundTrips {
         count: ms.len() as u64,
         lost: way.lost,
