@@ -15,7 +15,7 @@ use std::thread::{self, available_parallelism};
 
 use datamesh_catalog::AccountDb;
 use datamesh_client::{
-    CleanupOptions, ClientError, DuplicateOptions, LabelChange, PutOptions, Retention,
+    CleanupOptions, ClientError, DuplicateOptions, LabelChange, PinTerms, PutOptions, Retention,
     ShareOptions, ShareState, ShareTo, SharingError, Wanted, derive_epochs, find_share, points,
 };
 use datamesh_core::{MeshPath, NodeId, SegmentId};
@@ -37,6 +37,8 @@ const NOW: Retention = Retention { keep: 1, younger_than_ms: 0, deleted_for_ms: 
 /// Forms of each torn step: where in it the process ends is chance.
 const TORN: u64 = 3;
 
+const PINNED: PinTerms = PinTerms { priority: 7, until: 0 };
+
 type Tree = BTreeMap<MeshPath, Vec<u8>>;
 
 #[derive(Debug, Clone)]
@@ -50,6 +52,7 @@ enum Op {
     Rename(&'static str, &'static str),
     /// Another note.
     Label(&'static str),
+    Pin(&'static str),
     /// By a link.
     Share(&'static str),
     /// All that is shared.
@@ -89,6 +92,7 @@ fn scripts() -> Vec<Vec<Op>> {
         Op::Duplicate("a", "twin"),
         Op::Label("twin"),
         Op::Rename("twin", "brother"),
+        Op::Pin("brother"),
         Op::Share("brother"),
         Op::Put(file("brother", 5, 70_000)),
         Op::Unshare,
@@ -137,6 +141,7 @@ fn after(op: &Op, before: &Tree, removed: &Tree) -> Tree {
         }
         Op::CatchUp
         | Op::Label(_)
+        | Op::Pin(_)
         | Op::Share(_)
         | Op::Unshare
         | Op::Purge(_)
@@ -340,6 +345,10 @@ async fn operate(cluster: &Cluster, device: &Device, op: &Op) {
             let done = client.label(vec![name.parse().unwrap()], &change, false).await.unwrap();
             assert_eq!((done.files.len(), done.failed.len(), done.pending), (1, 0, 0));
         }
+        Op::Pin(name) => {
+            let done = client.pin(vec![name.parse().unwrap()], Some(PINNED)).await.unwrap();
+            assert_eq!((done.files.len(), done.failed.len(), done.pending), (1, 0, 0));
+        }
         Op::Share(name) => {
             let options = ShareOptions { to: ShareTo::Link(None), expiry: 0 };
             let view = client.share(name, options).await.unwrap();
@@ -400,6 +409,19 @@ async fn finish(owner: &mut Owner<'_>, only: bool) {
     }
     owner.settle().await;
     let client = &owner.device().client;
+    // Who holds what is pinned knows it.
+    client.tell_pins().await.unwrap();
+    for pin in client.pins().await.unwrap() {
+        let version = client.resolve(pin.path.unwrap().as_str(), None).await.unwrap();
+        for segment in client.segments(version.put().unwrap()).await.unwrap() {
+            let holders = cluster.nodes.iter().filter(|node| node.store.held(segment) != 0);
+            let known: Vec<u8> = holders.map(|node| node.store.priority(segment, 1)).collect();
+            assert!(
+                !known.is_empty() && known.iter().all(|it| *it == PINNED.priority),
+                "{known:?}"
+            );
+        }
+    }
     // What is shared shows the newest version, and what was ended nothing.
     for view in client.shares(None).await.unwrap() {
         let found = find_share(client.engine(), &view.share).await;

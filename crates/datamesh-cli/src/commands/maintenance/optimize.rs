@@ -2,7 +2,7 @@
 
 use datamesh_api::{
     AnalysisReply, CompressReply, CompressRequest, DefragReply, OperationsExt, OptimizeRequest,
-    RebalanceReply, ReschemeReply, ReschemeRequest,
+    RebalanceReply, ReschemeReply, ReschemeRequest, RewriteReply,
 };
 use datamesh_core::Scheme;
 
@@ -142,6 +142,18 @@ fn tell_analysis(output: &Output, analysis: &AnalysisReply) -> Result<(), Stop> 
     Ok(())
 }
 
+/// Tells what came of moving content to other segments.
+fn tell_rewritten(output: &Output, how: &str, reply: &RewriteReply) -> Result<(), Stop> {
+    output.line(format!(
+        "{how}: {} in {}, {}",
+        plural(reply.versions, "version"),
+        plural(reply.made, "segment"),
+        size(reply.made_bytes)
+    ))?;
+    released(output, &reply.released);
+    Ok(())
+}
+
 fn tell_rescheme(output: &Output, reply: &ReschemeReply, dry_run: bool) -> Result<(), Stop> {
     let (versions, segments) =
         (plural(reply.versions, "version"), plural(reply.segments, "segment"));
@@ -152,23 +164,12 @@ fn tell_rescheme(output: &Output, reply: &ReschemeReply, dry_run: bool) -> Resul
         size(reply.stored_before),
         size(reply.stored_after)
     ))?;
-    let rewritten = &reply.rewritten;
-    if !dry_run {
-        output.line(format!(
-            "coded anew: {} in {}, {}",
-            plural(rewritten.versions, "version"),
-            plural(rewritten.made, "segment"),
-            size(rewritten.made_bytes)
-        ))?;
-        released(output, &rewritten.released);
-    }
-    Ok(())
+    if dry_run { Ok(()) } else { tell_rewritten(output, "coded anew", &reply.rewritten) }
 }
 
 fn tell_compress(output: &Output, reply: &CompressReply, dry_run: bool) -> Result<(), Stop> {
     let versions = plural(reply.versions, "version");
     output.line(format!("{versions} read seldom, {} of content", size(reply.bytes)))?;
-    let rewritten = &reply.rewritten;
     if dry_run {
         return output.line(format!(
             "tried: {} with {}, which would have {} less",
@@ -177,14 +178,7 @@ fn tell_compress(output: &Output, reply: &CompressReply, dry_run: bool) -> Resul
             size(reply.sampled_saved)
         ));
     }
-    output.line(format!(
-        "compressed: {} in {}, {}",
-        plural(rewritten.versions, "version"),
-        plural(rewritten.made, "segment"),
-        size(rewritten.made_bytes)
-    ))?;
-    released(output, &rewritten.released);
-    Ok(())
+    tell_rewritten(output, "compressed", &reply.rewritten)
 }
 
 fn tell_defrag(output: &Output, reply: &DefragReply, dry_run: bool) -> Result<(), Stop> {
@@ -197,14 +191,7 @@ fn tell_defrag(output: &Output, reply: &DefragReply, dry_run: bool) -> Result<()
             size(segments.live_bytes)
         ))?;
         if !dry_run {
-            let rewritten = &segments.rewritten;
-            output.line(format!(
-                "merged: content of {} in {}, {}",
-                plural(rewritten.versions, "version"),
-                plural(rewritten.made, "segment"),
-                size(rewritten.made_bytes)
-            ))?;
-            released(output, &rewritten.released);
+            tell_rewritten(output, "merged", &segments.rewritten)?;
         }
     }
     if let Some(packs) = &reply.packs {
