@@ -5,11 +5,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::Finding;
 
+/// What of it to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InternalsPart {
+    /// The journal of puts.
+    Journal,
+    /// The store of shards.
+    Store,
+    /// The account's catalog on this device.
+    Catalog,
+    /// The proof of catalog, store and audit log, which takes time in proportion to their size.
+    Checks,
+}
+
 /// Tell what lies inside.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InternalsRequest {
-    /// Prove all of it as well, which takes time in proportion to its size.
-    pub check: bool,
+    /// What.
+    pub part: InternalsPart,
 }
 
 /// A put that is under way, or broke off and can be resumed.
@@ -114,7 +128,7 @@ pub struct FileBytes {
     pub bytes: u64,
 }
 
-/// What lies inside.
+/// What lies inside: the part that was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InternalsReply {
     /// The journal; nothing without an account.
@@ -123,6 +137,6 @@ pub struct InternalsReply {
     pub store: Option<StoreState>,
     /// The catalog; nothing without an account.
     pub catalog: Option<CatalogState>,
-    /// What was proved; empty where that was not asked for.
+    /// What was proved, and what is damaged.
     pub checks: Vec<Finding>,
 }

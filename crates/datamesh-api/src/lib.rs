@@ -43,8 +43,8 @@ pub use find::{
     SearchReply, SearchRequest, Sort,
 };
 pub use internals::{
-    CatalogState, FileBytes, GrantState, InternalsReply, InternalsRequest, JournalState, LogState,
-    StoreState, TransferState,
+    CatalogState, FileBytes, GrantState, InternalsPart, InternalsReply, InternalsRequest,
+    JournalState, LogState, StoreState, TransferState,
 };
 pub use keys::{
     DeviceInfo, EpochInfo, KeysReply, KeysRequest, RekeyReply, RekeyRequest, RotateReply,

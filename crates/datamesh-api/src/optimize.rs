@@ -81,7 +81,8 @@ pub struct CompressReply {
 pub struct PacksReply {
     /// Bytes of packs.
     pub used: u64,
-    /// Bytes in them that nothing needs any more.
+    /// Bytes in them that are no shard which something rests on: removed ones, and what packs have beside
+    /// shards, marks and tables.
     pub dead: u64,
     /// Bytes that were given back.
     pub returned: u64,
@@ -101,11 +102,14 @@ pub struct DefragReply {
 /// What rebalancing found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RebalanceReply {
+    /// The node looked at all its segments meanwhile: otherwise it goes on in the background, and `waiting` is
+    /// what was known before.
+    pub looked: bool,
     /// Segments of which this node is to move a shard to one with more room.
     pub waiting: u64,
     /// Shards that it moved meanwhile.
     pub moved: u64,
-    /// Bytes that it moved meanwhile.
+    /// Bytes that it fetched and sent meanwhile, those of repair with them.
     pub bytes: u64,
 }
 

@@ -21,8 +21,15 @@ pub struct PinTerms {
 pub struct PinRequest {
     /// Paths and patterns; see [`LabelRequest::patterns`](crate::LabelRequest::patterns).
     pub patterns: Vec<String>,
-    /// How; nothing for files that are to be pinned no longer.
-    pub terms: Option<PinTerms>,
+    /// The priority, 1 to 10; nothing for files that are to be pinned no longer.
+    pub priority: Option<u8>,
+    /// After how many milliseconds the pin ends; 0 for never.
+    pub term_ms: u64,
+}
+
+impl PinRequest {
+    /// The longest pin that has an end: a hundred years.
+    pub const TERM_MAX_MS: u64 = 100 * 365 * 86_400_000;
 }
 
 /// A file whose pin changed.

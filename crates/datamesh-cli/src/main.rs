@@ -15,6 +15,7 @@ mod values;
 mod waiting;
 mod wizard;
 mod words;
+mod writing;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;

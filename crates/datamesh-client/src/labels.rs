@@ -6,6 +6,7 @@ use datamesh_core::{BoxFuture, MeshPath, Timestamp, VersionId};
 
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::pipeline::EntryFailure;
 use crate::pipeline::checked_tags;
 use crate::points;
 
@@ -39,7 +40,7 @@ pub struct Labelled {
     /// The files, in the order given.
     pub files: Vec<LabelledFile>,
     /// Files that were not labelled, and why.
-    pub failed: Vec<(MeshPath, String)>,
+    pub failed: Vec<EntryFailure>,
     /// Operations that no quorum has yet.
     pub pending: u64,
 }
@@ -81,7 +82,8 @@ impl Client {
                 let mut changes = Vec::new();
                 for (path, found) in batch.iter().zip(found) {
                     let mut fail = |reason: &str| {
-                        labelled.failed.push((path.clone(), reason.to_owned()));
+                        let reason = reason.to_owned();
+                        labelled.failed.push(EntryFailure { path: path.clone(), reason });
                     };
                     let Some(found) = found else {
                         fail("there is no such file");

@@ -18,6 +18,7 @@ use futures::stream::{self, StreamExt};
 
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::pipeline::EntryFailure;
 use crate::points;
 
 /// Versions of a path that are read at a time.
@@ -60,7 +61,7 @@ pub struct Pinned {
     /// The files, in the order given.
     pub files: Vec<PinnedPath>,
     /// Paths where no file is.
-    pub failed: Vec<(MeshPath, String)>,
+    pub failed: Vec<EntryFailure>,
     /// Operations that no quorum has yet.
     pub pending: u64,
     /// What holders know.
@@ -72,7 +73,7 @@ pub struct Pinned {
 pub struct PinsTold {
     /// Segments.
     pub segments: u64,
-    /// Those of which enough holders for a commit know it.
+    /// Those of which enough holders for a commit know it, or somebody what was said later.
     pub told: u64,
     /// Versions whose segments are not known, because their manifest cannot be read now.
     pub unread: u64,
@@ -178,7 +179,8 @@ impl Client {
                 let mut changes = Vec::new();
                 for (path, found) in batch.iter().zip(found) {
                     let Some((file, pin)) = found else {
-                        pinned.failed.push((path.clone(), "there is no such file".to_owned()));
+                        let reason = "there is no such file".to_owned();
+                        pinned.failed.push(EntryFailure { path: path.clone(), reason });
                         continue;
                     };
                     let counts = pin.filter(|pin| pin.priority(now) > 0);
@@ -346,7 +348,9 @@ impl Client {
             }
             let told = self.engine.pin(&pins).await;
             for ((segment, needed), told) in needed.into_iter().zip(told) {
-                reached.insert(segment, told.shards() >= needed);
+                // Who is ahead heard of an end that is too long ago to be told, or of what this device does
+                // not know yet: saying it again changes nothing.
+                reached.insert(segment, told.shards() >= needed || told.behind.is_some());
             }
         }
         reached

@@ -240,6 +240,21 @@ impl Change {
     const SHARE: u8 = 7;
     const UNSHARE: u8 = 8;
 
+    /// The path at which it puts or deletes; nothing for what leaves all paths as they are.
+    pub fn path(&self) -> Option<&MeshPath> {
+        match self {
+            Self::Put(put) => Some(&put.path),
+            Self::Delete(delete) => Some(&delete.path),
+            Self::Purge(_)
+            | Self::Rewrite(_)
+            | Self::Label(_)
+            | Self::Pin(_)
+            | Self::Share(_)
+            | Self::Unshare(_)
+            | Self::Unknown { .. } => None,
+        }
+    }
+
     fn parts(&self) -> (u8, Vec<u8>) {
         match self {
             Self::Put(put) => (Self::PUT, put.to_bytes()),

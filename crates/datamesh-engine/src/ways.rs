@@ -103,7 +103,7 @@ impl Engine {
             while Instant::now() < until && way.round_trips.len() < ROUND_TRIPS_MAX {
                 let asked = Instant::now();
                 match self.probe(node, Bytes::new(), 0).await {
-                    Ok(_) => way.round_trips.push(asked.elapsed()),
+                    Ok(()) => way.round_trips.push(asked.elapsed()),
                     Err(_) => way.lost += 1,
                 }
                 tokio::time::sleep(ROUND_TRIP_PAUSE).await;
@@ -115,11 +115,11 @@ impl Engine {
         })
     }
 
-    /// One probe. Returns the bytes of the reply's body.
-    async fn probe(&self, node: NodeId, body: Bytes, reply_bytes: u32) -> Result<u64, AskError> {
+    /// One probe: a body that goes up was taken whole, one that comes down has the length asked for.
+    async fn probe(&self, node: NodeId, body: Bytes, reply_bytes: u32) -> Result<(), AskError> {
         let request = Request::Probe { reply_bytes };
         match ask(&*self.transport, node, &request, body, PROBE_DEADLINE).await? {
-            (Reply::Probed, body) if body.len() == reply_bytes as usize => Ok(body.len() as u64),
+            (Reply::Probed, body) if body.len() == reply_bytes as usize => Ok(()),
             _ => Err(AskError::OffTopic { peer: node }),
         }
     }
@@ -154,8 +154,7 @@ impl Engine {
             }
             match probes.next().await {
                 None => break,
-                // A body that went up was taken whole, or there were no answer.
-                Some(Ok(_)) => flow.bytes += PROBE_BYTES_MAX as u64,
+                Some(Ok(())) => flow.bytes += PROBE_BYTES_MAX as u64,
                 Some(Err(_)) => {
                     flow.lost += 1;
                     // A way that carries nothing is not asked for ever.

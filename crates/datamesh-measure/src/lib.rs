@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use datamesh_store::{DiskError, StoreError};
 
 pub use disk::{cached_write, small_files, synced_writes};
-pub use machine::{copy, hash, loopback, seal};
+pub use machine::{copy, hash, loopback, noise, seal};
 pub use shards::ShardStore;
 
 /// One mebibyte.

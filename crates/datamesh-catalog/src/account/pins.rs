@@ -40,7 +40,11 @@ impl PinnedFile {
     /// Orders what is said of the file's segments: higher than before once the pin has changed or ended.
     pub fn epoch(&self, now: Timestamp) -> u64 {
         let ended = self.priority(now) == 0;
-        if ended { self.clock.max(self.until << COUNTER_BITS) } else { self.clock }
+        if ended {
+            self.clock.max(self.until.saturating_mul(1 << COUNTER_BITS))
+        } else {
+            self.clock
+        }
     }
 }
 

@@ -22,18 +22,8 @@ impl Model {
     pub(crate) fn apply(&mut self, operations: &[Operation]) {
         for operation in operations {
             self.log.push(operation.clone());
-            let at = match &operation.change {
-                Change::Put(put) => put.path.to_string(),
-                Change::Delete(delete) => delete.path.to_string(),
-                Change::Purge(_)
-                | Change::Rewrite(_)
-                | Change::Label(_)
-                | Change::Pin(_)
-                | Change::Share(_)
-                | Change::Unshare(_)
-                | Change::Unknown { .. } => continue,
-            };
-            self.versions.entry(at).or_default().push(operation.change.clone());
+            let Some(at) = operation.change.path() else { continue };
+            self.versions.entry(at.to_string()).or_default().push(operation.change.clone());
         }
     }
 

@@ -110,6 +110,20 @@ fn advanced_tells_what_lies_inside_and_finds_damage() {
     assert_eq!(json(&mesh, "n0", &["advanced", "workers"]), serde_json::json!([]));
     mesh.run("n0", &["advanced", "store"]).code(2);
     assert_eq!(json(&mesh, "n0", &["advanced", "catalog"])["logs"], catalog["logs"]);
+
+    // A row of the catalog's index is damaged: that is a finding, and the rest is proved all the same.
+    let database = mesh.path("n0").join("account/catalog.db");
+    let mut bytes = std::fs::read(&database).unwrap();
+    let at = bytes.len() - 96;
+    bytes[at] ^= 1;
+    std::fs::write(&database, &bytes).unwrap();
+    let found = mesh.run("n0", &["--json", "advanced", "check"]).code(1).json();
+    let severity = |subject: &str| {
+        let checks = found.as_array().unwrap().iter();
+        checks.filter(|it| it["subject"] == subject).map(|it| it["severity"].clone()).next()
+    };
+    assert_eq!(severity("catalog"), Some("critical".into()), "{found}");
+    assert_eq!(severity("audit log"), Some("ok".into()), "{found}");
 }
 
 #[test]

@@ -58,6 +58,7 @@ fn a_file_is_pinned_kept_and_unpinned() {
     mesh.run("n0", &["pin", "thesis.pdf", "--priority", "11"]).code(2);
     mesh.run("n0", &["pin", "thesis.pdf", "--priority", "0"]).code(2);
     mesh.run("n0", &["pin", "thesis.pdf", "--duration", "0s"]).code(2);
+    mesh.run("n0", &["pin", "thesis.pdf", "--duration", "101years"]).code(2);
     mesh.run("n0", &["pin", "thesis.pdf", "--duration", "soon"]).code(2);
     mesh.run("n0", &["unpin"]).code(2);
     mesh.run("n0", &["pin", "[z-a]"]).code(2);

@@ -184,6 +184,10 @@ fn network_tells_who_is_connected_to_whom_and_draws_it() {
     let dot = std::fs::read_to_string(at("mesh.dot")).unwrap();
     assert!(dot.starts_with("graph mesh {") && dot.contains(&mesh.id_of(3)), "{dot}");
     mesh.run("n0", &["network", "--svg", &at("none/mesh.svg")]).code(1);
+    // A file that is there is never overwritten, nor written beside another that is.
+    mesh.run("n0", &["network", "--dot", &at("fresh.dot"), "--svg", &at("mesh.svg")]).code(2);
+    assert_eq!(std::fs::read_to_string(at("mesh.svg")).unwrap(), svg);
+    assert!(!std::path::Path::new(&at("fresh.dot")).exists());
     mesh.run("n0", &["network", "--depth", "0"]).code(2);
     mesh.run("n0", &["network", "--depth", "17"]).code(2);
 

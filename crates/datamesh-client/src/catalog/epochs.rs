@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
 use datamesh_catalog::LogEnd;
-use datamesh_core::catalog::{Change, LogCertificate};
+use datamesh_core::catalog::LogCertificate;
 use datamesh_core::epochs::{DEVICES_MAX, EPOCH_MAX, EPOCHS_LOG, Epochs, REVOKED_MAX, RevokedLog};
 use datamesh_core::head::{Head, HeadBody};
 use datamesh_core::message::KnownHead;
@@ -129,7 +129,8 @@ impl Client {
                 let counted = known.body.bound(&owner.log_key, &owner.log).unwrap_or(0);
                 let changes =
                     self.catalog_call(move |catalog| catalog.changes_after(counted)).await?;
-                let names: BTreeSet<MeshPath> = changes.iter().filter_map(path_of).collect();
+                let names: BTreeSet<MeshPath> =
+                    changes.iter().filter_map(|change| change.path().cloned()).collect();
                 let device = self.keys.device();
                 let entry = known.body.revoked.iter().find(|entry| entry.device == device);
                 Err(ClientError::Revoked {
@@ -371,20 +372,6 @@ impl Client {
             }
         }
         Err(ClientError::Contended)
-    }
-}
-
-fn path_of(change: &Change) -> Option<MeshPath> {
-    match change {
-        Change::Put(put) => Some(put.path.clone()),
-        Change::Delete(delete) => Some(delete.path.clone()),
-        Change::Purge(_)
-        | Change::Rewrite(_)
-        | Change::Label(_)
-        | Change::Pin(_)
-        | Change::Share(_)
-        | Change::Unshare(_)
-        | Change::Unknown { .. } => None,
     }
 }
 

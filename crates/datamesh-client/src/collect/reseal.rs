@@ -46,14 +46,28 @@ pub(super) struct Reseal<'a> {
     pub(super) smaller: bool,
 }
 
+/// Whether a slice fills a segment of its own, or most of one.
+pub(super) fn is_lone(slice: &Slice) -> bool {
+    slice.frame as usize != FRAME || slice.length as usize > SEGMENT_BYTES_MAX / 2
+}
+
 /// Whether a slice that would have so many bytes of ciphertext is worth moving.
-fn is_worth(before: &Slice, bytes: usize) -> bool {
+pub(super) fn is_worth(before: &Slice, bytes: usize) -> bool {
     let before = before.length as usize;
     bytes <= before - before / 8
 }
 
-/// Slices that were sealed anew, by where they were.
-type Places = BTreeMap<(SegmentId, u32), Slice>;
+/// Where slices are now, by where they were; nothing for one that stays, because it would not become smaller.
+#[derive(Default)]
+struct Places(BTreeMap<(SegmentId, u32), Option<Slice>>);
+
+impl Places {
+    fn remember(&mut self, before: (SegmentId, u32), now: Option<Slice>) {
+        if self.0.len() < PLACES_MAX {
+            self.0.insert(before, now);
+        }
+    }
+}
 
 /// Small slices on their way into one segment.
 #[derive(Default)]
@@ -76,7 +90,7 @@ impl Client {
     ) -> Result<Rewritten, ClientError> {
         let mut rewritten = Rewritten::default();
         for (kind, versions) in versions {
-            let mut places = Places::new();
+            let mut places = Places::default();
             let mut rest = versions.into_iter().peekable();
             while let Some((first, mut bytes)) = rest.next() {
                 let mut batch = BTreeSet::from([first]);
@@ -118,13 +132,15 @@ impl Client {
                 if taken || pack.before.contains(&before) {
                     continue;
                 }
-                if let Some(now) = places.get(&before) {
-                    // Sealed for an earlier batch, whose versions refer to it.
-                    moves.referred.insert(now.segment);
-                    moves.slices.insert(before, now.clone());
+                if let Some(place) = places.0.get(&before) {
+                    if let Some(now) = place {
+                        // Sealed for an earlier batch, whose versions refer to it.
+                        moves.referred.insert(now.segment);
+                        moves.slices.insert(before, now.clone());
+                    }
                     continue;
                 }
-                if slice.frame as usize != FRAME || slice.length as usize > SEGMENT_BYTES_MAX / 2 {
+                if is_lone(slice) {
                     lone.insert(before, slice.clone());
                     continue;
                 }
@@ -133,6 +149,7 @@ impl Client {
                 let plain = opening.slice(slice, all, &fetch, &urgent).await?.plain;
                 let sealed = self.seal_small(kind.1, slice, plain, reseal).await?;
                 if reseal.smaller && !is_worth(slice, sealed.frames.len()) {
+                    places.remember(before, None);
                     continue;
                 }
                 made_bytes += sealed.frames.len() as u64;
@@ -148,7 +165,11 @@ impl Client {
         });
         let mut sealing = stream::iter(sealing).buffer_unordered(AT_ONCE);
         while let Some(sealed) = sealing.next().await {
-            let (before, Some((now, segment))) = sealed? else { continue };
+            let (before, sealed) = sealed?;
+            let Some((now, segment)) = sealed else {
+                places.remember(before, None);
+                continue;
+            };
             made += 1;
             made_bytes += u64::from(now.length);
             moves.made.insert(now.segment, segment);
@@ -160,9 +181,7 @@ impl Client {
             self.pour_pack(&sender, kind.0, &mut pack, &mut moves).await?;
         }
         for (before, now) in &moves.slices {
-            if places.len() < PLACES_MAX {
-                places.insert(*before, now.clone());
-            }
+            places.remember(*before, Some(now.clone()));
         }
         let mut rewritten = self.rewrite(versions, moves, &sender).await?;
         (rewritten.made, rewritten.made_bytes) = (made, made_bytes);
@@ -204,20 +223,24 @@ impl Client {
         let filled = slice.plain_length as usize;
         let plain = opening.slice(slice, 0..filled, &Fetch::Alone, &urgent).await?.plain;
         let forge = self.forge(spread, slice, reseal);
-        if reseal.smaller {
-            let (forge, plain) = (forge.clone(), plain.clone());
-            let length = block(self.executor(), move || forge.length_at_rest(&plain)).await;
-            if !is_worth(slice, length.ok_or(ClientError::Shutdown)?) {
+        let sender = Sender { forge: forge.clone(), ..self.resender(spread) };
+        let (stored, sealed) = if reseal.smaller {
+            let content = plain.clone();
+            let frame = block(self.executor(), move || forge.frame_of(&content)).await;
+            let Some(frame) = frame.ok_or(ClientError::Shutdown)? else { return Ok(None) };
+            if !is_worth(slice, frame.len()) {
                 return Ok(None);
             }
-        }
-        let sender = Sender { forge, ..self.resender(spread) };
-        let padded = (padme(filled as u64) as usize).min(SEGMENT_PLAIN);
-        let mut buffer = self.pool.take(padded);
-        buffer[..filled].copy_from_slice(&plain);
-        buffer[filled..].fill(0);
-        let make = move |forge: &Forge| forge.slice(scheme, &buffer, filled);
-        let (stored, sealed) = sender.send(make, Sending::begin).await?;
+            let make = move |forge: &Forge| forge.lone_frame(scheme, &frame);
+            sender.send(make, Sending::begin).await?
+        } else {
+            let padded = (padme(filled as u64) as usize).min(SEGMENT_PLAIN);
+            let mut buffer = self.pool.take(padded);
+            buffer[..filled].copy_from_slice(&plain);
+            buffer[filled..].fill(0);
+            let make = move |forge: &Forge| forge.slice(scheme, &buffer, filled);
+            sender.send(make, Sending::begin).await?
+        };
         let now = sealed.slice(slice.plain_length, slice.tag);
         if opening.slice(&now, 0..filled, &Fetch::Alone, &urgent).await?.plain != plain {
             return Err(ClientError::Slice { segment: now.segment });

@@ -1,7 +1,7 @@
 //! Compression of content that is read seldom: with more effort than a put can take.
 //!
 //! Content that shrinks by an eighth or more is sealed anew (`reseal`), all other stays where it is. What a
-//! run found not to shrink the next one tries again: nothing is remembered of it.
+//! run found not to shrink the next one tries again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use datamesh_core::{BoxFuture, FileId, Timestamp, VersionId};
 use datamesh_crypto::Slice;
 use datamesh_engine::{Urgency, block};
 
-use super::reseal::{Kind, Reseal};
+use super::reseal::{Kind, Reseal, is_lone, is_worth};
 use super::rewrite::{Rewritten, kind_of};
 use crate::client::Client;
 use crate::error::ClientError;
@@ -120,12 +120,16 @@ impl Client {
             let all = 0..slice.plain_length as usize;
             let plain = opening.slice(slice, all, &Fetch::Alone, &urgent).await?.plain;
             let forge = Forge::new(self, kind.1, Compress::Rest);
-            let length = block(self.executor(), move || forge.length_at_rest(&plain)).await;
-            let (length, before) = (length.ok_or(ClientError::Shutdown)?, slice.length as usize);
+            let alone = is_lone(slice);
+            let tried = block(self.executor(), move || match alone {
+                true => Ok(forge.frame_of(&plain).map(|frame| frame.len())),
+                false => forge.small(&plain).map(|sealed| Some(sealed.frames.len())),
+            });
+            let length = tried.await.ok_or(ClientError::Shutdown)??;
             shrunk.sampled += 1;
-            shrunk.sampled_bytes += before as u64;
-            if length <= before - before / 8 {
-                shrunk.sampled_saved += (before - length) as u64;
+            shrunk.sampled_bytes += u64::from(slice.length);
+            if let Some(length) = length.filter(|length| is_worth(slice, *length)) {
+                shrunk.sampled_saved += u64::from(slice.length) - length as u64;
             }
         }
         Ok(())

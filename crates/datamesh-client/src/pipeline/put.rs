@@ -94,8 +94,8 @@ pub struct StoredEntry {
     pub known: u64,
 }
 
-/// An entry of the stream that was not stored.
-#[derive(Debug, Clone)]
+/// An entry of which something failed, and the others did not.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryFailure {
     /// Its name.
     pub path: MeshPath,

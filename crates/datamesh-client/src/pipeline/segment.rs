@@ -90,15 +90,27 @@ impl Forge {
         plain: &[u8],
         filled: usize,
     ) -> Result<(SegmentWrite, Sealed), ClientError> {
-        if let Some(mut shrunk) = self.shrunk(&plain[..filled]) {
-            let padded = (padme(shrunk.len() as u64) as usize).min(SEGMENT_PLAIN);
-            if padded < plain.len() {
-                shrunk.resize(padded, 0);
-                let (write, sealed) = self.lone(scheme, &shrunk)?;
-                return Ok((write, Sealed { compression: Compression::Zstd, ..sealed }));
-            }
+        match self.frame_of(&plain[..filled]) {
+            Some(frame) if frame.len() < plain.len() => self.lone_frame(scheme, &frame),
+            _ => self.lone(scheme, plain),
         }
-        self.lone(scheme, plain)
+    }
+
+    /// Content as a compressed frame, padded for a segment of its own; nothing where it does not shrink.
+    pub(crate) fn frame_of(&self, content: &[u8]) -> Option<Vec<u8>> {
+        let mut shrunk = self.shrunk(content)?;
+        shrunk.resize((padme(shrunk.len() as u64) as usize).min(SEGMENT_PLAIN), 0);
+        Some(shrunk)
+    }
+
+    /// Seals what [`Forge::frame_of`] made into a segment of its own.
+    pub(crate) fn lone_frame(
+        &self,
+        scheme: Scheme,
+        frame: &[u8],
+    ) -> Result<(SegmentWrite, Sealed), ClientError> {
+        let (write, sealed) = self.lone(scheme, frame)?;
+        Ok((write, Sealed { compression: Compression::Zstd, ..sealed }))
     }
 
     /// Seals a small file as one slice of a pack.
@@ -157,15 +169,6 @@ impl Forge {
             epoch: self.keys.epoch(),
         };
         Ok((write, sealed))
-    }
-
-    /// Bytes of ciphertext that this content would have in a segment of its own, compressed by this forge's
-    /// rule; all that it has now where it does not shrink.
-    pub(crate) fn length_at_rest(&self, content: &[u8]) -> usize {
-        match self.shrunk(content) {
-            Some(shrunk) => padme(shrunk.len() as u64) as usize,
-            None => content.len(),
-        }
     }
 
     /// Codes finished ciphertext, many slices behind one another, into a segment.

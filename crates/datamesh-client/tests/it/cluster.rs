@@ -20,6 +20,9 @@ use datamesh_testkit::{FaultyDisk, fixtures};
 
 use crate::streams::{Collected, Files};
 
+/// The node id of a cluster's client.
+pub(crate) const CLIENT: NodeId = NodeId([0xC1; 32]);
+
 /// A node, its disk and the store on it.
 pub(crate) struct Node {
     pub(crate) id: NodeId,
@@ -126,7 +129,7 @@ impl Seat {
         domain: &str,
         pack_bytes: u64,
     ) -> Self {
-        let entropy = world.entropy(NodeId([0xC1; 32]));
+        let entropy = world.entropy(CLIENT);
         let signer = Arc::new(SigningKey::draw(&*entropy));
         let id = signer.node_id();
         let claim = NodeClaim {
@@ -296,7 +299,7 @@ impl Cluster {
     }
 
     pub(crate) fn new(world: &World, shape: &Shape) -> Self {
-        let client_id = NodeId([0xC1; 32]);
+        let client_id = CLIENT;
         let entropy = world.entropy(client_id);
         let Founding { genesis, issuing, grant, keys, words } = found(&*entropy, shape.lease_days);
         let folder = folder();

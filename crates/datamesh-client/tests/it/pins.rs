@@ -9,7 +9,7 @@ use datamesh_engine::repair::{RepairConfig, Repairer};
 use datamesh_testkit::fixtures::noise;
 use datamesh_testkit::sim;
 
-use crate::cluster::{Cluster, Shape, single};
+use crate::cluster::{CLIENT, Cluster, Shape, single};
 use crate::devices::Device;
 use crate::repair::count;
 
@@ -92,6 +92,31 @@ fn of_files_that_share_a_segment_the_highest_priority_counts() {
         assert!(priorities(&cluster, &at).await.iter().all(|priority| *priority == 0));
         // The one that ended no longer hides the other.
         cluster.client.tell_pins().await.unwrap();
+        assert!(priorities(&cluster, &at).await.iter().all(|priority| *priority == 2));
+    });
+}
+
+#[test]
+fn a_pin_that_ended_long_ago_leaves_the_others_known() {
+    const DAYS_MS: i64 = 31 * 24 * 3600 * 1000;
+    sim::run(5, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let mut files = single(20_000);
+        files.insert(path("other"), noise(7, 30_000));
+        cluster.put(&files).await;
+        let at = single(1).into_keys().next().unwrap().to_string();
+        pin(&cluster, &at, Some((2, 0))).await;
+        pin(&cluster, "other", Some((9, 0))).await;
+        pin(&cluster, "other", None).await;
+        assert!(priorities(&cluster, &at).await.iter().all(|priority| *priority == 2));
+        // The end is not told any more, and what holders know is newer than what is told instead.
+        for id in cluster.nodes.iter().map(|node| node.id).chain([CLIENT]) {
+            world.jump_clock(id, DAYS_MS);
+        }
+        cluster.client.engine().look_around().await;
+        let told = cluster.client.tell_pins().await.unwrap();
+        assert!(told.segments > 0 && told.told == told.segments, "{told:?}");
+        assert_eq!(cluster.client.tell_pins().await.unwrap().segments, 0);
         assert!(priorities(&cluster, &at).await.iter().all(|priority| *priority == 2));
     });
 }

@@ -5,7 +5,7 @@
 //! up in the end, also where something fails on the way; their shards lie in the trash of nodes for its time.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +16,14 @@ use datamesh_api::{
 };
 use datamesh_core::catalog::EntryKind;
 use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Piece, Sink, Source, StreamError};
-use datamesh_core::{BoxFuture, Entropy, MeshPath, NodeId, seam};
+use datamesh_core::{BoxFuture, MeshPath, NodeId, seam};
 use datamesh_engine::Standing;
 use datamesh_measure::{
-    MIB, MeasureError, Rate, ShardStore, cached_write, copy, hash, loopback, seal, small_files,
-    synced_writes,
+    MIB, MeasureError, Rate, ShardStore, cached_write, copy, hash, loopback, noise, seal,
+    small_files, synced_writes,
 };
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::HomeOperations;
 use crate::system::SystemEntropy;
@@ -35,6 +36,9 @@ const REPEATED_MAX: u64 = 256 << 20;
 
 /// Most bytes that are stored and fetched over the mesh for one figure.
 const FILE_MAX: u64 = 8 << 30;
+
+/// Free bytes that stay for whatever else writes to the disk meanwhile.
+const SPARE: u64 = 1 << 30;
 
 /// Nodes to which the way is measured.
 const WAYS: usize = 3;
@@ -146,6 +150,7 @@ struct Local {
     time: Duration,
     size: u64,
     iterations: u32,
+    unwanted: CancellationToken,
 }
 
 impl Local {
@@ -153,7 +158,13 @@ impl Local {
         &self,
         mut measure: impl FnMut() -> Result<Rate, MeasureError>,
     ) -> Result<Vec<Rate>, MeasureError> {
-        (0..self.iterations).map(|_| measure()).collect()
+        let measure = |_| {
+            if self.unwanted.is_cancelled() {
+                return Err(MeasureError::Broken("the measurement"));
+            }
+            measure()
+        };
+        (0..self.iterations).map(measure).collect()
     }
 
     fn machine(&self, figures: &mut Figures) -> Result<(), MeasureError> {
@@ -205,6 +216,15 @@ impl Local {
     }
 }
 
+/// Bytes that anybody may still write where this folder is.
+fn free_bytes(folder: &Path) -> Result<u64, OperationError> {
+    let stat = rustix::fs::statvfs(folder).map_err(|error| {
+        let message = format!("the file system of {} does not say its size", folder.display());
+        OperationError::new(ErrorKind::Failed, format!("{message}: {error}"))
+    })?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 fn check(request: &BenchmarkRequest) -> Result<(), OperationError> {
     let wrong = |message: &str| Err(OperationError::new(ErrorKind::Usage, message));
     if !BenchmarkRequest::SIZES.contains(&request.size) {
@@ -228,12 +248,29 @@ impl HomeOperations {
         request: BenchmarkRequest,
     ) -> Result<BenchmarkReply, OperationError> {
         check(&request)?;
+        let folder = self.measuring_folder()?;
+        let needed = request.size.saturating_mul(3).saturating_add(SPARE);
+        let free = free_bytes(&folder)?;
+        if free < needed {
+            let (needed, free) = (bytesize::ByteSize(needed), bytesize::ByteSize(free));
+            let place = folder.display();
+            let message = format!(
+                "it takes {needed} of free space in {place} to measure, and {free} are free"
+            );
+            return Err(
+                OperationError::new(ErrorKind::Usage, message).hint("take a smaller --size")
+            );
+        }
+        let unwanted = CancellationToken::new();
         let local = Local {
-            folder: self.measuring_folder()?,
+            folder,
             time: Duration::from_millis(request.duration_ms),
             size: request.size,
             iterations: request.iterations,
+            unwanted: unwanted.clone(),
         };
+        // When nobody waits for this any more it is dropped, and what goes on beside it ends.
+        let _wanted = unwanted.drop_guard();
         let measuring = tokio::task::spawn_blocking(move || {
             let mut figures = Figures::default();
             local.machine(&mut figures)?;
@@ -245,10 +282,7 @@ impl HomeOperations {
         let mut figures = measuring
             .await
             .map_err(|_| OperationError::new(ErrorKind::Failed, "the measurement broke off"))?
-            .map_err(|error| {
-                OperationError::of(ErrorKind::Failed, &error)
-                    .hint("it takes up to three times --size of free space in the home's folder")
-            })?;
+            .map_err(|error| OperationError::of(ErrorKind::Failed, &error))?;
         if request.network {
             self.measure_ways(&request, &mut figures).await?;
             if self.shared.catalog.is_some() {
@@ -408,19 +442,18 @@ impl HomeOperations {
     }
 }
 
-/// One file of noise, which no compression makes smaller.
+/// One file of noise, which no compression makes smaller and no other file is like.
 struct Noise {
     path: Option<MeshPath>,
     size: u64,
     left: u64,
-    block: Bytes,
+    seed: u64,
 }
 
 impl Noise {
     fn new(path: MeshPath, size: u64) -> Self {
-        let mut block = vec![0; PIECE_BYTES_MAX + 8192];
-        SystemEntropy.fill(&mut block);
-        Self { path: Some(path), size, left: size, block: Bytes::from(block) }
+        let seed = u64::from_le_bytes(seam::random(&SystemEntropy));
+        Self { path: Some(path), size, left: size, seed }
     }
 }
 
@@ -445,10 +478,10 @@ impl Source for Noise {
                 return Ok(Piece::End);
             }
             let length = self.left.min(PIECE_BYTES_MAX as u64);
-            // Another part of the block each time, so that no piece is like the one before.
-            let from = (self.left / PIECE_BYTES_MAX as u64 * 61 % 8192) as usize;
+            let mut piece = vec![0; length as usize];
+            noise(self.seed.wrapping_add(self.left), &mut piece);
             self.left -= length;
-            Ok(Piece::Bytes(self.block.slice(from..from + length as usize)))
+            Ok(Piece::Bytes(Bytes::from(piece)))
         })
     }
 }
@@ -471,5 +504,27 @@ impl Sink for Nowhere {
 
     fn end(&mut self, failure: Option<String>) -> BoxFuture<'_, Result<(), StreamError>> {
         Box::pin(async move { failure.map_or(Ok(()), |reason| Err(StreamError::new(reason))) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datamesh_crypto::compress::{Effort, Zstd};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_compression_makes_noise_smaller() {
+        let Ok(path) = "noise".parse::<MeshPath>() else { panic!("it is a path") };
+        let mut noise = Noise::new(path.clone(), 4_000_001);
+        let mut content = Vec::new();
+        while let Ok(Piece::Bytes(piece)) = noise.next_piece().await {
+            content.extend_from_slice(&piece);
+        }
+        assert_eq!(content.len(), 4_000_001);
+        for effort in [Effort::Put, Effort::Rest] {
+            assert_eq!(Zstd::default().shrunk(&content, effort), None);
+        }
+        assert_ne!(noise.seed, Noise::new(path, 1).seed);
     }
 }

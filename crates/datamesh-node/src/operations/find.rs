@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use datamesh_api::{
-    EntryFailure, Filter, LabelReply, LabelRequest, LabelledFile, OperationError, PopularFile,
-    PopularReply, PopularRequest, SearchReply, SearchRequest, Sort,
+    Filter, LabelReply, LabelRequest, LabelledFile, OperationError, PopularFile, PopularReply,
+    PopularRequest, SearchReply, SearchRequest, Sort,
 };
 use datamesh_catalog::{
     AccountDb, CatalogError, FetchedQuery, Named, Order, SearchDb, SearchQuery,
 };
 use datamesh_client::LabelChange;
-use datamesh_core::{FileId, MeshPath};
+use datamesh_core::FileId;
 
 use super::files::no_such_name;
 use super::patterns::Patterns;
@@ -158,11 +158,9 @@ impl HomeOperations {
             note: file.note,
             unchanged: file.unchanged,
         };
-        let failed =
-            |(path, reason): (MeshPath, String)| EntryFailure { path: path.to_string(), reason };
         Ok(LabelReply {
             files: done.files.into_iter().map(file).collect(),
-            failed: done.failed.into_iter().map(failed).collect(),
+            failed: convert::failures(done.failed),
             dry_run,
             pending: done.pending,
         })

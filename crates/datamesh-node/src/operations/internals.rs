@@ -1,13 +1,16 @@
 //! What lies inside of a home: the journal of puts, the store of shards, the catalog, and the proof of them.
 
+use std::sync::Arc;
+
 use datamesh_api::{
-    CatalogState, FileBytes, Finding, GrantState, InternalsReply, InternalsRequest, JournalState,
-    LogState, OperationError, Severity, StoreState, TransferState,
+    CatalogState, ErrorKind, FileBytes, Finding, GrantState, InternalsPart, InternalsReply,
+    InternalsRequest, JournalState, LogState, OperationError, Severity, StoreState, TransferState,
 };
 use datamesh_catalog::{AccountDb, CatalogError};
 use datamesh_store::ScrubCursor;
 
 use super::{HomeOperations, NodeParts};
+use crate::home::Home;
 
 /// Most orphans that are counted.
 const ORPHANS_MAX: usize = 10_000;
@@ -59,66 +62,77 @@ impl HomeOperations {
         request: InternalsRequest,
     ) -> Result<InternalsReply, OperationError> {
         let mut reply = InternalsReply::default();
-        if let Some(catalog) = &self.shared.catalog {
-            let (state, lines) = self
-                .blocking(catalog, |_, catalog| {
-                    // What is damaged is told, and the rest of it too.
-                    Ok((catalog_state(catalog), journal(catalog)))
-                })
-                .await?;
-            let mut state = state.map_err(|error| crate::account::catalog_error(&error))?;
-            state.device = self.client.get().map(|client| client.keys().device());
-            state.files = self.files();
-            reply.catalog = Some(state);
-            reply.journal = Some(lines.map_err(|error| crate::account::catalog_error(&error))?);
-            if request.check {
-                let checked = self.blocking(catalog, |_, catalog| Ok(catalog.check())).await?;
-                let checked = checked.map(|checked| {
-                    let (logs, operations, rows) = (checked.logs, checked.operations, checked.rows);
-                    format!("all proved: logs {logs}, operations {operations}, rows {rows}")
-                });
-                reply.checks.push(finding("catalog", checked.map_err(|error| error.to_string())));
+        match request.part {
+            InternalsPart::Journal => {
+                if let Some(catalog) = &self.shared.catalog {
+                    let state = self.blocking(catalog, |_, catalog| journal(catalog)).await?;
+                    reply.journal = Some(state);
+                }
             }
-        }
-        if let Some(node) = &self.shared.node {
-            reply.store = Some(store_state(node).await?);
-            if request.check {
-                reply.checks.push(finding("store", prove_store(node).await));
+            InternalsPart::Store => {
+                if let Some(node) = &self.shared.node {
+                    reply.store = Some(store_state(node).await?);
+                }
             }
-        }
-        if request.check {
-            let home = self.home().clone();
-            let verifying =
-                tokio::task::spawn_blocking(move || crate::verify_audit_log(&home, None));
-            let verified = match verifying.await {
-                Ok(Ok(checked)) => match checked.problem {
-                    Some(problem) => Err(format!("entry {}: {}", problem.number, problem.what)),
-                    None => Ok(format!("one chain, entries {}", checked.entries)),
-                },
-                Ok(Err(error)) => Err(error.message),
-                Err(_) => Err("the proof of the audit log broke off".to_owned()),
-            };
-            reply.checks.push(finding("audit log", verified));
+            InternalsPart::Catalog => {
+                if let Some(catalog) = &self.shared.catalog {
+                    let home = self.home().clone();
+                    let state = self.blocking(catalog, move |_, catalog| {
+                        Ok(CatalogState { files: databases(&home), ..catalog_state(catalog)? })
+                    });
+                    let device = self.client.get().map(|client| client.keys().device());
+                    reply.catalog = Some(CatalogState { device, ..state.await? });
+                }
+            }
+            InternalsPart::Checks => reply.checks = self.prove().await?,
         }
         Ok(reply)
     }
 
-    /// The databases of this home.
-    fn files(&self) -> Vec<FileBytes> {
-        let mut found = Vec::new();
-        for folder in ["account", "node"] {
-            let Ok(entries) = std::fs::read_dir(self.home().file(folder)) else { continue };
-            for entry in entries.flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                let is_database = [".db", ".db-wal", ".db-shm"].iter().any(|it| name.ends_with(it));
-                if let (true, Ok(data)) = (is_database, entry.metadata()) {
-                    found.push(FileBytes { name: format!("{folder}/{name}"), bytes: data.len() });
-                }
+    /// Proves what there is; what is wrong is a finding, and the others are proved all the same.
+    async fn prove(&self) -> Result<Vec<Finding>, OperationError> {
+        let mut checks = Vec::new();
+        if let Some(catalog) = &self.shared.catalog {
+            let checked = self.blocking(catalog, |_, catalog| Ok(catalog.check())).await?;
+            let checked = checked.map(|checked| {
+                let (logs, operations, rows) = (checked.logs, checked.operations, checked.rows);
+                format!("all proved: logs {logs}, operations {operations}, rows {rows}")
+            });
+            checks.push(finding("catalog", checked.map_err(|error| error.to_string())));
+        }
+        if let Some(node) = &self.shared.node {
+            checks.push(finding("store", prove_store(node).await));
+        }
+        let home = self.home().clone();
+        let verifying = tokio::task::spawn_blocking(move || crate::verify_audit_log(&home, None));
+        let verified = match verifying.await {
+            Ok(Ok(checked)) => match checked.problem {
+                Some(problem) => Err(format!("entry {}: {}", problem.number, problem.what)),
+                None => Ok(format!("one chain, entries {}", checked.entries)),
+            },
+            Ok(Err(error)) => Err(error.message),
+            Err(_) => Err("the proof of the audit log broke off".to_owned()),
+        };
+        checks.push(finding("audit log", verified));
+        Ok(checks)
+    }
+}
+
+/// The databases of a home.
+fn databases(home: &Home) -> Vec<FileBytes> {
+    let mut found = Vec::new();
+    for folder in ["account", "node"] {
+        let Ok(entries) = std::fs::read_dir(home.file(folder)) else { continue };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_database = [".db", ".db-wal", ".db-shm"].iter().any(|it| name.ends_with(it));
+            if let (true, Ok(data)) = (is_database, entry.metadata()) {
+                found.push(FileBytes { name: format!("{folder}/{name}"), bytes: data.len() });
             }
         }
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        found
     }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
 }
 
 fn catalog_state(catalog: &AccountDb) -> Result<CatalogState, CatalogError> {
@@ -138,24 +152,21 @@ fn catalog_state(catalog: &AccountDb) -> Result<CatalogState, CatalogError> {
     })
 }
 
-fn failed(message: impl ToString) -> OperationError {
-    OperationError::new(datamesh_api::ErrorKind::Failed, message)
-}
-
 async fn store_state(node: &NodeParts) -> Result<StoreState, OperationError> {
-    let store = std::sync::Arc::clone(&node.store);
+    let usage = node.usage().await?;
+    let store = Arc::clone(&node.store);
     let counted = tokio::task::spawn_blocking(move || {
         let (mut heads, mut after) = (0_u64, None);
         loop {
             let page = store.heads_after(after, 1024);
-            let Some((last, _)) = page.last() else { break };
+            let Some((last, _)) = page.last() else { break heads };
             after = Some(*last);
             heads += page.len() as u64;
         }
-        store.usage().map(|usage| (usage, heads))
     });
-    let counted = counted.await.map_err(|_| failed("counting what the store has broke off"))?;
-    let (usage, heads) = counted.map_err(failed)?;
+    let heads = counted.await.map_err(|_| {
+        OperationError::new(ErrorKind::Failed, "counting the heads in the store broke off")
+    })?;
     let grant =
         |usage: &datamesh_store::GrantUsage| GrantState { grant: usage.grant, bytes: usage.bytes };
     Ok(StoreState {
@@ -176,23 +187,28 @@ async fn store_state(node: &NodeParts) -> Result<StoreState, OperationError> {
 
 /// Reads every shard of the store and compares it with its root; what is wrong counts as damaged from then on.
 async fn prove_store(node: &NodeParts) -> Result<String, String> {
-    let store = std::sync::Arc::clone(&node.store);
-    let proving = tokio::task::spawn_blocking(move || {
-        let mut cursor = ScrubCursor::default();
-        let (mut shards, mut bytes, mut damaged) = (0_u64, 0_u64, 0_u64);
-        loop {
-            let report = store.scrub_next(cursor, SCRUB_BYTES).map_err(|e| e.to_string())?;
-            shards += report.shards;
-            bytes += report.bytes;
-            damaged += report.damaged.len() as u64 + report.damaged_records;
-            match report.next {
-                Some(next) => cursor = next,
-                None => return Ok::<_, String>((shards, bytes, damaged)),
-            }
-        }
-    });
-    let (shards, bytes, damaged) =
-        proving.await.unwrap_or_else(|_| Err("the proof of the store broke off".to_owned()))?;
+    let mut cursor = Some(ScrubCursor::default());
+    let (mut shards, mut bytes, mut records) = (0_u64, 0_u64, 0_u64);
+    // Step by step, so that it ends when nobody waits for it any more.
+    while let Some(from) = cursor {
+        let store = Arc::clone(&node.store);
+        let step = tokio::task::spawn_blocking(move || store.scrub_next(from, SCRUB_BYTES));
+        let report = step.await.map_err(|_| "the proof of the store broke off".to_owned())?;
+        let report = report.map_err(|error| error.to_string())?;
+        shards += report.shards;
+        bytes += report.bytes;
+        records += report.damaged_records;
+        cursor = report.next;
+    }
+    // Those too that were found before, which are not read again.
+    let usage = node.usage().await.map_err(|error| error.message)?;
+    let unreadable = usage.unreadable_packs.len();
     let read = format!("{shards} shards with {} read", bytesize::ByteSize(bytes));
-    if damaged > 0 { Err(format!("{read}, {damaged} damaged")) } else { Ok(read) }
+    if usage.damaged + records > 0 || unreadable > 0 {
+        let damaged = usage.damaged;
+        return Err(format!(
+            "{read}; damaged: shards {damaged}, other records {records}, whole packs {unreadable}"
+        ));
+    }
+    Ok(read)
 }

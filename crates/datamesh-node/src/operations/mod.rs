@@ -34,7 +34,7 @@ use datamesh_crypto::DeviceKeys;
 use datamesh_engine::repair::Repairer;
 use datamesh_engine::{Collector, Engine, EngineParts};
 use datamesh_net::Network;
-use datamesh_store::Store;
+use datamesh_store::{Store, Usage};
 use tokio::sync::OnceCell;
 
 use crate::account::{self, PasswordSource, PublicAccount};
@@ -58,6 +58,19 @@ pub(crate) struct NodeParts {
     pub(crate) repairer: Arc<Repairer>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) collector: Arc<Collector>,
+}
+
+impl NodeParts {
+    /// What the store has, counted away from the tasks.
+    pub(crate) async fn usage(&self) -> Result<Usage, OperationError> {
+        let store = Arc::clone(&self.store);
+        match tokio::task::spawn_blocking(move || store.usage()).await {
+            Ok(usage) => usage.map_err(|error| OperationError::of(ErrorKind::Failed, &error)),
+            Err(_) => {
+                Err(OperationError::new(ErrorKind::Failed, "counting what the store has broke off"))
+            }
+        }
+    }
 }
 
 /// What all operations of one process share.

@@ -37,8 +37,12 @@ pub(super) fn asked(call: &Call) -> Option<(&'static str, Detail)> {
         }
         Call::Pin(request) => {
             let named = names(request.patterns.iter().map(String::as_str));
-            let event = if request.terms.is_some() { "file.pin" } else { "file.unpin" };
+            let event = if request.priority.is_some() { "file.pin" } else { "file.unpin" };
             (event, vec![("asked", named)])
+        }
+        // Its files go into the account, and out of it again.
+        Call::Benchmark(request) if request.network => {
+            ("benchmark.run", vec![("bytes", request.size.to_string())])
         }
         Call::Share(request) => {
             let with = match &request.to {

@@ -57,6 +57,10 @@ fn stored(bytes: u64, scheme: Option<Scheme>) -> u64 {
     bytes.saturating_mul(scheme.n() as u64) / scheme.k() as u64
 }
 
+fn usage(message: impl Into<String>) -> OperationError {
+    OperationError::new(ErrorKind::Usage, message.into())
+}
+
 fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
@@ -92,8 +96,23 @@ impl HomeOperations {
     ) -> Result<OptimizeReply, OperationError> {
         let OptimizeRequest { analyze, rescheme, compress, defrag, rebalance, dry_run } = asked;
         if !analyze && !defrag && !rebalance && rescheme.is_none() && compress.is_none() {
-            return Err(OperationError::new(ErrorKind::Usage, "nothing was asked for"));
+            return Err(usage("nothing was asked for"));
         }
+        // What cannot be done is said before anything is.
+        if compress.is_some_and(|asked| asked.unread_days > DAYS_MAX) {
+            return Err(usage(format!("fetches are remembered for {DAYS_MAX} days")));
+        }
+        let rebalancing = match &self.shared.node {
+            Some(node) => rebalance.then_some(node),
+            None if rebalance => {
+                return Err(usage("no node runs in this home, so it has no shards to move")
+                    .hint("start the node with: datamesh service"));
+            }
+            None if defrag && self.shared.catalog.is_none() => {
+                return Err(usage("there is neither an account nor a running node in this home"));
+            }
+            None => None,
+        };
         let mut reply = OptimizeReply { dry_run, ..OptimizeReply::default() };
         if analyze {
             reply.analysis = Some(self.analyze().await?);
@@ -109,13 +128,8 @@ impl HomeOperations {
         if defrag {
             reply.defrag = Some(self.defrag(dry_run).await?);
         }
-        if rebalance {
-            let Some(node) = &self.shared.node else {
-                let message = "no node runs in this home, so it has no shards to move";
-                return Err(OperationError::new(ErrorKind::Usage, message)
-                    .hint("start the node with: datamesh service"));
-            };
-            reply.rebalance = Some(look_for_moves(node, dry_run).await?);
+        if let Some(node) = rebalancing {
+            reply.rebalance = Some(look_for_moves(node, dry_run).await);
         }
         Ok(reply)
     }
@@ -147,10 +161,6 @@ impl HomeOperations {
         unread_days: u32,
         dry_run: bool,
     ) -> Result<ShrinkOptions, OperationError> {
-        if unread_days > DAYS_MAX {
-            let message = format!("fetches are remembered for {DAYS_MAX} days");
-            return Err(OperationError::new(ErrorKind::Usage, message));
-        }
         let since = client.engine().now().saturating_sub(u64::from(unread_days) * DAY_MS);
         let read_lately = if unread_days == 0 {
             std::collections::BTreeSet::new()
@@ -171,10 +181,6 @@ impl HomeOperations {
         }
         if let Some(node) = &self.shared.node {
             reply.packs = Some(compact(node, dry_run).await?);
-        }
-        if reply == DefragReply::default() {
-            let message = "there is neither an account nor a running node in this home";
-            return Err(OperationError::new(ErrorKind::Usage, message));
         }
         Ok(reply)
     }
@@ -332,37 +338,30 @@ impl HomeOperations {
 
 /// Rewrites this node's packs of which little is live, or tells how much is dead.
 async fn compact(node: &NodeParts, dry_run: bool) -> Result<PacksReply, OperationError> {
-    let failed = |message: String| OperationError::new(ErrorKind::Failed, message);
     let before = node.collector.state().returned_bytes;
     let mut refused = None;
     if !dry_run && let Err(error) = node.collector.pass().await {
         refused = Some(error.to_string());
     }
-    let store = std::sync::Arc::clone(&node.store);
-    let usage = tokio::task::spawn_blocking(move || store.usage()).await;
-    let usage = usage
-        .map_err(|_| failed("counting what the store has broke off".to_owned()))?
-        .map_err(|error| failed(error.to_string()))?;
+    let usage = node.usage().await?;
     let dead = usage.used.saturating_sub(usage.live);
     let returned = node.collector.state().returned_bytes.saturating_sub(before);
     Ok(PacksReply { used: usage.used, dead, returned, refused })
 }
 
 /// Has the repairer look at once, and waits for the moves that it finds.
-async fn look_for_moves(node: &NodeParts, dry_run: bool) -> Result<RebalanceReply, OperationError> {
+async fn look_for_moves(node: &NodeParts, dry_run: bool) -> RebalanceReply {
     let repairer = &node.repairer;
     let before = repairer.status();
     if dry_run {
-        return Ok(RebalanceReply { waiting: before.moves_left, ..RebalanceReply::default() });
+        return RebalanceReply { waiting: before.moves_left, ..RebalanceReply::default() };
     }
     repairer.look_soon();
     let began = Instant::now();
     let mut status = before.clone();
     while status.looked == before.looked {
         if began.elapsed() > LOOK_PATIENCE {
-            let message = "the node has not finished looking at its segments";
-            return Err(OperationError::new(ErrorKind::Failed, message)
-                .hint("it goes on in the background: datamesh repair"));
+            return RebalanceReply { waiting: before.moves_left, ..RebalanceReply::default() };
         }
         tokio::time::sleep(ASK_AFTER).await;
         status = repairer.status();
@@ -379,9 +378,10 @@ async fn look_for_moves(node: &NodeParts, dry_run: bool) -> Result<RebalanceRepl
             last = (status.moves_left, Instant::now());
         }
     }
-    Ok(RebalanceReply {
+    RebalanceReply {
+        looked: true,
         waiting: status.moves_left,
         moved: status.shards_moved.saturating_sub(before.shards_moved),
         bytes: status.bytes_moved.saturating_sub(before.bytes_moved),
-    })
+    }
 }

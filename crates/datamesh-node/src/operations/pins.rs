@@ -1,10 +1,9 @@
 //! Operations that pin files.
 
 use datamesh_api::{
-    EntryFailure, OperationError, PinReply, PinRequest, PinTerms, PinnedFile, PinnedPath, PinsReply,
+    ErrorKind, OperationError, PinReply, PinRequest, PinTerms, PinnedFile, PinnedPath, PinsReply,
 };
 use datamesh_client::ClientError;
-use datamesh_core::MeshPath;
 
 use super::HomeOperations;
 use super::files::no_such_name;
@@ -17,18 +16,21 @@ fn wrap(error: ClientError) -> OperationError {
 
 impl HomeOperations {
     pub(super) async fn do_pin(&self, request: PinRequest) -> Result<PinReply, OperationError> {
-        let PinRequest { patterns, terms } = request;
+        let PinRequest { patterns, priority, term_ms } = request;
+        if term_ms > PinRequest::TERM_MAX_MS {
+            let message = "a pin that ends does so within a hundred years";
+            return Err(OperationError::new(ErrorKind::Usage, message)
+                .hint("without a duration it does not end"));
+        }
         let patterns = Patterns::read(&patterns)?;
         let client = self.current_client().await?;
+        let until = if term_ms == 0 { 0 } else { client.engine().now().saturating_add(term_ms) };
+        let terms = priority.map(|priority| datamesh_client::PinTerms { priority, until });
         let catalog = self.whole_catalog().await?;
         let paths = self.blocking(catalog, move |_, catalog| patterns.files(catalog)).await?;
         if paths.is_empty() {
             return Err(no_such_name());
         }
-        let terms = terms.map(|terms| datamesh_client::PinTerms {
-            priority: terms.priority,
-            until: terms.until,
-        });
         let done = client.pin(paths, terms).await.map_err(wrap)?;
         if done.files.is_empty() {
             return Err(no_such_name());
@@ -37,11 +39,9 @@ impl HomeOperations {
             path: file.path,
             unchanged: file.unchanged,
         };
-        let failed =
-            |(path, reason): (MeshPath, String)| EntryFailure { path: path.to_string(), reason };
         Ok(PinReply {
             files: done.files.into_iter().map(file).collect(),
-            failed: done.failed.into_iter().map(failed).collect(),
+            failed: convert::failures(done.failed),
             segments: done.told.segments,
             told: done.told.told,
             unread: done.told.unread,

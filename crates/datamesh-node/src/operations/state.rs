@@ -1,11 +1,10 @@
 //! Operations that tell how things are.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use datamesh_api::{
-    CatalogStats, ErrorKind, Finding, HealthReply, MeshStats, OperationError, PeerCounts,
-    RepairState, Severity, StatsReply, StoreStats,
+    CatalogStats, Finding, HealthReply, MeshStats, OperationError, PeerCounts, RepairState,
+    Severity, StatsReply, StoreStats,
 };
 use datamesh_core::{Clock, Scheme};
 use datamesh_engine::Standing;
@@ -83,18 +82,7 @@ impl HomeOperations {
         let store = match &self.shared.node {
             None => None,
             Some(node) => {
-                let store = Arc::clone(&node.store);
-                let usage = tokio::task::spawn_blocking(move || store.usage()).await;
-                let usage = match usage {
-                    Ok(Ok(usage)) => usage,
-                    Ok(Err(error)) => {
-                        return Err(OperationError::of(ErrorKind::Failed, &error));
-                    }
-                    Err(_) => {
-                        let message = "counting the store broke off";
-                        return Err(OperationError::new(ErrorKind::Failed, message));
-                    }
-                };
+                let usage = node.usage().await?;
                 let collector = node.collector.state();
                 Some(StoreStats {
                     node: node.node,

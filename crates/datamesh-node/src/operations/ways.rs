@@ -69,6 +69,9 @@ fn round_trips(way: &WayMeasured) -> Option<RoundTrips> {
 /// What is known of the topology so far.
 #[derive(Default)]
 struct Topology {
+    /// Members of the mesh. Whoever is told of beside these was made up, or has yet to be heard of here: nobody
+    /// is asked on another node's word alone.
+    members: BTreeSet<NodeId>,
     distances: BTreeMap<NodeId, u32>,
     asked: BTreeMap<NodeId, (Asked, Option<u32>)>,
     links: Vec<NetworkLink>,
@@ -88,9 +91,9 @@ impl Topology {
             if !told.insert(link.peer) {
                 continue;
             }
-            if self.links.len() >= LINKS_MAX {
+            if !self.members.contains(&link.peer) || self.links.len() >= LINKS_MAX {
                 self.more = true;
-                break;
+                continue;
             }
             self.links.push(NetworkLink {
                 from,
@@ -124,7 +127,10 @@ impl HomeOperations {
         let engine = self.engine().await?;
         engine.look_around().await;
         let local = engine.transport().local();
-        let mut topology = Topology::default();
+        let members: BTreeMap<NodeId, PeerView> =
+            engine.peers().into_iter().map(|peer| (peer.member.advert.node(), peer)).collect();
+        let mut topology =
+            Topology { members: members.keys().copied().collect(), ..Topology::default() };
         topology.distances.insert(local, 0);
         let own = engine.links();
         let count = u32::try_from(own.len()).unwrap_or(u32::MAX);
@@ -143,8 +149,6 @@ impl HomeOperations {
                 }
             }
         }
-        let members: BTreeMap<NodeId, PeerView> =
-            engine.peers().into_iter().map(|peer| (peer.member.advert.node(), peer)).collect();
         let mut ids: BTreeSet<NodeId> = topology.distances.keys().copied().collect();
         for id in members.keys() {
             if ids.len() >= NODES_MAX && !ids.contains(id) {
@@ -271,6 +275,23 @@ impl HomeOperations {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_is_asked_on_another_nodes_word_alone() {
+        let id = |number: u8| NodeId([number; 32]);
+        let link = |number| Link { peer: id(number), round_trip_us: None, relayed: false };
+        let mut topology = Topology { members: [1, 2, 3].map(id).into(), ..Topology::default() };
+        topology.distances.insert(id(1), 0);
+        assert_eq!(topology.told(id(1), vec![link(2)], 1), [id(2)]);
+        assert!(!topology.more);
+        // Two are made up, one is told of itself.
+        let told = vec![link(9), link(2), link(3), link(8), link(1)];
+        assert_eq!(topology.told(id(2), told, 5), [id(3)]);
+        assert!(topology.more);
+        let ways: Vec<_> = topology.links.iter().map(|link| (link.from, link.to)).collect();
+        assert_eq!(ways, [(id(1), id(2)), (id(2), id(3)), (id(2), id(1))]);
+        assert_eq!(topology.distances[&id(3)], 2);
+    }
 
     #[test]
     fn percentiles_are_by_the_nearest_rank() {

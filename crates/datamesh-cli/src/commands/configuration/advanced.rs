@@ -1,8 +1,8 @@
 //! `datamesh advanced`.
 
 use datamesh_api::{
-    CatalogState, InternalsReply, InternalsRequest, JournalState, OperationsExt, Severity,
-    StatsRequest, StoreState, WorkUnit, WorkerState, WorkerStats,
+    CatalogState, InternalsPart, InternalsReply, InternalsRequest, JournalState, OperationsExt,
+    Severity, StatsRequest, StoreState, WorkUnit, WorkerState, WorkerStats,
 };
 
 use crate::commands::network::findings;
@@ -41,17 +41,22 @@ impl AdvancedArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
         let operations = context.connect().await?;
         let output = &context.output;
-        if let Inside::Workers = self.what {
-            let workers = operations.stats(StatsRequest {}).await?.workers;
-            return tell_workers(output, &workers);
-        }
-        let check = matches!(self.what, Inside::Check);
-        let reply = operations.internals(InternalsRequest { check }).await?;
-        match self.what {
-            Inside::Workers | Inside::Check => tell_checks(output, &reply),
-            Inside::Journal => tell_journal(output, &there(reply.journal, "account")?),
-            Inside::Store => tell_store(output, &there(reply.store, "running node")?),
-            Inside::Catalog => tell_catalog(output, &there(reply.catalog, "account")?),
+        let part = match self.what {
+            Inside::Workers => {
+                let workers = operations.stats(StatsRequest {}).await?.workers;
+                return tell_workers(output, &workers);
+            }
+            Inside::Journal => InternalsPart::Journal,
+            Inside::Store => InternalsPart::Store,
+            Inside::Catalog => InternalsPart::Catalog,
+            Inside::Check => InternalsPart::Checks,
+        };
+        let reply = operations.internals(InternalsRequest { part }).await?;
+        match part {
+            InternalsPart::Journal => tell_journal(output, &there(reply.journal, "account")?),
+            InternalsPart::Store => tell_store(output, &there(reply.store, "running node")?),
+            InternalsPart::Catalog => tell_catalog(output, &there(reply.catalog, "account")?),
+            InternalsPart::Checks => tell_checks(output, &reply),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use datamesh_api::{OperationsExt, PinReply, PinRequest, PinTerms, PinsReply, PinsRequest};
+use datamesh_api::{OperationsExt, PinReply, PinRequest, PinsReply, PinsRequest};
 
 use crate::completion::mesh_names;
 use crate::context::Context;
@@ -63,9 +63,6 @@ fn term(text: &str) -> Result<Term, String> {
     }
 }
 
-/// The longest pin that has an end: a hundred years.
-const TERM_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
-
 impl PinArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
         if self.names.is_empty() {
@@ -73,21 +70,16 @@ impl PinArgs {
             let reply = operations.pins(PinsRequest {}).await?;
             return tell_pins(&context.output, &reply);
         }
-        let until = match self.duration {
+        let term_ms = match self.duration {
             Term::Permanent => 0,
-            Term::For(length) if (Duration::from_secs(1)..=TERM_MAX).contains(&length) => {
-                let now = jiff::Timestamp::now().as_millisecond();
-                u64::try_from(now).unwrap_or(0).saturating_add(length.as_millis() as u64)
+            Term::For(term) if term.as_millis() == 0 => {
+                return Err(usage("the pin would have ended already").into());
             }
-            Term::For(_) => {
-                return Err(usage("a pin lasts between a second and a hundred years")
-                    .hint("for good: --duration permanent")
-                    .into());
-            }
+            Term::For(term) => u64::try_from(term.as_millis()).unwrap_or(u64::MAX),
         };
-        let terms = Some(PinTerms { priority: self.priority, until });
         let operations = context.connect().await?;
-        let reply = operations.pin(PinRequest { patterns: self.names, terms }).await?;
+        let request = PinRequest { patterns: self.names, priority: Some(self.priority), term_ms };
+        let reply = operations.pin(request).await?;
         tell(&context.output, &reply, "pinned")
     }
 }
@@ -95,7 +87,8 @@ impl PinArgs {
 impl UnpinArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
         let operations = context.connect().await?;
-        let reply = operations.pin(PinRequest { patterns: self.names, terms: None }).await?;
+        let request = PinRequest { patterns: self.names, ..PinRequest::default() };
+        let reply = operations.pin(request).await?;
         tell(&context.output, &reply, "unpinned")
     }
 }

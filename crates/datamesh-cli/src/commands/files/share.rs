@@ -1,8 +1,6 @@
 //! `datamesh share`.
 
-use std::fs::File;
-use std::io::{IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +18,7 @@ use crate::output::{Output, Table, is_plain, time, visible};
 use crate::password::Password;
 use crate::values::duration;
 use crate::waiting::waiting;
+use crate::writing::{PRIVATE, refuse_existing, write_file};
 
 /// Digits of a share's id that are shown.
 const DIGITS: usize = 8;
@@ -180,11 +179,8 @@ impl ShareArgs {
                 Err(usage(format!("\"{}\" names no picture", file.display()))
                     .hint("end the name with .png or .svg"))
             }
-            Some(file) if file.symlink_metadata().is_ok() => {
-                Err(usage(format!("\"{}\" is there already", file.display()))
-                    .hint("an existing file is never overwritten: name another"))
-            }
-            _ => Ok(()),
+            Some(file) => refuse_existing(file),
+            None => Ok(()),
         }
     }
 
@@ -216,22 +212,14 @@ fn picture(file: &Path) -> Option<Picture> {
 
 /// Writes a code to a file that only its owner may read: it is the link.
 fn write_qr(path: &Path, link: &SecretText) -> Result<(), OperationError> {
-    let error = |error: std::io::Error| {
-        failed(format!("the file \"{}\" cannot be written: {error}", path.display()))
-            .hint("the file is shared; its link is shown by: datamesh share list --links")
-    };
     let code = Qr::of(link.as_str())?;
     let bytes = match picture(path) {
-        Some(Picture::Png) => code.png().map_err(error)?,
+        Some(Picture::Png) => code.png().map_err(failed)?,
         _ => code.svg().into_bytes(),
     };
-    let mut file =
-        File::options().write(true).create_new(true).mode(0o600).open(path).map_err(error)?;
-    if let Err(why) = file.write_all(&bytes).and_then(|()| file.sync_all()) {
-        drop(std::fs::remove_file(path));
-        return Err(error(why));
-    }
-    Ok(())
+    write_file(path, PRIVATE, &bytes).map_err(|error| {
+        error.hint("the file is shared; its link is shown by: datamesh share list --links")
+    })
 }
 
 /// The first digits of a share's id.

@@ -13,7 +13,8 @@ use crate::values::{duration, size};
 ///
 /// What the machine does at best is measured first, then the store of shards in a folder of its own, and with
 /// --network the ways to other nodes and files into the mesh and out of it. What is written is given up in the
-/// end; shards that went into the mesh lie in the nodes' trash for 7 days. Figures are medians.
+/// end; shards that went into the mesh lie in the nodes' trash for 7 days. Broken off, it may leave a folder
+/// `.benchmark-…` in the account. Figures are medians.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -95,7 +95,10 @@ impl OptimizeArgs {
             .as_ref()
             .and_then(|reply| reply.packs.as_ref())
             .is_some_and(|packs| packs.refused.is_some());
-        let waiting = reply.rebalance.as_ref().is_some_and(|reply| !dry_run && reply.waiting > 0);
+        let waiting = reply
+            .rebalance
+            .as_ref()
+            .is_some_and(|reply| !dry_run && (reply.waiting > 0 || !reply.looked));
         let partly = pending > 0 || left || refused || waiting;
         let outcome = if partly { Outcome::Partial } else { Outcome::Done };
         let output = &context.output;
@@ -213,7 +216,11 @@ fn tell_rebalance(output: &Output, reply: &RebalanceReply, dry_run: bool) -> Res
         output.line(format!("moved to nodes with more room: {moved}, {}", size(reply.bytes)))?;
     }
     output.line(format!("to be moved: {}", plural(reply.waiting, "shard")))?;
-    if reply.waiting > 0 && !dry_run {
+    if !dry_run && !reply.looked {
+        output.warn(
+            "the node has not finished looking at its segments: it goes on in the background",
+        );
+    } else if !dry_run && reply.waiting > 0 {
         output.note("the node goes on in the background, within its budget for repair");
     }
     Ok(())

@@ -5,29 +5,12 @@
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::path::Path;
 
-use datamesh_api::{NetworkNode, NetworkReply, OperationError, PeerState};
+use datamesh_api::{NetworkNode, NetworkReply, PeerState};
 use datamesh_core::NodeId;
 
 use super::topology::{brief, standing};
-use crate::error::failed;
 use crate::output::{short, visible};
-
-/// Replaces the file with this text, whole or not at all.
-pub(super) fn write(path: &Path, text: &str) -> Result<(), OperationError> {
-    let wrong =
-        |error: &std::io::Error| failed(format!("{} cannot be written: {error}", path.display()));
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| wrong(&error))?;
-    file.write_all(text.as_bytes()).map_err(|error| wrong(&error))?;
-    file.persist(path).map_err(|error| wrong(&error.error))?;
-    Ok(())
-}
 
 /// One connection, by whichever ends told of it.
 struct Edge {

@@ -10,6 +10,7 @@ use super::picture;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 use crate::output::{Output, Table, node_id, plural, short, width};
+use crate::writing::{READABLE, refuse_existing, write_file};
 
 /// Ask nodes whom they are connected to
 ///
@@ -42,12 +43,15 @@ pub(crate) struct NetworkArgs {
 
 impl NetworkArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
+        for path in self.svg.iter().chain(&self.dot) {
+            refuse_existing(path)?;
+        }
         let operations = context.connect().await?;
         let reply = operations.network(NetworkRequest { depth: self.depth }).await?;
         let output = &context.output;
         for (path, drawn) in [(&self.svg, picture::svg as fn(&_) -> _), (&self.dot, picture::dot)] {
             if let Some(path) = path {
-                picture::write(path, &drawn(&reply))?;
+                write_file(path, READABLE, drawn(&reply).as_bytes())?;
                 output.note(format!("written: {}", path.display()));
             }
         }

@@ -1,8 +1,5 @@
 //! `datamesh audit`.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,6 +11,7 @@ use datamesh_node::{AuditFilter, RecordedEntry, list_audit_log, verify_audit_log
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed};
 use crate::output::{Table, plural, time};
+use crate::writing::{PRIVATE, write_file};
 
 /// Show, check and copy out the record of what was done in this home
 ///
@@ -187,18 +185,7 @@ impl AuditArgs {
                     output.raw(&text)?;
                     return Ok(Outcome::Done);
                 }
-                let written = OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(&dest)
-                    .and_then(|mut file| {
-                        file.write_all(text.as_bytes())?;
-                        file.sync_all()
-                    });
-                written.map_err(|error| {
-                    failed(format!("writing {} failed: {error}", dest.display()))
-                })?;
+                write_file(&dest, PRIVATE, text.as_bytes())?;
                 output.note(format!(
                     "{} written to {}",
                     plural(entries.len() as u64, "record"),

@@ -1,14 +1,12 @@
 //! `datamesh keys`.
 
 use std::fs::File;
-use std::io::{BufRead, IsTerminal, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{BufRead, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use datamesh_api::{
-    KeysRequest, OperationError, OperationsExt, RecipientRequest, RekeyRequest, RotateRequest,
-    WordsText,
+    KeysRequest, OperationsExt, RecipientRequest, RekeyRequest, RotateRequest, WordsText,
 };
 use datamesh_node::{Home, KEY_FILE_BYTES_MAX};
 use serde_json::json;
@@ -20,6 +18,7 @@ use crate::error::{Outcome, Stop, failed, usage};
 use crate::output::{Table, plural, size, time};
 use crate::waiting::waiting;
 use crate::words;
+use crate::writing::{PRIVATE, write_file};
 
 /// Show, copy and print the account's keys
 ///
@@ -322,21 +321,7 @@ fn import(context: &Context, file: &Path) -> Result<Outcome, Stop> {
 
 /// Writes a key file that only its owner may read, and says so.
 fn written(context: &Context, path: &Path, bytes: &[u8], opens: &str) -> Result<Outcome, Stop> {
-    let error = |error: std::io::Error| -> OperationError {
-        let text = format!("the key file \"{}\" cannot be written: {error}", path.display());
-        if error.kind() == std::io::ErrorKind::AlreadyExists {
-            usage(text).hint("an existing file is never overwritten: name another")
-        } else {
-            failed(text)
-        }
-    };
-    let mut file =
-        File::options().write(true).create_new(true).mode(0o600).open(path).map_err(error)?;
-    if let Err(why) = file.write_all(bytes).and_then(|()| file.sync_all()) {
-        // Half a key file is worth nothing.
-        drop(std::fs::remove_file(path));
-        return Err(error(why).into());
-    }
+    write_file(path, PRIVATE, bytes)?;
     if context.output.is_for_programs() {
         context.output.answer(&json!({ "file": path }))?;
     } else {
