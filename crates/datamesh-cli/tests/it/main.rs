@@ -14,6 +14,7 @@ mod collection;
 mod console;
 mod demo;
 mod discovery;
+mod examples;
 mod inside;
 mod leases;
 mod live;

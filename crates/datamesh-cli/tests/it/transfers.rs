@@ -155,6 +155,13 @@ fn versions_ranges_and_streams() {
     mesh.run("n0", &["get", "-r", "--", "hollow", &text]).ok();
     assert_eq!(fs::read_dir(&back).unwrap().count(), 0);
     mesh.run("n0", &["remove", "-r", "--", "hollow"]).ok();
+    // A file is taken as one where all below a folder is asked for.
+    let single = mesh.path("single");
+    fs::write(&single, b"alone").unwrap();
+    mesh.run("n0", &["put", "-r", "--", &mesh.text(&single)]).ok();
+    assert_eq!(mesh.bytes("n0", &["get", "--", "single", "-"]), b"alone");
+    mesh.run("n0", &["remove", "-r", "--", "single"]).ok();
+    mesh.run("n0", &["remove", "-r", "--", "single"]).code(3);
     mesh.run("n0", &["get", "-r", "--", "hollow", &text]).code(3);
 
     // A file is listed by its own name; what nobody stored is not found.

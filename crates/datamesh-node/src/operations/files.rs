@@ -408,7 +408,17 @@ impl HomeOperations {
         };
         if request.recursive {
             for name in &request.names {
-                add(client.remove_below(folder(name)?).await.map_err(wrap)?);
+                let folder = folder(name)?;
+                let done = match client.remove_below(folder.clone()).await {
+                    // As with `rm -r`, a file goes too.
+                    Err(ClientError::NothingBelow { .. })
+                        if self.is_file(folder.as_ref()).await? =>
+                    {
+                        client.remove(std::slice::from_ref(name)).await
+                    }
+                    done => done,
+                };
+                add(done.map_err(wrap)?);
             }
         } else {
             for batch in request.names.chunks(datamesh_catalog::OPERATIONS_MAX) {
@@ -416,5 +426,13 @@ impl HomeOperations {
             }
         }
         Ok(RemoveReply { removed, space_freed: 0, pending })
+    }
+
+    /// Whether a path is one of a file.
+    async fn is_file(&self, path: Option<&MeshPath>) -> Result<bool, OperationError> {
+        let Some(path) = path.cloned() else { return Ok(false) };
+        let catalog = self.whole_catalog().await?;
+        let found = self.blocking(catalog, move |_, catalog| catalog.summary(&path)).await?;
+        Ok(found.is_some())
     }
 }

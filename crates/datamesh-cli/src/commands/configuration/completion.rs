@@ -17,10 +17,10 @@ use crate::error::{Outcome, Stop, failed};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  source <(datamesh generate-completion bash)                                  # in ~/.bashrc
-  source <(datamesh generate-completion zsh)                                   # in ~/.zshrc
+  source <(datamesh generate-completion bash)     in ~/.bashrc
+  source <(datamesh generate-completion zsh)      in ~/.zshrc
   datamesh generate-completion fish > ~/.config/fish/completions/datamesh.fish
-  datamesh generate-completion --man-pages /usr/local/share/man/man1           # datamesh.1, datamesh-put.1, …")]
+  datamesh generate-completion --man-pages /usr/local/share/man/man1")]
 pub(crate) struct GenerateCompletionArgs {
     /// The shell
     #[arg(value_enum, value_name = "SHELL", required_unless_present = "man_pages")]

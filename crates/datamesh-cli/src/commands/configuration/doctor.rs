@@ -8,7 +8,12 @@ use crate::error::{Outcome, Stop};
 
 /// Look for what keeps this home from working
 #[derive(Debug, clap::Args)]
-#[command(after_help = "The exit code is 1 where something is critical, and 0 otherwise.")]
+#[command(after_help = "\
+Examples:
+  datamesh doctor
+  datamesh --home ~/mesh doctor --json
+
+The exit code is 1 where something is critical, and 0 otherwise.")]
 pub(crate) struct DoctorArgs {}
 
 impl DoctorArgs {

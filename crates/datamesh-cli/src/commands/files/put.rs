@@ -33,7 +33,7 @@ Examples:
 Symbolic links, devices and names that are not Unicode are not stored; they are listed, and the exit
 code is 4. An interrupted put of a large file goes on where it was when it is run again.")]
 pub(crate) struct PutArgs {
-    /// Store everything below the folder FILE
+    /// Where FILE is a folder, store everything below it
     #[arg(short, long)]
     recursive: bool,
 
@@ -96,7 +96,9 @@ impl PutArgs {
 
     fn source(&self) -> Result<LocalSource, OperationError> {
         let stdin = self.file == Path::new("-");
-        match (self.recursive, stdin) {
+        // As with `cp -r`, a file is taken too.
+        let folder = self.recursive && !self.file.is_file();
+        match (folder, stdin) {
             (true, true) => Err(usage("standard input is not a folder")),
             (true, false) => {
                 let into = match &self.name {

@@ -20,7 +20,7 @@ Examples:
   datamesh remove -r photos/2019
   datamesh get --version 1 report.pdf back.pdf     a version of a removed file")]
 pub(crate) struct RemoveArgs {
-    /// Everything below the names, which are folders
+    /// Of folders everything below them
     #[arg(short, long)]
     recursive: bool,
 

@@ -41,7 +41,7 @@ Examples:
   datamesh share report.pdf --with datamesh-contact-3fK…
   datamesh share list
   datamesh share revoke 5d1f02a9
-  datamesh share -- list                                 a file of the name \"list\"
+  datamesh share --link -- list                          a file of the name \"list\"
 
 A link is the key to the file: hand it on as you would the file. What others fetched before a share was
 revoked, or the keys of the version that it showed, cannot be taken back; later versions they do not see.

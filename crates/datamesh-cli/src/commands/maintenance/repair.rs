@@ -16,12 +16,12 @@ use crate::output::{Table, ago, plural, rate, short, size, time};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  datamesh repair                      how the repair of this home's node stands
-  datamesh repair report.pdf           check one file and mend it
-  datamesh repair --auto               check and mend all files
-  datamesh repair --auto --threshold 0 mend only what cannot lose another shard
-  datamesh repair --verify-all film.mkv
-  datamesh repair --renew              renew all leases, where they end
+  datamesh repair                          how the repair of this home's node stands
+  datamesh repair report.pdf               check one file and mend it
+  datamesh repair --auto                   check and mend all files
+  datamesh repair --auto --threshold 0     mend only what cannot lose another shard
+  datamesh repair --verify-all film.mkv    read every shard of the file
+  datamesh repair --renew                  renew all leases, where they end
 
 The exit code is 4 where something waits for failure domains or could not be mended.")]
 pub(crate) struct RepairArgs {

@@ -13,6 +13,10 @@ use crate::output::{Table, plural, size};
 
 /// Count what this home knows of: mesh, store, catalog
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  datamesh stats
+  datamesh stats --json            exact counts, for programs")]
 pub(crate) struct StatsArgs {}
 
 impl StatsArgs {

@@ -22,7 +22,7 @@ use crate::writing::{PRIVATE, write_file};
 Examples:
   datamesh audit list --event key --since 30d
   datamesh audit verify
-  datamesh audit verify --noted 1312:6f1c… (number and hash from an earlier check)
+  datamesh audit verify --noted 1312:6f1c…    number and hash from an earlier check
   datamesh audit export --as csv audit.csv")]
 pub(crate) struct AuditArgs {
     #[command(subcommand)]
