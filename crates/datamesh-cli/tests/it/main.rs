@@ -38,6 +38,7 @@ mod supervised;
 mod sync;
 mod table;
 mod terminal;
+mod three_ways;
 mod transfers;
 mod wrong_use;
 

@@ -233,7 +233,7 @@ fn folder() -> PathBuf {
 }
 
 /// Compares answers with the schema of that name, or adds what is new to it.
-fn compare(name: &str, answers: &[Value]) -> Vec<String> {
+pub(crate) fn compare(name: &str, answers: &[Value]) -> Vec<String> {
     let file = folder().join(format!("{name}.json"));
     let kept = std::fs::read(&file).ok();
     let kept = kept.map(|text| Form::read(&serde_json::from_slice(&text).unwrap()));
@@ -346,6 +346,8 @@ fn answers_have_the_form_that_the_schemas_say() {
     ask("audit.list", &["audit", "list"]);
     ask("audit.verify", &["audit", "verify"]);
     ask("invite", &["invite"]);
+    let words = mesh.text(&mesh.path("n0.words"));
+    ask("keys.rotate", &["keys", "rotate", "--yes", "--words-file", &words]);
     let refused: Vec<String> =
         answers.iter().flat_map(|(name, answers)| compare(name, answers)).collect();
     assert_eq!(refused, [] as [&str; 0], "DATAMESH_BLESS=1 takes what is new");

@@ -64,7 +64,8 @@ fn tests_of(name: &str) -> String {
 fn the_table_of_commands_is_what_the_program_says() {
     let mut text = String::from(
         "# Commands\n\nWhat each command is for, its flags beside those of every command, and the files of \
-         `crates/datamesh-cli/tests/it`\nthat run it with real processes. \
+         `crates/datamesh-cli/tests/it`\nthat run it with real processes. Beside these, `three_ways` runs each \
+         with a service, in a console and without a service,\nand `examples` what its help shows. \
          `DATAMESH_BLESS=1 cargo nextest run -E 'test(table_of_commands)'` writes this file.\n\n\
          | command | for | flags | tests |\n|---|---|---|---|\n",
     );
