@@ -66,13 +66,17 @@ fn main() -> ExitCode {
 
 /// Says what is wrong with the arguments, or gives the help that they ask for. Returns the exit code.
 fn refuse(error: &clap::Error, json: bool) -> u8 {
-    if json && error.use_stderr() {
-        let message = error.to_string();
-        let message = message.trim_start_matches("error: ").trim_end();
-        output::report(&usage(message), true);
-    } else {
+    // A help that is shown for want of a command is no error of its own.
+    let message = error.to_string();
+    match message.strip_prefix("error: ").map(str::trim_end) {
+        Some(message) => {
+            if json {
+                output::report_for_programs(&usage(message));
+            }
+            output::report_lines(message.lines());
+        }
         // Where neither output can be written, nobody is there to be told.
-        drop(error.print());
+        None => drop(error.print()),
     }
     u8::try_from(error.exit_code()).unwrap_or(2)
 }

@@ -142,8 +142,8 @@ impl Output {
         for failure in failures {
             self.warn(format!(
                 "not {done}: {}: {}",
-                visible(&failure.path),
-                visible(&failure.reason)
+                text::told(&failure.path),
+                text::told(&failure.reason)
             ));
         }
     }
@@ -185,11 +185,24 @@ pub(crate) fn to_stderr(text: &str) {
 
 /// Reports an error: for people on standard error, for programs on standard output too.
 pub(crate) fn report(error: &OperationError, json: bool) {
-    if json && let Ok(text) = serde_json::to_string(&serde_json::json!({ "error": error })) {
+    if json {
+        report_for_programs(error);
+    }
+    report_lines([error.message.as_str()]);
+    if let Some(hint) = &error.hint {
+        to_stderr(&format!("{} {}", text::coloured("hint:", "36"), text::told(hint)));
+    }
+}
+
+/// Says on standard output why a command failed.
+pub(crate) fn report_for_programs(error: &OperationError) {
+    if let Ok(text) = serde_json::to_string(&serde_json::json!({ "error": error })) {
         drop(writeln!(io::stdout().lock(), "{text}"));
     }
-    to_stderr(&format!("{} {}", text::coloured("error:", "31;1"), visible(&error.message)));
-    if let Some(hint) = &error.hint {
-        to_stderr(&format!("{} {}", text::coloured("hint:", "36"), visible(hint)));
-    }
+}
+
+/// Says on standard error what is wrong, in lines.
+pub(crate) fn report_lines<'a>(lines: impl IntoIterator<Item = &'a str>) {
+    let lines: Vec<String> = lines.into_iter().map(text::told).collect();
+    to_stderr(&format!("{} {}", text::coloured("error:", "31;1"), lines.join("\n")));
 }

@@ -25,6 +25,24 @@ pub(crate) fn visible(text: &str) -> String {
     out
 }
 
+/// Most characters of a line that says what is wrong; what somebody gave may be of any length.
+const LINE_MAX: usize = 1000;
+
+/// Characters that are left at the end of a longer one.
+const LINE_TAIL: usize = 200;
+
+/// A line with what could steer a terminal written out, and without its middle where it is very long.
+pub(crate) fn told(line: &str) -> String {
+    let shown = visible(line);
+    let count = shown.chars().count();
+    if count <= LINE_MAX {
+        return shown;
+    }
+    let head: String = shown.chars().take(LINE_MAX - LINE_TAIL).collect();
+    let tail: String = shown.chars().skip(count - LINE_TAIL).collect();
+    format!("{head} \u{2026} {tail}")
+}
+
 /// Bytes in units of 1024.
 pub(crate) fn size(bytes: u64) -> String {
     bytesize::ByteSize::b(bytes).display().iec().to_string()
@@ -104,6 +122,14 @@ mod tests {
         assert_eq!(visible("plain é 漢 'quoted'"), "plain é 漢 'quoted'");
         assert_eq!(visible("a\x1b[2Jb\n\u{9b}c"), "a\\u{1b}[2Jb\\n\\u{9b}c");
         assert_eq!(visible("exe.\u{202e}gpj"), "exe.\\u{202e}gpj");
+    }
+
+    #[test]
+    fn of_what_is_very_long_beginning_and_end_are_told() {
+        assert_eq!(told("short\u{7}"), "short\\u{7}");
+        let long = told(&format!("no file \"{}\" is there", "漢".repeat(70_000)));
+        assert!(long.starts_with("no file \"漢") && long.ends_with("漢\" is there"), "{long}");
+        assert_eq!(long.chars().count(), LINE_MAX + 3);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod console;
 mod demo;
 mod discovery;
 mod examples;
+mod hostile;
 mod inside;
 mod leases;
 mod live;
