@@ -91,7 +91,7 @@ fn usage(message: impl ToString) -> OperationError {
 }
 
 /// What the home remembers of its mesh's members.
-fn adverts(home: &Home) -> Result<Vec<Advert>, OperationError> {
+pub(crate) fn adverts(home: &Home) -> Result<Vec<Advert>, OperationError> {
     let path = home.file("node/memory.db");
     if !path.exists() {
         return Ok(Vec::new());

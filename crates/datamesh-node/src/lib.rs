@@ -13,6 +13,7 @@ mod account;
 mod audit_log;
 mod bandwidth;
 mod bootstrap;
+mod completion;
 pub mod config;
 mod connect;
 mod convert;
@@ -22,7 +23,6 @@ mod home;
 mod keys;
 mod local;
 mod mesh;
-mod names;
 mod operations;
 #[doc(hidden)]
 pub mod parsers;
@@ -38,12 +38,14 @@ pub use audit_log::{
     AuditEntry, AuditFilter, AuditLogChecked, AuditLogProblem, RecordedEntry, list_audit_log,
     verify_audit_log,
 };
+pub use completion::{
+    Candidate, addresses_beginning, names_beginning, peers_beginning, shares_beginning,
+};
 pub use connect::{connect, is_served};
 pub use doctor::doctor;
 pub use home::{Home, Status, read_status};
 pub use keys::{KEY_FILE_BYTES_MAX, add_device, export_keys, import_keys, recovery_kit};
 pub use mesh::has_mesh;
-pub use names::names_beginning;
 pub use presets::{PRESETS, Preset};
 pub use recover::{RecoveredAccount, recover_account};
 pub use service::{ServiceOptions, run_service};

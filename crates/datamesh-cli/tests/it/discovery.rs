@@ -1,7 +1,7 @@
 //! Files get other names, tags and notes, and are found again: with a daemon and without, alike.
 
 use datamesh_testkit::fixtures::noise;
-use datamesh_testkit::processes::Mesh;
+use datamesh_testkit::processes::{Mesh, wait_for};
 use serde_json::Value;
 
 use crate::PROGRAM;
@@ -161,6 +161,20 @@ fn shells_complete_commands_flags_and_names() {
     assert_eq!(told(&["remove", "notes.txt", "photos/r"]), ["photos/rome.jpg"]);
     assert_eq!(told(&["info", "nothing"]), [] as [&str; 0]);
     assert_eq!(told(&["info", "../"]), [] as [&str; 0]);
+    let (peer, other) = (mesh.id_of(1), mesh.id_of(2));
+    let rest = peer.strip_prefix("12D3KooW").unwrap();
+    // Members are remembered on the disk some time after they came.
+    wait_for("all others are completed", || told(&["bandwidth", "--test-peer", ""]).len() >= 5);
+    assert_eq!(told(&["bandwidth", "--test-peer", &rest[..6]]), [rest]);
+    assert_eq!(told(&["bandwidth", "--test-peer", &other[..14]]), [other.as_str()]);
+    let share = mesh.run("n0", &["--json", "share", "notes.txt", "--link"]).ok().json();
+    let share = share["share"].as_str().unwrap();
+    assert_eq!(told(&["share", "revoke", &share[..3]]), [share]);
+    mesh.run("n0", &["share", "revoke", share]).ok();
+    assert_eq!(told(&["share", "revoke", &share[..3]]), [] as [&str; 0]);
+    mesh.run("n0", &["bootstrap", "add", "/ip4/127.0.0.1/tcp/1"]).ok();
+    assert_eq!(told(&["bootstrap", "remove", "/ip4"]), ["/ip4/127.0.0.1/tcp/1"]);
+    assert_eq!(told(&["config", "get", "repair.g"]), ["repair.grace"]);
     // Without an account nothing is completed, and nothing is made.
     let blank = tempfile::tempdir().unwrap();
     assert_eq!(completions(blank.path(), &["datamesh", "get", "x"]), [] as [&str; 0]);

@@ -4,6 +4,7 @@ use clap::Subcommand;
 use datamesh_node::config::{self, Setting};
 use serde_json::json;
 
+use crate::completion::settings;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 use crate::output::Table;
@@ -32,11 +33,13 @@ enum ConfigCommand {
     /// Print the value of one setting
     Get {
         /// The setting
+        #[arg(add = settings())]
         key: String,
     },
     /// Write a setting to the home's file
     Set {
         /// The setting
+        #[arg(add = settings())]
         key: String,
         /// Its value
         value: String,

@@ -11,7 +11,7 @@ use datamesh_api::{
 };
 
 use super::qr::Qr;
-use crate::completion::mesh_names;
+use crate::completion::{self, mesh_names};
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed, usage};
 use crate::output::{Output, Table, is_plain, time, visible};
@@ -108,7 +108,7 @@ enum ShareCommand {
     /// them the version can be read as long as its segments are stored.
     Revoke {
         /// Ids of shares or their first digits, as `share list` shows them
-        #[arg(required = true)]
+        #[arg(required = true, add = completion::shares())]
         shares: Vec<String>,
     },
 }

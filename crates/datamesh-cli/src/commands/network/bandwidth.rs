@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use datamesh_api::{BandwidthReply, BandwidthRequest, FlowInfo, OperationsExt, WayInfo};
 
+use crate::completion::peers;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 use crate::output::{Output, Table, node_id, plural, rate, size};
@@ -22,7 +23,7 @@ Examples:
   datamesh bandwidth --test-peer PvDQv6Cx --duration 30s")]
 pub(crate) struct BandwidthArgs {
     /// The node, by the beginning of its id as `peers` shows it
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = peers())]
     test_peer: Option<String>,
 
     /// For how long

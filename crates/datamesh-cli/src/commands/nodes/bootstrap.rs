@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use datamesh_api::{BootstrapPeer, BootstrapRequest, OperationsExt};
 
+use crate::completion::addresses;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 use crate::output::{Table, ago, node_id, visible};
@@ -41,6 +42,7 @@ enum BootstrapCommand {
     /// Take a peer off the list
     Remove {
         /// Its multiaddr
+        #[arg(add = addresses())]
         address: String,
     },
     /// Turn to all peers of the list now
