@@ -1,9 +1,12 @@
 //! A service under a service manager: told when it is ready, reads its settings again, writes log files.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
 use std::time::Duration;
 
+use datamesh_testkit::fixtures::noise;
 use datamesh_testkit::processes::{Mesh, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -70,4 +73,34 @@ fn a_manager_is_told_settings_are_read_again_and_logs_are_files() {
     wait_for("the end", || !mesh.path("n0").join("status.json").exists());
     mesh.run("n0", &["service", "--log-keep", "3"]).code(2);
     mesh.run("n0", &["service", "--log-folder", "/proc/none"]).code(1);
+}
+
+#[test]
+fn a_second_signal_ends_what_the_first_lets_finish() {
+    let mut mesh = Mesh::empty(PROGRAM);
+    mesh.init("n0");
+    mesh.start(0, &[]);
+    let log = |mesh: &Mesh| fs::read_to_string(mesh.path("n0.log")).unwrap();
+    // A put whose bytes never end is under way.
+    let mut put = mesh.command("n0", &["put", "--allow-degraded", "--", "-", "endless"]);
+    let mut put = put.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut bytes = put.stdin.take().unwrap();
+    // More than lies between the two processes, so that the service has taken some of it.
+    bytes.write_all(&noise(1, 20_000_000)).unwrap();
+    let pid = Pid::from_raw(mesh.pids()[0].1.cast_signed()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    wait_for("the first signal is heard", || log(&mesh).contains("stopping"));
+    kill_process(pid, Signal::TERM).unwrap();
+    wait_for("the second signal is heard", || {
+        let said = log(&mesh);
+        assert!(!said.contains("WARN work under way is given up"), "{said}");
+        said.contains("told twice")
+    });
+    wait_for("the end", || !mesh.path("n0").join("status.json").exists());
+    assert!(!put.wait().unwrap().success());
+    drop(bytes);
+    mesh.kill(0);
+    // What was not finished is not there, and the home is as it was.
+    mesh.start(0, &[]);
+    assert!(!mesh.run("n0", &["list"]).ok().out.contains("endless"));
 }
