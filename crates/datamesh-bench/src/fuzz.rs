@@ -25,7 +25,7 @@ const MEMORY: &str = "/dev/shm";
 /// Longest input.
 const INPUT_BYTES_MAX: usize = 16 * 1024;
 
-/// Runs all targets until each had `wished` executions, or the time is over, which they share.
+/// Runs all targets until each had `wished` executions, or the time is over, which those share that are not done.
 /// Returns what was found in this run.
 pub(crate) fn run(
     root: &Path,
@@ -40,7 +40,9 @@ pub(crate) fn run(
         .collect();
     targets.sort();
     report.heading(&format!("fuzz: {wished} executions of each of {} targets", targets.len()));
-    let share = minutes.map(|minutes| Duration::from_secs(60 * minutes) / targets.len() as u32);
+    targets.retain(|target| totals.get(&format!("fuzz {target}")).next < wished);
+    let share =
+        minutes.map(|minutes| Duration::from_secs(60 * minutes) / targets.len().max(1) as u32);
     let mut found = Vec::new();
     for target in &targets {
         let name = format!("fuzz {target}");

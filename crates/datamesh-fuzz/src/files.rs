@@ -24,3 +24,9 @@ pub(crate) fn config(bytes: &[u8]) {
 pub(crate) fn home(bytes: &[u8]) {
     datamesh_node::parsers::home(bytes);
 }
+
+/// What a mirror keeps of both sides, and the rules of what is left out.
+pub(crate) fn sync(bytes: &[u8]) {
+    assert!(datamesh_mirror::parsers::base(bytes), "a base that does not read again");
+    assert!(datamesh_mirror::parsers::rules(bytes) <= bytes.len());
+}

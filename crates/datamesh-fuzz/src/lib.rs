@@ -36,6 +36,7 @@ pub const PARSERS: &[Parser] = &[
     ("local", files::local),
     ("config", files::config),
     ("home", files::home),
+    ("sync", files::sync),
     ("identity", pack::identity),
     ("archive", archives::archive),
     ("age", archives::age),

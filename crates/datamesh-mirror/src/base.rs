@@ -267,11 +267,23 @@ impl Encoded<'_> {
                 fingerprint.encode(&mut out);
             }
         }
-        let mut bytes = out.into_vec();
-        let hash = Hash::derive(HASH_CONTEXT, &bytes);
-        bytes.extend_from_slice(hash.as_bytes());
-        bytes
+        hashed(out.into_vec())
     }
+}
+
+/// The file of this body, with the hash over it.
+pub(crate) fn hashed(mut body: Vec<u8>) -> Vec<u8> {
+    let hash = Hash::derive(HASH_CONTEXT, &body);
+    body.extend_from_slice(hash.as_bytes());
+    body
+}
+
+/// Whether what a file says, if it can be read, is written as the same, for the [fuzzer](crate::parsers).
+pub(crate) fn reads_again(bytes: &[u8]) -> bool {
+    parse(bytes).map_or(true, |record| {
+        let Record { folder, remote, root, entries } = &record;
+        Encoded { folder, remote, root: *root, entries }.bytes() == bytes
+    })
 }
 
 /// What the bytes of a file say.

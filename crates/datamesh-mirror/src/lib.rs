@@ -16,6 +16,7 @@ mod fingerprint;
 mod folding;
 pub mod local;
 mod mirror;
+pub mod parsers;
 pub mod plan;
 mod probe;
 mod remote;

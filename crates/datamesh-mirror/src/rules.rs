@@ -111,7 +111,7 @@ impl Rules {
     }
 }
 
-fn rules_of(text: &str) -> (Gitignore, Vec<String>) {
+pub(crate) fn rules_of(text: &str) -> (Gitignore, Vec<String>) {
     let mut builder = GitignoreBuilder::new(".");
     let mut wrong = Vec::new();
     for line in text.trim_start_matches('\u{feff}').lines() {
