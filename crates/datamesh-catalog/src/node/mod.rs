@@ -5,9 +5,11 @@
 //! aside and begun anew, and a damaged row counts as absent. Nothing is synced before it is
 //! acknowledged. Every table is bounded, as strangers choose what comes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 
+use datamesh_core::NodeId;
 use datamesh_core::wire::Decode;
 use rusqlite::{Connection, Row, ToSql, params};
 
@@ -73,6 +75,8 @@ pub struct NodeDb {
     database: Database,
     limits: NodeLimits,
     rebuilt: Option<Damage>,
+    /// Sequences of adverts that are there, as far as this handle has saved them.
+    saved_adverts: Mutex<BTreeMap<NodeId, u64>>,
 }
 
 impl NodeDb {
@@ -95,7 +99,7 @@ impl NodeDb {
 
     fn open_telling(path: &Path, limits: NodeLimits, steps: &Steps) -> Result<Self> {
         let (database, rebuilt) = open_or_rebuild(path, SCHEMA, steps)?;
-        Ok(Self { database, limits, rebuilt })
+        Ok(Self { database, limits, rebuilt, saved_adverts: Mutex::default() })
     }
 
     /// Why the database was begun anew, if it was.

@@ -91,6 +91,14 @@ fn the_newest_advert_of_each_node_is_kept_within_the_bound() {
     assert_eq!(db.adverts().unwrap(), [advert(1, 6, 600), advert(3, 1, 700), advert(4, 1, 800)]);
     db.forget_advert(&node(3)).unwrap();
     assert_eq!(db.adverts().unwrap().len(), 2);
+    // What was saved, forgotten or pushed out is known for what it is when it comes again.
+    let kept = [advert(1, 6, 600), advert(3, 1, 700), advert(4, 1, 800)];
+    assert_eq!(db.save_adverts(&kept).unwrap(), 1);
+    assert_eq!(db.save_adverts(&kept).unwrap(), 0);
+    assert_eq!(db.save_adverts(&[advert(5, 1, 900)]).unwrap(), 1);
+    assert_eq!(db.adverts().unwrap().first(), Some(&advert(3, 1, 700)));
+    assert_eq!(db.save_adverts(&[advert(1, 6, 950)]).unwrap(), 1);
+    assert!(db.adverts().unwrap().contains(&advert(1, 6, 950)));
     let many = vec![advert(1, 1, 1); 4097];
     assert!(matches!(db.save_adverts(&many), Err(CatalogError::TooMany { .. })));
 }

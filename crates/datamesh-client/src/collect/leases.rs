@@ -106,8 +106,13 @@ impl Needed {
     }
 }
 
-/// Those that met something of a higher epoch, and that epoch.
-type Behind = BTreeMap<SegmentId, u64>;
+/// A segment of which some holder knows something of a higher epoch than was told.
+struct Behind {
+    /// The highest that was met.
+    epoch: u64,
+    /// As many others as a commit needs took what was told.
+    renewed: bool,
+}
 
 impl Client {
     /// Asks every member when the leases of what the account needs end; nothing where leases do not.
@@ -221,7 +226,7 @@ impl Client {
         if let Err(error) = self.index_contents().await {
             tracing::warn!(%error, "references are not counted before leases are renewed");
         }
-        let (mut behind, mut told) = (Behind::new(), 0);
+        let (mut behind, mut told) = (BTreeMap::new(), 0);
         for (number, batch) in due.chunks(LEASES_MAX).enumerate() {
             if number > 0 && !renewal.pause.is_zero() {
                 tokio::time::sleep(renewal.pause).await;
@@ -241,7 +246,7 @@ impl Client {
     async fn renew_batch(
         &self,
         batch: Vec<(SegmentId, u64)>,
-        behind: &mut Behind,
+        behind: &mut BTreeMap<SegmentId, Behind>,
         done: &mut LeasesRenewed,
     ) -> Result<(), ClientError> {
         let described = stream::iter(batch).map(|(segment, epoch)| async move {
@@ -259,9 +264,11 @@ impl Client {
         }
         let told: Vec<LeaseTold> = self.engine.renew(&renewals).await;
         for ((segment, needed), told) in shards.into_iter().zip(told) {
+            let renewed = told.shards() >= needed;
             match told.behind {
-                _ if told.shards() >= needed => done.renewed += 1,
-                Some(epoch) => drop(behind.insert(segment, epoch)),
+                // Also where it is but one holder: its lease would end, and end again after each repair.
+                Some(epoch) => drop(behind.insert(segment, Behind { epoch, renewed })),
+                None if renewed => done.renewed += 1,
                 None => done.few += 1,
             }
             if let Some(until) = told.too_long {
@@ -274,7 +281,7 @@ impl Client {
     /// Renews above what was met, where by all that the mesh knows something still refers to it.
     async fn renew_behind(
         &self,
-        behind: Behind,
+        behind: BTreeMap<SegmentId, Behind>,
         needed: &Needed,
         done: &mut LeasesRenewed,
     ) -> Result<(), ClientError> {
@@ -293,17 +300,22 @@ impl Client {
             Ok(uses) => uses,
             Err(error) => {
                 tracing::warn!(%error, "some leases met others of a later epoch");
-                done.few += behind.len() as u64;
+                let renewed = behind.values().filter(|behind| behind.renewed).count() as u64;
+                done.renewed += renewed;
+                done.few += behind.len() as u64 - renewed;
                 return Ok(());
             }
         };
-        for (segment, epoch) in behind {
+        for (segment, Behind { epoch, renewed }) in behind {
             if uses.get(&segment).is_some_and(|uses| uses.live == 0) {
                 done.released += 1;
                 continue;
             }
             match self.renew_segment(segment, epoch).await {
                 Ok(_) => done.renewed += 1,
+                Err(ClientError::NotRenewed { .. } | ClientError::Contended) if renewed => {
+                    done.renewed += 1;
+                }
                 Err(ClientError::NotRenewed { .. } | ClientError::Contended) => done.few += 1,
                 Err(error) => return Err(error),
             }

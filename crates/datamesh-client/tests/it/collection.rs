@@ -11,9 +11,8 @@ use datamesh_engine::{AskError, Collector, CollectorConfig, ask};
 use datamesh_store::{CollectionTerms, ShardState};
 use datamesh_testkit::{fixtures, sim};
 
-use crate::cluster::{Cluster, single};
+use crate::cluster::{CLIENT, Cluster, single};
 
-const CLIENT: NodeId = NodeId([0xC1; 32]);
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 pub(crate) const NOW: Retention = Retention { keep: 1, younger_than_ms: 0, deleted_for_ms: 0 };

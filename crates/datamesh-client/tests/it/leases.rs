@@ -13,9 +13,8 @@ use datamesh_engine::{AskError, Collector, CollectorConfig, ask};
 use datamesh_store::CollectionTerms;
 use datamesh_testkit::sim::{self, World};
 
-use crate::cluster::{Cluster, Node, Shape, single};
+use crate::cluster::{CLIENT, Cluster, Node, Shape, single};
 
-const CLIENT: NodeId = NodeId([0xC1; 32]);
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
 /// Days of a lease.
@@ -226,6 +225,24 @@ fn a_holder_that_missed_a_renewal_is_due_and_reached_the_next_time() {
         mesh.renew(LeaseScope::Due).await;
         assert_eq!(mesh.look().await.due, 0);
         assert!(node.store.lease(segment).unwrap().expiry > before);
+    });
+}
+
+#[test]
+fn a_holder_that_heard_of_a_reference_that_never_came_is_renewed_with_the_others() {
+    sim::run(9, |world| async move {
+        let mesh = Mesh::new(&world);
+        mesh.cluster.put(&single(3_000_000)).await;
+        let (node, segment) = mesh.held();
+        let end = node.store.lease(segment).unwrap().expiry;
+        // A device renewed for one more reference, and ended before it told others or committed.
+        let told = mesh.renew_at(node, &mesh.renewal(segment, 1, end)).await;
+        assert!(matches!(told, LeaseAnswer::Taken { .. }), "{told:?}");
+        mesh.days(TERM * 2 / 3 + 1).await;
+        let done = mesh.renew(LeaseScope::Due).await;
+        assert_eq!((done.renewed, done.few), (done.segments, 0));
+        assert!(node.store.lease(segment).unwrap().expiry >= done.until);
+        assert_eq!(mesh.look().await.due, 0);
     });
 }
 

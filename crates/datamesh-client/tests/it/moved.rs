@@ -8,9 +8,8 @@ use datamesh_engine::{Collector, CollectorConfig};
 use datamesh_store::{CollectionTerms, ShardState, ShardWrite};
 use datamesh_testkit::sim::{self, World};
 
-use crate::cluster::{Cluster, single};
+use crate::cluster::{CLIENT, Cluster, single};
 
-const CLIENT: NodeId = NodeId([0xC1; 32]);
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// A cluster with one file, of which a shard was moved to the seventh node.

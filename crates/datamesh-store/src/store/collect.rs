@@ -343,8 +343,9 @@ impl Collection {
         Ok(done)
     }
 
-    /// Marks what came to the trash while this node's clock was ahead anew: it counts from now on,
-    /// and does not wait for that time to come, and longer.
+    /// Mends what was done while the clocks were ahead. Shards whose lease is not over after all are taken out of
+    /// the trash again: somebody may need them, and only of what is held is asked whether it was released. All
+    /// others are marked anew: they wait from now on, and not for that time to come.
     fn set_marks_right(&mut self, clock: &AgreedClock) -> Result<(), StoreError> {
         let mut after = None;
         loop {
@@ -358,11 +359,16 @@ impl Collection {
                 let index = self.store.index();
                 for (segment, shard) in page {
                     let Some(trashed) = index.trashed(segment, shard) else { continue };
-                    if trashed.since > clock.now.saturating_add(AHEAD_MS) {
-                        let kind = if trashed.moved { Kind::Moved } else { Kind::Trash };
-                        let mark = self.store.mark(kind, segment, shard, clock.now);
-                        parts.push(((segment, shard), mark));
-                    }
+                    let lease = index.lease_of(segment);
+                    let is_over = lease.is_some_and(|lease| self.is_over(&lease, clock));
+                    let kind = match trashed.moved {
+                        false if !is_over => Kind::Revive,
+                        _ if trashed.since <= clock.now.saturating_add(AHEAD_MS) => continue,
+                        false => Kind::Trash,
+                        true => Kind::Moved,
+                    };
+                    let mark = self.store.mark(kind, segment, shard, clock.now);
+                    parts.push(((segment, shard), mark));
                 }
             }
             let parts = self.store.undisturbed(parts);

@@ -131,6 +131,27 @@ fn an_expired_lease_has_its_grace_and_then_the_trash() {
 }
 
 #[test]
+fn what_clocks_that_were_ahead_put_into_the_trash_is_held_again() {
+    let disk = FaultyDisk::new(1, 64 * MIB);
+    let store = open(disk.mount(), MIB).unwrap();
+    let (kept, ended) = (Segment::small(1), Segment::small(2));
+    for segment in [&kept, &ended] {
+        put(&store, segment, 2).unwrap();
+        change(&store, renewal(segment.id(), 1, 100 * DAY), 0);
+    }
+    let mut collection = collection(&store);
+    assert_eq!(collection.collect(&at(365 * DAY)).unwrap().trashed, 2);
+    change(&store, release(ended.id(), 2), DAY);
+    assert_eq!(collection.collect(&at(DAY)).unwrap(), Default::default());
+    assert_whole(&store, &kept, 2);
+    // What its owner ended stays there, and has its time from now on.
+    assert_eq!(store.shard_state(ended.id(), 2), Some(ShardState::Trash));
+    assert_eq!(collection.collect(&at(9 * DAY)).unwrap().removed, 1);
+    drop((collection, store));
+    assert_whole(&open(disk.mount(), MIB).unwrap(), &kept, 2);
+}
+
+#[test]
 fn who_sends_an_old_renewal_again_neither_shortens_a_lease_nor_empties_the_trash() {
     let disk = FaultyDisk::new(1, 64 * MIB);
     let store = open(disk.mount(), MIB).unwrap();

@@ -282,10 +282,12 @@ impl Mesh {
         let held =
             copies.shards.iter().flat_map(|(shard, nodes)| nodes.iter().map(|n| (*shard, n)));
         let told = held.filter_map(|(shard, node)| {
-            let life = members.iter().find(|m| m.id() == *node)?.life.as_ref()?;
+            let member = members.iter().find(|m| m.id() == *node)?;
+            let life = member.life.as_ref()?;
             let stored = life.store.shard_meta(*segment, shard).map(|meta| meta.stored_at);
             let (lease, now) = (life.store.lease(*segment), life.engine.now());
-            Some(format!("{shard} stored {stored:?}, {lease:?}, now {now}"))
+            let id = member.id();
+            Some(format!("{shard} of {id} stored {stored:?}, {lease:?}, now {now}"))
         });
         told.collect()
     }
@@ -298,7 +300,8 @@ impl Mesh {
             let (store, state) = (&life.store, life.collector.state());
             let told = |(segment, shard)| {
                 let (lease, since) = (store.lease(segment), store.trashed_since(segment, shard));
-                format!("{segment}:{shard} since {since:?}, {lease:?}")
+                let state = store.shard_state(segment, shard);
+                format!("{segment}:{shard} {state:?} since {since:?}, {lease:?}")
             };
             // What was moved waits there until its segment is whole, and what nobody renewed is not made
             // whole any more: it goes with the segment, when its lease is over for long enough.
