@@ -159,9 +159,12 @@ impl Client {
         let scheme = asked.or(suited).unwrap_or(Scheme::FOUR_TWO);
         // As many as a commit needs; what shards find no domain is owed.
         let needed = scheme.commit_min();
-        if domains >= scheme.n() || (domains >= needed && !allow_degraded) {
+        // Who allows less protection wants the put to succeed with the nodes that answer.
+        let counted = if allow_degraded { self.engine.domains_alive() } else { domains };
+        if counted >= scheme.n() || (counted >= needed && !allow_degraded) {
             Ok((scheme, Spread::Strict))
         } else if allow_degraded {
+            // Fewer are there, or fewer answer now.
             Ok((scheme, Spread::Relaxed))
         } else {
             Err(ClientError::TooFewDomains { scheme, needed, domains })

@@ -76,6 +76,8 @@ pub enum Found {
     Whole,
     /// Not as it was written, so it is not believed.
     Damaged,
+    /// It is about another folder that was in this one's place, so it is not believed.
+    Moved,
 }
 
 /// What the file says.
@@ -160,6 +162,12 @@ impl Base {
         (self.root != 0).then_some(self.root)
     }
 
+    /// Another folder is in the place of the one that this is about: what was known of that says nothing of this.
+    pub fn distrust(&mut self) {
+        self.found = Found::Moved;
+        self.entries = Arc::default();
+    }
+
     /// Notes the inode of the local folder.
     pub fn set_root(&mut self, root: u64) {
         self.changed |= self.root != root;
@@ -184,19 +192,23 @@ impl Base {
         known
     }
 
-    /// A pass over a damaged base came to its end: what it found alike is the base from now on.
+    /// Whether it says what both sides had, or that they had nothing.
+    pub fn is_believed(&self) -> bool {
+        !matches!(self.found, Found::Damaged | Found::Moved)
+    }
+
+    /// A pass over a base that was not believed came to its end: what it found alike is the base from now on.
     pub fn believe(&mut self) {
         self.changed |= self.found != Found::Whole;
         self.found = Found::Whole;
     }
 
-    /// Writes the base, if anything in it changed. A base that was damaged and is not yet believed
-    /// anew stays as it is.
+    /// Writes the base, if anything in it changed. One that is not yet believed anew stays as it is.
     ///
     /// # Errors
     /// [`BaseError::File`]; what was there before is still there then.
     pub fn save(&mut self) -> Result<(), BaseError> {
-        if !self.changed || self.found == Found::Damaged {
+        if !self.changed || !self.is_believed() {
             return Ok(());
         }
         let record = Encoded {

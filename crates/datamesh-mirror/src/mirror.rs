@@ -9,7 +9,7 @@ use datamesh_api::{
 };
 use datamesh_core::MeshPath;
 
-use crate::base::{Base, Found};
+use crate::base::Base;
 use crate::fingerprint;
 use crate::folding::Folding;
 use crate::local::reason;
@@ -124,7 +124,9 @@ impl Mirror {
         let mut found = self.scan(options).await?;
         let mut listed = remote::list(operations, self.remote.as_ref(), &found.rules).await?;
         self.check_not_unmounted(&found, options)?;
-        let moved = self.base.root().is_some_and(|root| root != found.root);
+        if self.base.root().is_some_and(|root| root != found.root) {
+            self.base.distrust();
+        }
         let folding = match options.direction {
             Direction::Up => Folding::default(),
             Direction::Down | Direction::Both => match self.folding {
@@ -141,7 +143,7 @@ impl Mirror {
         let terms = Terms {
             direction: options.direction,
             delete_unknown: options.delete,
-            may_delete: self.base.found() != Found::Damaged && !moved && !keys.may_be_old,
+            may_delete: self.base.is_believed() && !keys.may_be_old,
             folding,
             mark: format!("conflict {device} {}", datamesh_core::path::day(begun / 1_000_000)),
         };

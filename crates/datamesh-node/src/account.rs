@@ -21,12 +21,12 @@ pub(crate) const CATALOG: &str = "account/catalog.db";
 /// Gives the password when a keystore must be opened.
 pub type PasswordSource = Arc<dyn Fn() -> Result<Zeroizing<String>, OperationError> + Send + Sync>;
 
-/// A fresh account.
-pub struct CreatedAccount {
-    /// Its 24 words: shown once, kept nowhere.
-    pub words: Zeroizing<String>,
-    /// Its id.
-    pub account: AccountId,
+/// An account that was drawn and is nowhere yet: whoever made its words safe [keeps](Self::keep) it.
+pub struct NewAccount {
+    home: Home,
+    words: Zeroizing<String>,
+    keys: DeviceKeys,
+    sealed: Vec<u8>,
 }
 
 datamesh_core::record! {
@@ -52,35 +52,55 @@ pub(crate) fn keystore_costs(home: &Home) -> Result<Option<keystore::Costs>, Ope
     costs.map(Some).map_err(|error| OperationError::of(ErrorKind::Failed, &error))
 }
 
-/// Makes an account in a home: draws its words and writes its keystore. Blocks for some 0.3 s.
-///
-/// # Errors
-/// [`ErrorKind::Usage`] where the home has an account or the password is too short.
-pub fn init_account(home: &Home, password: &str) -> Result<CreatedAccount, OperationError> {
-    let Some(_lock) = home.try_lock()? else {
-        let message = format!("another process works in {}", home.path().display());
-        return Err(OperationError::new(ErrorKind::Usage, message));
-    };
-    if home.has(KEYSTORE) {
-        let message = format!("{} has an account already", home.path().display());
-        return Err(
-            OperationError::new(ErrorKind::Usage, message).hint("choose another home with --home")
-        );
+impl NewAccount {
+    /// Draws an account for a home, in which nothing is written. Blocks for some 0.3 s.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] where the home has an account or the password cannot be taken.
+    pub fn draw(home: &Home, password: &str) -> Result<Self, OperationError> {
+        refuse_second(home)?;
+        let entropy = SystemEntropy;
+        let words = Words::draw(&entropy);
+        let keys = DeviceKeys::set_up(&words, &entropy, SystemClock.now());
+        let sealed = keystore::seal(&keys, password, &entropy).map_err(keystore_error)?;
+        Ok(Self { home: home.clone(), words: words.text(), keys, sealed })
     }
-    let entropy = SystemEntropy;
-    let words = Words::draw(&entropy);
-    let keys = DeviceKeys::set_up(&words, &entropy, SystemClock.now());
-    // Before anything is written: a password that cannot be taken leaves nothing behind.
-    let sealed = keystore::seal(&keys, password, &entropy).map_err(keystore_error)?;
-    set_aside(home)?;
-    // Here and only here an empty catalog is all that the account has; a catalog that is missing
-    // later was lost, and is restored from the mesh.
-    home.make_folder("account")?;
-    let owner = owner(keys.account(), keys.log_certificate().log_key);
-    AccountDb::open(&home.file(CATALOG), owner).map_err(|error| catalog_error(&error))?;
-    keep_keystore(home, &public_of(&keys), &sealed)?;
-    AuditLog::of(home).record("account.init", &[("account", keys.account().to_string())]);
-    Ok(CreatedAccount { words: words.text(), account: keys.account() })
+
+    /// Its 24 words: shown once, kept nowhere.
+    pub fn words(&self) -> &Zeroizing<String> {
+        &self.words
+    }
+
+    /// Writes it into its home. Blocks. Returns its id.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] where the home has got an account meanwhile or somebody works in it; those of the
+    /// disk.
+    pub fn keep(self) -> Result<AccountId, OperationError> {
+        let Self { home, keys, sealed, .. } = self;
+        let Some(_lock) = home.try_lock()? else {
+            let message = format!("another process works in {}", home.path().display());
+            return Err(OperationError::new(ErrorKind::Usage, message));
+        };
+        refuse_second(&home)?;
+        set_aside(&home)?;
+        // Here and only here an empty catalog is all that the account has; a catalog that is missing
+        // later was lost, and is restored from the mesh.
+        home.make_folder("account")?;
+        let owner = owner(keys.account(), keys.log_certificate().log_key);
+        AccountDb::open(&home.file(CATALOG), owner).map_err(|error| catalog_error(&error))?;
+        keep_keystore(&home, &public_of(&keys), &sealed)?;
+        AuditLog::of(&home).record("account.init", &[("account", keys.account().to_string())]);
+        Ok(keys.account())
+    }
+}
+
+fn refuse_second(home: &Home) -> Result<(), OperationError> {
+    if !home.has(KEYSTORE) {
+        return Ok(());
+    }
+    let message = format!("{} has an account already", home.path().display());
+    Err(OperationError::new(ErrorKind::Usage, message).hint("choose another home with --home"))
 }
 
 /// Writes the keystore, and what is known without its password. The keystore comes last: with it

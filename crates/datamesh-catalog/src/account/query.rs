@@ -9,16 +9,17 @@ use crate::index::{self, Step};
 
 use super::fold::{path_state, put_now};
 use super::record::{
-    FILES, FileState, PathState, Place, Standing, Tally, VERSION_IDS, file_key, load, purged_key,
-    require, rewritten_key, tally_key, version_id_key, versions_prefix,
+    FILES, FileState, LIVE, PathState, Place, Standing, Tally, VERSION_IDS, file_key, load,
+    purged_key, require, rewritten_key, tally_key, version_id_key, versions_prefix,
 };
 use super::{AccountDb, conflict, labels, operations};
 
 /// Most versions that one call returns. A version may hold a manifest of 16 KiB.
 const VERSIONS_MAX: usize = 256;
 
-/// Fewest digits that name a file or version.
-const DIGITS_MIN: usize = 4;
+/// Fewest digits that name a file or version: names that are no ids, a year or a word of such letters, are
+/// shorter, and one of a million files begins with eight given ones in one of four thousand accounts.
+const DIGITS_MIN: usize = 8;
 
 /// One version of a file, or a delete marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -280,7 +281,8 @@ impl AccountDb {
             let digits = name.len() >= DIGITS_MIN
                 && name.len() <= 2 * FileId::SIZE
                 && name.bytes().all(|digit| digit.is_ascii_hexdigit());
-            if !digits {
+            // Whoever names a folder does not mean a file whose id begins alike.
+            if !digits || is_folder(connection, name)? {
                 return Ok(None);
             }
             let ambiguous = || Err(CatalogError::Ambiguous { digits: name.to_owned() });
@@ -390,6 +392,16 @@ pub(super) fn versioned(
     let version = Version { number, log, sequence, clock, purged, conflict, note, entry };
     let purged = index::get(connection, &purged_key(&version.id()))?.is_some();
     Ok(Version { purged, ..version })
+}
+
+/// Whether files lie below a name.
+fn is_folder(connection: &Connection, name: &str) -> Result<bool> {
+    let (below, mut found) = (format!("{name}/"), false);
+    index::walk_prefix(connection, LIVE, below.as_bytes(), |path, _| {
+        found = path.starts_with(below.as_bytes());
+        Ok(Step::Stop)
+    })?;
+    Ok(found)
 }
 
 enum Found {

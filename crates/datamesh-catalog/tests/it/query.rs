@@ -71,21 +71,29 @@ fn names_stand_for_paths_before_ids() {
     let mut second = put("docs/b", "2");
     (second.file, second.version) = (FileId([0xab; 16]), VersionId([0xce; 16]));
     second.file.0[15] = 0;
-    let mut third = put("cdcd", "3");
+    let mut third = put("cdcdcdcd", "3");
     third.version = VersionId([0xef; 16]);
-    catalog.append(vec![change(first), change(second), change(third)]);
+    let mut fourth = put("docs/d", "4");
+    fourth.file = FileId([0xee; 16]);
+    let below = put("eeeeeeee/below", "5");
+    catalog.append(vec![change(first), change(second), change(third), change(fourth)]);
+    catalog.append(vec![change(below)]);
     let resolve = |name: &str| catalog.db.resolve(name);
     assert_eq!(resolve("docs/a").unwrap(), Some(Named::Path(path("docs/a"))));
-    assert_eq!(resolve("cdcd").unwrap(), Some(Named::Path(path("cdcd"))));
+    assert_eq!(resolve("cdcdcdcd").unwrap(), Some(Named::Path(path("cdcdcdcd"))));
     let version = |byte, at| Some(Named::Version(VersionId([byte; 16]), path(at)));
-    assert_eq!(resolve("cdcdc").unwrap(), version(0xcd, "docs/a"));
-    assert_eq!(resolve("CECE").unwrap(), version(0xce, "docs/b"));
+    assert_eq!(resolve("cdcdcdcdc").unwrap(), version(0xcd, "docs/a"));
+    assert_eq!(resolve("CECECECE").unwrap(), version(0xce, "docs/b"));
     assert_eq!(resolve(&"cd".repeat(16)).unwrap(), version(0xcd, "docs/a"));
-    assert_eq!(resolve("cdcc").unwrap(), None);
-    assert_eq!(resolve("cec").unwrap(), None);
+    assert_eq!(resolve("cdcdcdcc").unwrap(), None);
+    assert_eq!(resolve("cececec").unwrap(), None);
     assert_eq!(resolve("").unwrap(), None);
     assert_eq!(resolve(&"cd".repeat(17)).unwrap(), None);
-    assert!(matches!(resolve("abab"), Err(CatalogError::Ambiguous { .. })));
+    assert!(matches!(resolve("abababab"), Err(CatalogError::Ambiguous { .. })));
+    // Whoever names a folder does not mean a file whose id begins alike.
+    assert_eq!(resolve("eeeeeeee").unwrap(), None);
+    let file = Some(Named::File(FileId([0xee; 16]), path("docs/d")));
+    assert_eq!(resolve("eeeeeeeee").unwrap(), file);
     let whole = "ab".repeat(16);
     assert_eq!(resolve(&whole).unwrap(), Some(Named::File(FileId([0xab; 16]), path("docs/a"))));
 }

@@ -14,9 +14,11 @@ use crate::commands::nodes::{InitArgs, JoinArgs, RecoverArgs};
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed};
 use crate::output::{draws_on, report, visible};
+use crate::signals::Signals;
 use crate::waiting::waiting;
 
 use answers::{Account, Answers};
+use questions::NoAnswer;
 
 /// How often a password may be chosen that cannot be taken.
 const TRIES: u32 = 5;
@@ -33,20 +35,28 @@ pub(crate) fn has_somebody() -> bool {
     draws_on(&std::io::stderr())
 }
 
-/// Asks, and does what was agreed to.
+/// Asks, and does what was agreed to. Nothing where somebody interrupted it.
 ///
 /// # Errors
 /// [`Stop`] where a step fails; what was done before it stays, and what is left can be done by its command.
-pub(crate) async fn run(context: &Context) -> Result<Outcome, Stop> {
+pub(crate) async fn run(context: &Context) -> Result<Option<Outcome>, Stop> {
     let home = context.home.clone();
-    let Some(answers) = waiting(move || questions::ask(&home)).await?? else {
+    let answers = match waiting(move || questions::ask(&home)).await? {
+        Ok(answers) => answers,
+        Err(NoAnswer::Interrupted) => return Ok(None),
+        Err(NoAnswer::Unreadable(error)) => return Err(error.into()),
+    };
+    let Some(answers) = answers else {
         context
             .output
             .note("nothing was done; `datamesh` asks again, `datamesh --help` tells the commands");
-        return Ok(Outcome::Done);
+        return Ok(Some(Outcome::Done));
     };
-    do_all(context, answers).await?;
-    Ok(Outcome::Done)
+    let mut signals = Signals::catch()?;
+    tokio::select! {
+        done = do_all(context, answers) => done.map(|()| Some(Outcome::Done)),
+        _ = signals.wait() => Ok(None),
+    }
 }
 
 async fn do_all(context: &Context, answers: Answers) -> Result<(), Stop> {

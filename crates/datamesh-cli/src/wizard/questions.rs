@@ -20,17 +20,30 @@ const ROLES: [&str; 5] = [
     "a place to get my files back to, from my 24 words",
 ];
 
-fn wrong(error: dialoguer::Error) -> OperationError {
-    failed(format!("the answer cannot be read: {error}"))
+/// Why there is no answer.
+pub(super) enum NoAnswer {
+    /// Somebody pressed Ctrl-C.
+    Interrupted,
+    /// It cannot be read.
+    Unreadable(OperationError),
 }
 
-fn choice(question: &str, answers: &[String], usual: usize) -> Result<usize, OperationError> {
+fn wrong(error: dialoguer::Error) -> NoAnswer {
+    match error {
+        dialoguer::Error::IO(error) if error.kind() == std::io::ErrorKind::Interrupted => {
+            NoAnswer::Interrupted
+        }
+        error => NoAnswer::Unreadable(failed(format!("the answer cannot be read: {error}"))),
+    }
+}
+
+fn choice(question: &str, answers: &[String], usual: usize) -> Result<usize, NoAnswer> {
     let select = Select::new().with_prompt(question).items(answers).default(usual);
     select.interact().map_err(wrong)
 }
 
 /// Asks for a setting until it is one; empty is always an answer.
-fn setting(question: &str, key: &'static str, usual: &str) -> Result<String, OperationError> {
+fn setting(question: &str, key: &'static str, usual: &str) -> Result<String, NoAnswer> {
     let check = move |text: &String| config::check(key, text.trim());
     let input = Input::<String>::new().with_prompt(question).allow_empty(true);
     let input = if usual.is_empty() { input } else { input.default(usual.to_owned()) };
@@ -38,7 +51,7 @@ fn setting(question: &str, key: &'static str, usual: &str) -> Result<String, Ope
 }
 
 /// Asks everything. Nothing where it was not agreed to.
-pub(super) fn ask(home: &Home) -> Result<Option<Answers>, OperationError> {
+pub(super) fn ask(home: &Home) -> Result<Option<Answers>, NoAnswer> {
     to_stderr(&format!(
         "DataMesh keeps files encrypted on machines that need not trust each other.\n\
          This sets up the home {}.\n",
@@ -98,7 +111,7 @@ pub(super) fn program(home: &Home) -> String {
     format!("datamesh --home {path}")
 }
 
-fn node(home: &Home) -> Result<Node, OperationError> {
+fn node(home: &Home) -> Result<Node, NoAnswer> {
     let question = match free(home.path()) {
         Some(free) => format!(
             "It offers, of the {} that are free there (like 500GiB; empty for half of it)",

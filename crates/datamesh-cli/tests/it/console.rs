@@ -131,3 +131,30 @@ fn who_does_not_agree_has_an_empty_home() {
     assert!(terminal.ends_by("\x04").success());
     assert!(!mesh.path("fresh").exists());
 }
+
+#[test]
+fn who_breaks_off_before_the_words_are_kept_has_no_account() {
+    let mesh = Mesh::empty(PROGRAM);
+    // By the command, and at the end of the questions.
+    let mut terminal = Terminal::start(&mesh.command("home", &["init"]));
+    terminal.shows("when they are written down");
+    assert_eq!(terminal.ends_by("\x03").code(), Some(130));
+    assert!(!mesh.path("home").join("account").exists());
+    let mut terminal = Terminal::start(&mesh.command("home", &["init"]));
+    terminal.shows("when they are written down");
+    terminal.press("not yet\r");
+    terminal.shows("when they are written down");
+    assert_eq!(terminal.ends_by("\x04").code(), Some(1));
+    assert!(!mesh.path("home").join("account").exists());
+
+    let mut terminal = Terminal::start(&mesh.command("home", &[]));
+    terminal.shows("This machine is to be");
+    terminal.press("\x1b[B\x1b[B\x1b[B\r");
+    terminal.shows("Its network is");
+    assert_eq!(terminal.ends_by("\x03").code(), Some(130));
+    let mut terminal = Terminal::start(&mesh.command("home", &["init"]));
+    terminal.shows("when they are written down");
+    terminal.press("yes\r");
+    assert!(terminal.ends().success());
+    assert!(mesh.path("home").join("account").exists());
+}

@@ -17,6 +17,9 @@ use crate::client::Client;
 use crate::error::ClientError;
 use crate::points;
 
+/// The furthest that this device's clock may be ahead of nodes that still show a share, in milliseconds: a day.
+const CLOCKS_MS: u64 = 24 * 3600 * 1000;
+
 /// The mark of a share that has ended. A keyed hash is this by a chance of one in 2¹²⁸.
 const ENDED: [u8; 16] = [0xff; 16];
 
@@ -124,11 +127,12 @@ impl Client {
         if known.told == Some(ENDED) {
             return Ok(ShareState::Revoked);
         }
-        if known.ended || *is_now == SharedFile::Deleted {
-            return Ok(ShareState::Ending);
-        }
+        // Nodes give out nothing of it, and take nothing for it, that it was ended too.
         if expiry != 0 && expiry <= now {
             return Ok(ShareState::Expired);
+        }
+        if known.ended || *is_now == SharedFile::Deleted {
+            return Ok(ShareState::Ending);
         }
         let SharedFile::Is(put, path) = is_now else { return Ok(ShareState::Pending) };
         let mark = keys.mark(&self.share_body(keys, &known.share.with, put, path)?);
@@ -139,6 +143,10 @@ impl Client {
     async fn bring_up(&self, known: &KnownShare, is_now: &SharedFile) -> Result<bool, ClientError> {
         let share = &known.share;
         if known.told == Some(ENDED) {
+            return Ok(true);
+        }
+        // By then it has expired by the clocks of all nodes.
+        if share.expiry != 0 && share.expiry.saturating_add(CLOCKS_MS) <= self.engine.now() {
             return Ok(true);
         }
         let keys = self.keys.open_share_keys(&share.share, &share.secrets)?;

@@ -78,7 +78,14 @@ impl Reader {
 
     /// Reads a stream: nothing is known of it beforehand.
     pub(super) fn stream(&mut self, file: File, path: MeshPath) -> Result<(), Gone> {
-        self.send(Item::Head(stream_head(path)))?;
+        let mut head = stream_head(path);
+        // A file that says that it is empty is read so too.
+        if let Ok(metadata) = file.metadata()
+            && metadata.is_file()
+        {
+            (head.mode, head.modified) = (metadata.mode() & 0o7777, modified(&metadata));
+        }
+        self.send(Item::Head(head))?;
         self.content(file, None, None)
     }
 

@@ -247,7 +247,13 @@ fn place(target: Target) -> Result<Place, OperationError> {
 fn made(folder: &Path) -> Result<OwnedFd, OperationError> {
     let failed = |error: io::Error| not_writable(folder, &error);
     std::fs::create_dir_all(folder).map_err(failed)?;
-    Ok(File::open(folder).map_err(failed)?.into())
+    let root: OwnedFd = File::open(folder).map_err(failed)?.into();
+    // Nothing need be fetched to see that.
+    let about = rustix::fs::fstatvfs(&root).map_err(|error| failed(error.into()))?;
+    if about.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        return Err(failed(io::ErrorKind::ReadOnlyFilesystem.into()));
+    }
+    Ok(root)
 }
 
 fn path_place(path: PathBuf) -> Result<Place, OperationError> {

@@ -95,7 +95,8 @@ impl Failure {
     pub(super) fn of(what: &str, error: Errno) -> Self {
         let text = format!("{what}: {}", reason(&error.into()));
         match error {
-            Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS | Errno::MFILE | Errno::NFILE => {
+            // A folder that cannot be written to says nothing of its neighbours, whose disk may be another.
+            Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::MFILE | Errno::NFILE => {
                 Self::All(text)
             }
             _ => Self::Entry(text),

@@ -291,7 +291,14 @@ async fn an_empty_folder_is_taken_for_a_disk_that_is_not_there() {
     fs::create_dir(&replica.folder).unwrap();
     replica.write("b", "b");
     let report = replica.pass(&account, &up).await;
-    assert_eq!((account.files().len(), report.kept.len()), (2, 1));
+    assert_eq!(report.base, Found::Moved);
+    assert_eq!(account.files().len(), 2);
+    // The passes that follow remember what both have, and no more.
+    replica.pass(&account, &up).await;
+    assert_eq!(account.files().len(), 2);
+    let both = Options { parallel: 2, ..options(Direction::Both) };
+    replica.pass(&account, &both).await;
+    assert_eq!((account.files().len(), replica.names()), (2, vec!["b".into(), "c".into()]));
 }
 
 #[tokio::test]

@@ -263,10 +263,13 @@ fn tell(context: &Context, report: &Report) -> Result<Outcome, Stop> {
 /// Says what else is to be known.
 fn notes(context: &Context, report: &Report) {
     let output = &context.output;
-    if report.base == Found::Damaged {
-        output.warn(
-            "the memory of the last sync was damaged: contents were compared, and nothing was removed",
-        );
+    let wrong = match report.base {
+        Found::Damaged => Some("the memory of the last sync was damaged"),
+        Found::Moved => Some("this is another folder than at the last sync"),
+        Found::None | Found::Whole => None,
+    };
+    if let Some(wrong) = wrong {
+        output.warn(format!("{wrong}: contents were compared, and nothing was removed"));
     }
     for kept in report.kept.iter().take(NAMED_MAX) {
         output.note(format!("kept {}: {}", visible(kept.path.as_str()), kept.reason));

@@ -6,13 +6,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use datamesh_api::OperationError;
-use datamesh_node::Home;
+use datamesh_node::{Home, NewAccount};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed, usage};
-use crate::output::{Output, Table};
+use crate::output::Table;
 use crate::waiting::waiting;
 
 /// Words in a row where they are shown.
@@ -70,25 +70,33 @@ impl InitArgs {
         }
         let asked = context.password.clone();
         let password = waiting(move || asked.choose()).await??;
-        // Before the account is made: an account whose words went nowhere is worth nothing.
         let mut words_file = self.words_out.as_deref().map(WordsFile::create).transpose()?;
         let home = Home::at(context.home.path().to_owned());
-        let made =
-            tokio::task::spawn_blocking(move || datamesh_node::init_account(&home, &password));
-        let account = made.await.map_err(failed)??;
+        let drawn = waiting(move || NewAccount::draw(&home, &password)).await??;
+        // Whatever ends this before it is kept, there is no account whose words went nowhere.
         match &mut words_file {
-            Some(file) => file.write(&account.words)?,
+            Some(file) => file.write(drawn.words())?,
             None => {
-                let output = context.output.clone();
-                waiting(move || show(&output, &account.words)).await?;
+                let words = drawn.words().clone();
+                if !waiting(move || is_written_down(&words)).await? {
+                    return Err(failed(
+                        "that the words are kept was not confirmed: no account was made",
+                    )
+                    .hint("these words are worth nothing; others come with the next try")
+                    .into());
+                }
             }
+        }
+        let account = waiting(move || drawn.keep()).await??;
+        if let Some(file) = &mut words_file {
+            file.needed = true;
         }
         let home = context.home.path().to_owned();
         if context.output.is_for_programs() {
             let words_out = self.words_out;
-            context.output.answer(&Answer { account: account.account, home, words_out })?;
+            context.output.answer(&Answer { account, home, words_out })?;
         } else {
-            context.output.line(format!("account {}", account.account))?;
+            context.output.line(format!("account {account}"))?;
             if let Some(file) = &self.words_out {
                 context.output.note(format!(
                     "the 24 words are in \"{}\": move them to a safe place off this machine",
@@ -104,11 +112,11 @@ impl InitArgs {
     }
 }
 
-/// The file for the words; removed again unless they were written.
+/// The file for the words; removed again unless the account is kept.
 struct WordsFile {
     path: PathBuf,
     file: File,
-    written: bool,
+    needed: bool,
 }
 
 impl WordsFile {
@@ -123,35 +131,30 @@ impl WordsFile {
                 failed(text)
             }
         })?;
-        Ok(Self { path: path.to_owned(), file, written: false })
+        Ok(Self { path: path.to_owned(), file, needed: false })
     }
 
     fn write(&mut self, words: &Zeroizing<String>) -> Result<(), OperationError> {
         let line = Zeroizing::new(format!("{}\n", **words));
-        // From here on the file is all there is of the words: what was written of it stays.
-        self.written = true;
         self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_all()).map_err(|error| {
             let file = self.path.display();
-            failed(format!(
-                "the account is made, and its words cannot be written to \"{file}\": {error}"
-            ))
-            .hint("remove the home and make the account again")
+            failed(format!("the words cannot be written to \"{file}\": {error}"))
         })
     }
 }
 
 impl Drop for WordsFile {
     fn drop(&mut self) {
-        if !self.written
+        if !self.needed
             && let Err(error) = std::fs::remove_file(&self.path)
         {
-            tracing::warn!(%error, file = %self.path.display(), "an empty file stays behind");
+            tracing::warn!(%error, file = %self.path.display(), "a file with words of no account stays behind");
         }
     }
 }
 
-/// Shows the words on the terminal and waits until they were written down.
-fn show(output: &Output, words: &Zeroizing<String>) {
+/// Shows the words on the terminal and waits until somebody says that they are written down.
+fn is_written_down(words: &Zeroizing<String>) -> bool {
     let mut table = Table::pairs();
     let words: Vec<&str> = words.split_whitespace().collect();
     let rows = words.len().div_ceil(WORDS_IN_A_ROW);
@@ -172,12 +175,8 @@ fn show(output: &Output, words: &Zeroizing<String>) {
         line.clear();
         let count = std::io::stdin().lock().read_line(&mut line);
         match count {
-            Ok(0) | Err(_) => {
-                output
-                    .warn("the account is made, and it was not confirmed that its words are kept");
-                return;
-            }
-            Ok(_) if line.trim().eq_ignore_ascii_case("yes") => return,
+            Ok(0) | Err(_) => return false,
+            Ok(_) if line.trim().eq_ignore_ascii_case("yes") => return true,
             Ok(_) => {}
         }
     }

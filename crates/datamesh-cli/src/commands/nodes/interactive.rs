@@ -2,8 +2,11 @@
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::report;
+use crate::output::{report, to_stderr};
 use crate::{console, wizard};
+
+/// The exit code of what Ctrl-C ended, as shells expect it.
+const INTERRUPTED: u8 = 130;
 
 /// Open a console for one command after another
 ///
@@ -28,12 +31,17 @@ impl InteractiveArgs {
     }
 
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
-        if self.asks
-            && wizard::is_wanted(context)
-            && let Err(Stop::Failed(error)) = wizard::run(context).await
-        {
-            // What is left can be done in the console.
-            report(&error, context.global.wants_json());
+        if self.asks && wizard::is_wanted(context) {
+            match wizard::run(context).await {
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    to_stderr("interrupted");
+                    return Ok(Outcome::Console(INTERRUPTED));
+                }
+                // What is left can be done in the console.
+                Err(Stop::Failed(error)) => report(&error, context.global.wants_json()),
+                Err(Stop::Closed) => return Ok(Outcome::Done),
+            }
         }
         console::run(context).await
     }
