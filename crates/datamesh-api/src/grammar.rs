@@ -46,7 +46,8 @@ pub fn sizes(text: &str) -> Result<(u64, u64), String> {
     {
         let (from, to) =
             (bytes(from.trim()).ok_or_else(wrong)?, bytes(to.trim()).ok_or_else(wrong)?);
-        return if from <= to { Ok((from, to)) } else { Err(wrong()) };
+        let reversed = || format!("\"{text}\" ends before it begins: the smaller size comes first");
+        return if from <= to { Ok((from, to)) } else { Err(reversed()) };
     }
     let value = bytes(value).ok_or_else(wrong)?;
     Ok(match sign {
@@ -66,7 +67,11 @@ pub fn sizes(text: &str) -> Result<(u64, u64), String> {
 /// # Errors
 /// With what was expected.
 pub fn dates(text: &str, now: &Zoned) -> Result<(Timestamp, Timestamp), String> {
-    read_dates(text.trim(), now).ok_or_else(|| {
+    let found = read_dates(text.trim(), now);
+    if found.is_some_and(|(from, to)| from > to) {
+        return Err(format!("\"{text}\" ends before it begins: the earlier date comes first"));
+    }
+    found.ok_or_else(|| {
         format!(
             "\"{text}\" is no date: write 2026-01-31, 2026-01-01:2026-06-30, \">2026-01-01\", today, \
              \"last week\" or \"last 3 days\""
@@ -102,7 +107,7 @@ fn read_dates(text: &str, now: &Zoned) -> Option<(Timestamp, Timestamp)> {
         && let Some((from, to)) = value.split_once(':')
     {
         let (from, to) = (begin(date(from)?)?, end(date(to)?)?);
-        return (from <= to).then_some((from, to));
+        return Some((from, to));
     }
     let date = date(value)?;
     Some(match sign {

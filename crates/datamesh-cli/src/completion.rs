@@ -61,12 +61,45 @@ fn with_help(found: Vec<Candidate>) -> Vec<CompletionCandidate> {
     found.into_iter().map(candidate).collect()
 }
 
-/// Completes names of files and folders in the account.
+/// Completes names of files and folders in the account. Other devices choose them: one that could steer a terminal
+/// is not offered.
 pub(crate) fn mesh_names() -> ArgValueCompleter {
     completer(|home, typed| {
-        let names = datamesh_node::names_beginning(home, typed, NAMES_MAX);
-        names.into_iter().map(CompletionCandidate::new).collect()
+        // What bash inserts into the line it takes apart again; the other shells, and the console, quote by
+        // themselves.
+        let bash = CONSOLE.get().is_none()
+            && std::env::var_os(VARIABLE).is_some_and(|shell| shell == "bash");
+        let typed = if bash { unescaped(typed) } else { typed.to_owned() };
+        let names = datamesh_node::names_beginning(home, &typed, NAMES_MAX);
+        let names = names.into_iter().filter(|name| visible(name) == *name);
+        names
+            .map(|name| CompletionCandidate::new(if bash { escaped(&name) } else { name }))
+            .collect()
     })
+}
+
+/// A name as a word of bash.
+fn escaped(name: &str) -> String {
+    let mut word = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii() && !letter.is_ascii_alphanumeric() && !"/._-+,:@%=".contains(letter) {
+            word.push('\\');
+        }
+        word.push(letter);
+    }
+    word
+}
+
+/// The name that a word of bash stands for, as far as it is typed; one within quotes as it is.
+fn unescaped(word: &str) -> String {
+    let (mut name, mut letters) = (String::new(), word.chars());
+    while let Some(letter) = letters.next() {
+        name.push(match letter {
+            '\\' => letters.next().unwrap_or_default(),
+            letter => letter,
+        });
+    }
+    name.trim_end_matches('\0').to_owned()
 }
 
 /// Completes ids of the mesh's members.
@@ -96,4 +129,19 @@ pub(crate) fn settings() -> ArgValueCompleter {
             .map(|setting| CompletionCandidate::new(setting.key).help(Some(setting.about.into())))
             .collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_words_of_bash_and_come_back_from_it() {
+        assert_eq!(escaped("a b/qu'ote\"s$.txt"), "a\\ b/qu\\'ote\\\"s\\$.txt");
+        assert_eq!(escaped("ünï 文.txt"), "ünï\\ 文.txt");
+        for name in ["plain/name-1.txt", "a b", "~tilde", "back\\slash", "(c) [1] {2}"] {
+            assert_eq!(unescaped(&escaped(name)), name);
+        }
+        assert_eq!(unescaped("cut off\\"), "cut off");
+    }
 }

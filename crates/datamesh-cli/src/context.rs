@@ -14,14 +14,10 @@ use crate::password::Password;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct GlobalArgs {
-    /// Where all state of this account or node lives [default: the platform's data folder]
-    #[arg(
-        long,
-        global = true,
-        env = "DATAMESH_HOME",
-        value_name = "FOLDER",
-        hide_env_values = true
-    )]
+    /// Where all state of this account or node lives [default: the platform's data folder] [env:
+    /// DATAMESH_HOME]
+    // What comes from the environment is read here: the parser would show it in the usage of every error.
+    #[arg(long, global = true, value_name = "FOLDER")]
     home: Option<PathBuf>,
 
     /// How answers are written to standard output
@@ -32,14 +28,8 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true)]
     json: bool,
 
-    /// A file whose first line is the keystore's password
-    #[arg(
-        long,
-        global = true,
-        env = "DATAMESH_PASSWORD_FILE",
-        value_name = "FILE",
-        hide_env_values = true
-    )]
+    /// A file whose first line is the keystore's password [env: DATAMESH_PASSWORD_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
     password_file: Option<PathBuf>,
 
     /// Only answers, warnings and errors
@@ -49,6 +39,11 @@ pub(crate) struct GlobalArgs {
     /// Say more; twice or thrice for what goes on inside
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+}
+
+/// A file or folder that the environment names.
+pub(crate) fn named(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from)
 }
 
 /// What every command needs.
@@ -106,7 +101,9 @@ impl Context {
     ///
     /// # Errors
     /// [`OperationError`] where no home was named and the platform has no place for one.
-    pub(crate) fn new(global: GlobalArgs) -> Result<Self, OperationError> {
+    pub(crate) fn new(mut global: GlobalArgs) -> Result<Self, OperationError> {
+        global.home = global.home.or_else(|| named("DATAMESH_HOME"));
+        global.password_file = global.password_file.or_else(|| named("DATAMESH_PASSWORD_FILE"));
         let home = match global.home.clone().or_else(Home::default_path) {
             Some(home) if home.as_os_str().is_empty() => {
                 return Err(usage("the home's name is empty"));

@@ -182,6 +182,12 @@ pub enum ClientError {
         /// What was asked for.
         name: String,
     },
+    /// It is a folder, and a file is wanted.
+    #[error("\"{name}\" is a folder")]
+    Folder {
+        /// What was asked for.
+        name: String,
+    },
     /// The file was deleted.
     #[error("\"{name}\" was deleted; its versions are still there")]
     Deleted {

@@ -53,7 +53,8 @@ impl Client {
     /// The version that `name` (a path, or the beginning of an id) and `number` stand for.
     ///
     /// # Errors
-    /// [`ClientError::NotFound`], [`ClientError::Deleted`], [`ClientError::NoVersion`].
+    /// [`ClientError::NotFound`], [`ClientError::Folder`], [`ClientError::Deleted`],
+    /// [`ClientError::NoVersion`].
     pub fn resolve<'a>(
         &'a self,
         name: &'a str,
@@ -61,9 +62,7 @@ impl Client {
     ) -> BoxFuture<'a, Result<Version, ClientError>> {
         Box::pin(async move {
             let not_found = || ClientError::NotFound { name: name.to_owned() };
-            let asked = name.to_owned();
-            let named = self.catalog_call(move |catalog| catalog.resolve(&asked)).await?;
-            let found = match (named.ok_or_else(not_found)?, number) {
+            let found = match (self.named(name).await?, number) {
                 (Named::Version(id, _), None) => {
                     self.catalog_call(move |catalog| catalog.version_by_id(&id)).await?
                 }
@@ -114,11 +113,23 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotFound`] where there never was one.
     pub(crate) async fn path_of(&self, name: &str) -> Result<MeshPath, ClientError> {
-        let asked = name.to_owned();
-        let named = self.catalog_call(move |catalog| catalog.resolve(&asked)).await?;
         let (Named::Path(path) | Named::File(_, path) | Named::Version(_, path)) =
-            named.ok_or_else(|| ClientError::NotFound { name: name.to_owned() })?;
+            self.named(name).await?;
         Ok(path)
+    }
+
+    /// What `name` stands for.
+    async fn named(&self, name: &str) -> Result<Named, ClientError> {
+        let asked = name.to_owned();
+        let found = self.catalog_call(move |catalog| {
+            let named = catalog.resolve(&asked)?;
+            Ok((catalog.is_folder(asked.trim_end_matches('/'))? && named.is_none(), named))
+        });
+        match found.await? {
+            (_, Some(named)) => Ok(named),
+            (true, None) => Err(ClientError::Folder { name: name.to_owned() }),
+            (false, None) => Err(ClientError::NotFound { name: name.to_owned() }),
+        }
     }
 
     /// Marks files as deleted, all in one transaction. Their versions and space stay.

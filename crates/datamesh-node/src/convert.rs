@@ -38,6 +38,10 @@ pub(crate) fn client_error(error: &ClientError) -> OperationError {
         | ClientError::NoVersion { .. }
         | ClientError::NothingBelow { .. }
         | ClientError::Purged { .. } => made(ErrorKind::NotFound),
+        ClientError::Folder { name } => made(ErrorKind::NotFound).hint(format!(
+            "what is below it is meant by '{}/**', or with -r where a command has it",
+            name.trim_end_matches('/')
+        )),
         ClientError::Deleted { name } => {
             made(ErrorKind::NotFound).hint(format!("see them with: datamesh versions -- '{name}'"))
         }

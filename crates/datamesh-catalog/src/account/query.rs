@@ -305,6 +305,14 @@ impl AccountDb {
         })
     }
 
+    /// Whether files lie below this name now.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] where the answer cannot be proved.
+    pub fn is_folder(&self, name: &str) -> Result<bool> {
+        self.query(|connection| is_folder(connection, name))
+    }
+
     /// Counts over the catalog; kept with every operation, so asking costs nothing.
     ///
     /// # Errors

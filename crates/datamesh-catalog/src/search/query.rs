@@ -96,7 +96,12 @@ impl SearchDb {
 
 fn compile(pattern: &str) -> Result<Regex> {
     let built = RegexBuilder::new(pattern).size_limit(PATTERN_BYTES_MAX).build();
-    built.map_err(|error| CatalogError::Search { reason: error.to_string() })
+    built.map_err(|error| {
+        // The lines before show the pattern with a mark below it.
+        let told = error.to_string();
+        let why = told.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        CatalogError::Search { reason: format!("the pattern \"{pattern}\": {why}") }
+    })
 }
 
 fn statement(query: &SearchQuery) -> Result<(String, Vec<Box<dyn ToSql>>)> {

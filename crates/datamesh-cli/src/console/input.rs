@@ -85,5 +85,7 @@ fn read_plain(prompts: bool) -> Result<Line, Stop> {
     if line.last() != Some(&b'\n') && count as u64 == LINE_BYTES_MAX {
         return Err(unreadable("it is longer than 1 MiB"));
     }
+    // A script may come from where lines end with two characters.
+    let line = line.strip_suffix(b"\r\n").unwrap_or(&line).to_vec();
     String::from_utf8(line).map(Line::Text).map_err(|_| unreadable("it is not Unicode"))
 }

@@ -11,14 +11,22 @@ use super::answers::{Account, Answers, Node};
 use crate::error::failed;
 use crate::output::{size, to_stderr, visible};
 
-/// What a machine can be.
+/// The least that a node is asked to offer here, in bytes: some packs.
+const STORAGE_MIN: u64 = 1 << 30;
+
+/// What a machine can be; short, as the menu is drawn again at each key and must not be wrapped.
 const ROLES: [&str; 5] = [
-    "the first node of a mesh of my own",
-    "a node of a mesh that I have a ticket for; I store my files there",
-    "a node of a mesh that I have a ticket for; only for others",
-    "a client of a mesh that I have a ticket for; nothing is held here",
-    "a place to get my files back to, from my 24 words",
+    "first node of a mesh of my own",
+    "node of another's mesh, for me too",
+    "node of another's mesh, for others",
+    "client of another's mesh",
+    "recovery of my account",
 ];
+
+/// What these are.
+const ROLES_TOLD: &str = "\
+This machine can be the first node of a mesh; a node of a mesh that you have a ticket for, which stores your files too \
+or is for others alone; a client, where nothing of others is held; or where you get your files back from your 24 words.";
 
 /// Why there is no answer.
 pub(super) enum NoAnswer {
@@ -57,16 +65,20 @@ pub(super) fn ask(home: &Home) -> Result<Option<Answers>, NoAnswer> {
          This sets up the home {}.\n",
         home.path().display()
     ));
+    to_stderr(&format!("{ROLES_TOLD}\n"));
     let role = choice("This machine is to be", &ROLES.map(str::to_owned), 0)?;
     let node = if role < 3 { Some(node(home)?) } else { None };
     let presets: Vec<_> = PRESETS.iter().filter(|preset| preset.name != "custom").collect();
-    let told: Vec<String> =
-        presets.iter().map(|preset| format!("{}: {}", preset.name, preset.about)).collect();
-    let preset = presets[choice("Its network is", &told, 0)?].name.to_owned();
+    to_stderr("");
+    for preset in &presets {
+        to_stderr(&format!("{}: {}", preset.name, preset.about));
+    }
+    let names: Vec<String> = presets.iter().map(|preset| preset.name.to_owned()).collect();
+    let preset = presets[choice("Its network is", &names, 0)?].name.to_owned();
     let ticket = match role {
         1..=3 => Some(
             Input::<String>::new()
-                .with_prompt("The ticket, datamesh-invite-…")
+                .with_prompt("The ticket")
                 .validate_with(|text: &String| match text.trim() {
                     "" => Err("it is needed: somebody in the mesh makes it by `datamesh invite`"),
                     _ => Ok(()),
@@ -80,8 +92,9 @@ pub(super) fn ask(home: &Home) -> Result<Option<Answers>, NoAnswer> {
         0 | 1 | 3 => Account::Made,
         2 => Account::None,
         _ => {
+            to_stderr("\nAn address looks like /ip4/203.0.113.5/tcp/4600.");
             let peer = Input::<String>::new()
-                .with_prompt("The address of a node of the mesh, /ip4/…/tcp/…/p2p/…")
+                .with_prompt("The address of a node")
                 .interact_text()
                 .map_err(wrong)?;
             Account::Recovered(Some(peer.trim().to_owned()))
@@ -112,23 +125,38 @@ pub(super) fn program(home: &Home) -> String {
 }
 
 fn node(home: &Home) -> Result<Node, NoAnswer> {
-    let question = match free(home.path()) {
-        Some(free) => format!(
-            "It offers, of the {} that are free there (like 500GiB; empty for half of it)",
-            size(free)
-        ),
-        None => "It offers (like 500GiB; empty for half of what is free)".to_owned(),
-    };
-    let storage = setting(&question, "service.storage", "")?;
+    let free = free(home.path());
+    let room =
+        free.map_or_else(String::new, |free| format!(", of the {} that are free", size(free)));
+    to_stderr(&format!("\nWhat it offers to the mesh{room}: like 500GiB. Empty for half of it."));
+    let storage = storage(free)?;
+    to_stderr("\nMachines that fail together have the same failure domain: like zone-a/host-1.");
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();
     let usual = if host.parse::<Domain>().is_ok() { host } else { "" };
-    let question =
-        "Its failure domain (like zone-a/host-1: machines with the same one fail together)";
-    let domain = setting(question, "service.domain", usual)?;
-    let question = "It listens on (empty for any free port)";
-    let listen = setting(question, "service.listen", "/ip4/0.0.0.0/tcp/4600")?;
+    let domain = setting("Its failure domain", "service.domain", usual)?;
+    to_stderr("\nWhere others reach it. Empty for any free port.");
+    let listen = setting("It listens on", "service.listen", "/ip4/0.0.0.0/tcp/4600")?;
     Ok(Node { storage, listen, domain })
+}
+
+/// Asks what a node offers until it can be: not more than there is.
+fn storage(free: Option<u64>) -> Result<String, NoAnswer> {
+    let check = move |text: &String| {
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(());
+        }
+        config::check("service.storage", text)?;
+        let bytes = crate::values::size(text)?;
+        match free {
+            Some(free) if bytes > free => Err(format!("only {} are free there", size(free))),
+            _ if bytes < STORAGE_MIN => Err(format!("less than {} is no use", size(STORAGE_MIN))),
+            _ => Ok(()),
+        }
+    };
+    let input = Input::<String>::new().with_prompt("It offers").allow_empty(true);
+    input.validate_with(check).interact_text().map(|text| text.trim().to_owned()).map_err(wrong)
 }
 
 /// Bytes that are free where a home is or is going to be.

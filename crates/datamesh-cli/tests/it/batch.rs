@@ -61,7 +61,7 @@ fn files_are_stored_and_fetched_by_patterns() {
     assert_eq!(tags("photos/a/b/two.jpg"), serde_json::json!(["all", "jpg", "of b"]));
     assert_eq!(tags("photos/one.jpg"), serde_json::json!(["all", "jpg", "of photos"]));
     assert_eq!(tags("three.txt"), serde_json::json!([]));
-    mesh.run("n0", &["batch-put", &shown("none*")]).code(1);
+    mesh.run("n0", &["batch-put", &shown("none*")]).code(3);
     mesh.run("n0", &["batch-put", "--tag-pattern", "{size}", &shown("a")]).code(2);
     mesh.run("n0", &["batch-put", &shown("[z-a]")]).code(2);
 
@@ -69,7 +69,10 @@ fn files_are_stored_and_fetched_by_patterns() {
     let same = |fetched: &str, original: &str| {
         assert_eq!(fs::read(back.join(fetched)).unwrap(), fs::read(source.join(original)).unwrap());
     };
-    let plan = json(&["batch-get", "--dry-run", "photos/**/*.jpg", "three.txt", &to("none")]);
+    let plan = ["batch-get", "--dry-run", "photos/**/*.jpg", "three.txt", &to("none")];
+    let flat = mesh.run("n0", &[&["--json"], &plan[..]].concat()).code(4).json();
+    assert_eq!((paths(&flat["files"]).len(), paths(&flat["failed"])), (3, vec!["photos/one.jpg"]));
+    let plan = json(&[&plan[..], &["--preserve-structure"]].concat());
     let all = ["photos/a/b/two.jpg", "photos/a/one.jpg", "photos/one.jpg", "three.txt"];
     assert_eq!(paths(&plan["files"]), all);
     assert!(!back.exists());
@@ -82,9 +85,20 @@ fn files_are_stored_and_fetched_by_patterns() {
     let flat = mesh.run("n0", &["--json", "batch-get", "photos/**", "nobody", &to("flat")]);
     let flat = flat.code(4).json();
     assert_eq!((flat["files"].as_u64(), paths(&flat["failed"]).len()), (Some(2), 2));
+    let there = |name: &str| fs::metadata(back.join(name)).unwrap().len();
+    let bytes = there("flat/two.jpg") + there("flat/one.jpg");
+    assert_eq!(flat["bytes"].as_u64(), Some(bytes), "what is not there does not count");
     same("flat/two.jpg", "a/b/two.jpg");
     same("flat/one.jpg", "a/one.jpg");
     mesh.run("n0", &["batch-get", "nothing/**", &to("x")]).code(3);
+    // A name that is a pattern too is taken for the name where there is one.
+    mesh.pipe("n0", &["put", "--", "-", "odd/[q]{1}.txt"], b"odd").ok();
+    assert_eq!(json(&["batch-get", "odd/[q]{1}.txt", &to("odd")])["files"], 1);
+    assert_eq!(
+        json(&["batch-tag", "odd/[q]{1}.txt", "--add-tags", "a"])["files"][0]["path"],
+        "odd/[q]{1}.txt"
+    );
+    mesh.run("n0", &["batch-tag", "nobody", "--add-tags", "a"]).code(3);
     mesh.run("n0", &["batch-get", "nobody", &to("x")]).code(3);
     mesh.run("n0", &["batch-get", "photos/**"]).code(2);
     mesh.run("n0", &["batch-get", "three.txt", &to("tree/three.txt")]).code(1);

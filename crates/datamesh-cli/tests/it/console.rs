@@ -86,7 +86,7 @@ fn the_first_start_asks_and_ends_in_the_console() {
     terminal.press("\r");
     terminal.shows("It offers");
     terminal.press("some\r");
-    terminal.press_until("\x7f\x7f\x7f\x7f\x7f8GiB\r", "failure domain");
+    terminal.press_until("\x7f\x7f\x7f\x7f\x7f1GiB\r", "failure domain");
     terminal.press("zone-a/host-1\r");
     terminal.shows("It listens on");
     terminal.press("/ip4/127.0.0.1/tcp/0\r");
@@ -96,7 +96,7 @@ fn the_first_start_asks_and_ends_in_the_console() {
     terminal.shows("Do it");
     terminal.press("y");
     terminal.shows("config.toml");
-    terminal.shows("storage = \"8GiB\"");
+    terminal.shows("storage = \"1GiB\"");
     terminal.shows("Write these 24 words down");
     terminal.press("yes\r");
     terminal.shows("exit leaves");

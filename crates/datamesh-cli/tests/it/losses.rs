@@ -241,6 +241,11 @@ fn with_too_few_nodes_nothing_is_acknowledged() {
     assert_eq!(stats["mesh"]["domains_alive"], 4, "{stats}");
     assert_eq!(stats["mesh"]["nodes_alive"], 4, "{stats}");
     mesh.run("n0", &["put", "--", &source, "refused"]).code(5);
+    // Who allows less protection stores with the nodes that answer.
+    let done =
+        mesh.run("n0", &["put", "--json", "--allow-degraded", "--", &source, "less"]).code(4);
+    assert_eq!(done.json()["stored"][0]["degraded"], true, "{}", done.out);
+    assert!(mesh.bytes("n0", &["get", "--", "less", "-"]) == noise(1, 500_000));
     // Of a tree, what needs no node is stored, and the reply says why the rest is not.
     let tree = mesh.path("tree");
     std::fs::create_dir(&tree).unwrap();

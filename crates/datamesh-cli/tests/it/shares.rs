@@ -151,7 +151,11 @@ fn a_link_has_a_password_an_expiry_and_a_code_to_show() {
     wait_for("the share expires", || open(&mesh, &passing, &[]).code == 3);
     let list = mesh.run("n0", &["share", "list", "--json"]).ok().json();
     let expired = |share: &&serde_json::Value| share["state"] == "expired";
-    assert_eq!(list["shares"].as_array().unwrap().iter().filter(expired).count(), 1);
+    let expired: Vec<_> = list["shares"].as_array().unwrap().iter().filter(expired).collect();
+    assert_eq!(expired.len(), 1);
+    // There is nothing to end any more.
+    let revoked = ["share", "revoke", expired[0]["share"].as_str().unwrap()];
+    mesh.run("n0", &revoked).ok();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use datamesh_testkit::fixtures::{TreeShape, noise, tree_digest, tree_of};
 use datamesh_testkit::processes::{Done, Mesh};
@@ -155,6 +155,17 @@ fn versions_ranges_and_streams() {
     mesh.run("n0", &["get", "-r", "--", "hollow", &text]).ok();
     assert_eq!(fs::read_dir(&back).unwrap().count(), 0);
     mesh.run("n0", &["remove", "-r", "--", "hollow"]).ok();
+    // An empty file keeps its mode and time too.
+    let empty = mesh.path("empty");
+    fs::write(&empty, b"").unwrap();
+    fs::set_permissions(&empty, fs::Permissions::from_mode(0o640)).unwrap();
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_580_601_600);
+    fs::File::options().write(true).open(&empty).unwrap().set_modified(then).unwrap();
+    mesh.run("n0", &["put", "--", &mesh.text(&empty)]).ok();
+    let back = mesh.path("empty back");
+    mesh.run("n0", &["get", "--", "empty", &mesh.text(&back)]).ok();
+    let about = fs::metadata(&back).unwrap();
+    assert_eq!((about.permissions().mode() & 0o777, about.modified().unwrap()), (0o640, then));
     // A file is taken as one where all below a folder is asked for.
     let single = mesh.path("single");
     fs::write(&single, b"alone").unwrap();

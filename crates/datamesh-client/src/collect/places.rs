@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datamesh_catalog::{AccountDb, Append, CatalogError, Contents, Entry, ListQuery};
+use datamesh_catalog::{Append, Contents, Entry};
 use datamesh_core::catalog::{Change, EntryKind, Put};
 use datamesh_core::{BoxFuture, FileId, MeshPath, VersionId, seam};
 
@@ -116,17 +116,23 @@ impl Client {
                     let below = put.path.clone();
                     let folder = put.kind == EntryKind::Folder;
                     if folder
-                        && self.catalog_call(move |catalog| is_folder(catalog, &below)).await?
+                        && self
+                            .catalog_call(move |catalog| catalog.is_folder(below.as_str()))
+                            .await?
                     {
                         At::Folder(put.path)
                     } else {
                         At::Entry(put)
                     }
                 }
-                Err(error @ (ClientError::NotFound { .. } | ClientError::Deleted { .. })) => {
+                Err(
+                    error @ (ClientError::NotFound { .. }
+                    | ClientError::Folder { .. }
+                    | ClientError::Deleted { .. }),
+                ) => {
                     let folder: MeshPath = name.parse().map_err(|_| error.clone())?;
                     let below = folder.clone();
-                    if !self.catalog_call(move |catalog| is_folder(catalog, &below)).await? {
+                    if !self.catalog_call(move |catalog| catalog.is_folder(below.as_str())).await? {
                         return Err(error);
                     }
                     At::Folder(folder)
@@ -197,7 +203,7 @@ impl Client {
                 if there == Some(EntryKind::File) && (!replace || kind == EntryKind::Folder) {
                     return Ok(Some(ClientError::Taken { path }));
                 }
-                if !folder && is_folder(catalog, &path)? {
+                if !folder && catalog.is_folder(path.as_str())? {
                     return Ok(Some(ClientError::TakenByFolder { path }));
                 }
             }
@@ -271,15 +277,4 @@ fn moved(
         Ok((put, to))
     };
     page.into_iter().map(place).collect()
-}
-
-/// Whether something is below this.
-fn is_folder(catalog: &AccountDb, path: &MeshPath) -> Result<bool, CatalogError> {
-    let query = ListQuery {
-        folder: Some(path.clone()),
-        recursive: true,
-        limit: Some(1),
-        ..ListQuery::default()
-    };
-    Ok(!catalog.list(&query)?.rows.is_empty())
 }

@@ -444,7 +444,7 @@ fn what_cannot_be_shared_says_why() {
             client.share(name, options).await
         };
         assert!(matches!(share("nothing").await, Err(ClientError::NotFound { .. })));
-        assert!(matches!(share("folder").await, Err(ClientError::NotFound { .. })));
+        assert!(matches!(share("folder").await, Err(ClientError::Folder { .. })));
         client.remove(&["folder/file".to_owned()]).await.unwrap();
         assert!(matches!(share("folder/file").await, Err(ClientError::Deleted { .. })));
         let nobody = PublicKey([9; 32]);

@@ -26,6 +26,7 @@ pub use readings::{Reading, Readings};
 pub use sink::{LocalSink, Target, Written};
 pub use source::{LocalSource, folder_name};
 pub use tag_pattern::TagPattern;
+pub use writer::same_name;
 
 pub(crate) use leftover::is_temporary;
 pub(crate) use reader::{join, not_stored};

@@ -53,6 +53,8 @@ pub(super) struct Told {
     pub(super) closed: bool,
     /// Bytes of files that are not whole, and stay for the next get.
     pub(super) left: u64,
+    /// Bytes that arrived of entries which could not be written.
+    pub(super) lost: u64,
 }
 
 /// Who is told of a number of bytes.
@@ -77,6 +79,8 @@ pub struct LocalSink {
 pub struct Written {
     /// Entries that arrived and could not be written.
     pub failed: Vec<EntryFailure>,
+    /// Bytes of these.
+    pub lost: u64,
     /// The reader of the stream has left.
     pub closed: bool,
 }
@@ -151,7 +155,10 @@ impl LocalSink {
             Some(stopped) if !told.closed => {
                 Err(OperationError::new(ErrorKind::Failed, &stopped.message))
             }
-            _ => Ok(Written { failed: std::mem::take(&mut told.failed), closed: told.closed }),
+            _ => {
+                let (lost, closed) = (told.lost, told.closed);
+                Ok(Written { failed: std::mem::take(&mut told.failed), lost, closed })
+            }
         }
     }
 

@@ -119,6 +119,11 @@ impl Failure {
     }
 }
 
+/// Why a file that goes into a folder by the last part of its name does not go there.
+pub fn same_name(name: &str) -> String {
+    format!("another file that was fetched is called \"{name}\" too")
+}
+
 impl Writer {
     pub(super) fn new(
         place: Place,
@@ -139,12 +144,23 @@ impl Writer {
 
     /// Writes until the queue ends or nothing more can be written.
     pub(super) fn run(&mut self, mut queue: mpsc::Receiver<Item>) {
-        let mut path = String::new();
+        let (mut path, mut bytes, mut failed) = (String::new(), 0, false);
         while let Some(item) = queue.blocking_recv() {
-            if let Item::Begin(head, _) = &item {
-                path = head.path.as_str().to_owned();
+            match &item {
+                Item::Begin(head, _) => {
+                    path = head.path.as_str().to_owned();
+                    (bytes, failed) = (0, false);
+                }
+                Item::Bytes(more) => bytes += more.len() as u64,
+                Item::End { .. } => {}
             }
-            let failure = match self.item(item) {
+            let is_end = matches!(item, Item::End { .. });
+            let done = self.item(item);
+            failed |= done.is_err();
+            if is_end && failed {
+                self.told().lost += bytes;
+            }
+            let failure = match done {
                 Ok(()) => continue,
                 Err(failure) => failure,
             };
@@ -236,8 +252,7 @@ impl Writer {
             Naming::Last(given) => {
                 let name = head.path.name().to_owned();
                 if !given.insert(name.clone()) {
-                    let text = format!("another file that was fetched is called \"{name}\" too");
-                    return Err(Failure::Entry(text));
+                    return Err(Failure::Entry(same_name(&name)));
                 }
                 vec![name]
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use datamesh_api::grammar;
 use datamesh_client::Compress;
 use datamesh_core::{Domain, Genesis};
 use datamesh_net::Rule;
@@ -173,7 +174,8 @@ fn is_schedule(text: &str) -> Result<(), String> {
 
 /// Bytes from text such as `8GiB`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
-    text.parse::<bytesize::ByteSize>().map(|size| size.as_u64())
+    let wrong = || format!("\"{text}\" is not a size: write 8GiB, 500MB or a number of bytes");
+    grammar::bytes(text).ok_or_else(wrong)
 }
 
 /// All settings, in the order of their names.

@@ -145,8 +145,12 @@ impl HomeOperations {
         let patterns = Patterns::read(&patterns)?;
         let client = self.current_client().await?;
         let catalog = self.whole_catalog().await?;
-        let paths = self.blocking(catalog, move |_, catalog| patterns.files(catalog)).await?;
-        if paths.is_empty() {
+        let found = self.blocking(catalog, move |_, catalog| {
+            let missing = patterns.missing(catalog)?.len();
+            Ok((patterns.files(catalog)?, missing))
+        });
+        let (paths, missing) = found.await?;
+        if paths.len() <= missing {
             return Err(no_such_name());
         }
         let change = LabelChange { add, remove, note };

@@ -18,6 +18,8 @@ const PATTERN_BYTES_MAX: usize = 4096;
 #[derive(Debug, Clone)]
 pub(super) struct Patterns {
     paths: Vec<MeshPath>,
+    /// Patterns that could be paths too: a file that is called so is meant by its name.
+    perhaps: Vec<MeshPath>,
     globs: GlobSet,
 }
 
@@ -30,9 +32,10 @@ impl Patterns {
         if patterns.len() > PATTERNS_MAX || long {
             return Err(wrong("at most 1000 patterns of at most 4096 bytes are taken".to_owned()));
         }
-        let (mut paths, mut globs) = (Vec::new(), GlobSetBuilder::new());
+        let (mut paths, mut perhaps, mut globs) = (Vec::new(), Vec::new(), GlobSetBuilder::new());
         for pattern in patterns {
             if grammar::is_pattern(pattern) {
+                perhaps.extend(pattern.parse());
                 let glob = GlobBuilder::new(pattern).literal_separator(true).build();
                 globs.add(glob.map_err(|error| wrong(error.to_string()))?);
             } else {
@@ -41,11 +44,16 @@ impl Patterns {
             }
         }
         let globs = globs.build().map_err(|error| wrong(error.to_string()))?;
-        Ok(Self { paths, globs })
+        Ok(Self { paths, perhaps, globs })
     }
 
     /// The files that are meant, in the order of their names. Blocks.
     pub(super) fn files(mut self, catalog: &AccountDb) -> Result<Vec<MeshPath>, CatalogError> {
+        for path in std::mem::take(&mut self.perhaps) {
+            if catalog.current_at(&path)?.is_some() {
+                self.paths.push(path);
+            }
+        }
         let mut after: Option<Cursor> = None;
         while !self.globs.is_empty() {
             let query = ListQuery {
@@ -89,7 +97,8 @@ impl Patterns {
         catalog: &AccountDb,
         mut query: ListQuery,
     ) -> Result<Page, CatalogError> {
-        let means = |row: &Listed| self.fits_glob(row.path()) || self.paths.contains(row.path());
+        let named = |path: &MeshPath| self.paths.contains(path) || self.perhaps.contains(path);
+        let means = |row: &Listed| self.fits_glob(row.path()) || named(row.path());
         loop {
             let mut page = catalog.list(&query)?;
             page.rows.retain(means);

@@ -28,11 +28,11 @@ Examples:
   datamesh export --encrypt --include-metadata all.tar.zst.age
   datamesh export - --format tar | tar t               to standard output
 
-tar, unzip and 7z open the archive; of an encrypted one the first step is `age -d`, which asks for the same
-password. --include-metadata keeps tags, notes, content hashes, version numbers and times of each file, where
+tar, unzip and 7z open the archive; of an encrypted one the first step is `age -d`, which asks for the same \
+password. --include-metadata keeps tags, notes, content hashes, version numbers and times of each file, where \
 `import` finds them and other programs do not look.
 
---format is here the archive's format. Said as --format json, or by --json, it makes the answer JSON as everywhere;
+--format is here the archive's format. Said as --format json, or by --json, it makes the answer JSON as everywhere; \
 then the ending of DEST names the archive's format.
 
 A file that cannot be fetched is left out and listed, and the exit code is 4.")]

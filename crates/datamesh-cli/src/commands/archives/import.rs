@@ -28,14 +28,14 @@ Examples:
   datamesh import all.tar.zst.age --preserve-structure --verify
   xz -dc old.tar.xz | datamesh import - --preserve-structure
 
-Without --preserve-structure only the last part of each name is used; two files that have the same are refused. A
+Without --preserve-structure only the last part of each name is used; two files that have the same are refused. A \
 path that exists gets a new version, as by `put`.
 
-Tags and notes come from archives that were exported with --include-metadata. --tag-prefix P makes a tag \"x\" of such a
+Tags and notes come from archives that were exported with --include-metadata. --tag-prefix P makes a tag \"x\" of such a \
 file to \"Px\"; a file without metadata gets a tag of P and the name of each folder that it is in.
 
-Nothing is stored of an archive that has absolute names, names with \"..\", one name for two things, contents that
-do not fit their checksums, or more than the limits allow. Links, devices, sparse files and names that other
+Nothing is stored of an archive that has absolute names, names with \"..\", one name for two things, contents that \
+do not fit their checksums, or more than the limits allow. Links, devices, sparse files and names that other \
 systems take for something else are passed over and listed, and the exit code is 4.")]
 pub(crate) struct ImportArgs {
     /// Read each file back from the mesh and compare it with the archive

@@ -1,9 +1,10 @@
 //! `datamesh batch-get`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use datamesh_api::{GetRequest, ListEntry, ListRequest, OperationsExt};
-use datamesh_mirror::local::{LocalSink, Target};
+use datamesh_api::{EntryFailure, GetRequest, ListEntry, ListRequest, OperationsExt};
+use datamesh_mirror::local::{self, LocalSink, Target};
 
 use crate::commands::files::{merged, tell_fetched};
 use crate::completion::mesh_names;
@@ -26,7 +27,7 @@ Examples:
   datamesh batch-get 'src/**/*.rs' copy --preserve-structure
   datamesh batch-get '**/*.pdf' papers --dry-run
 
-Without --preserve-structure all files go into DEST itself by their last names; where two have the same, the
+Without --preserve-structure all files go into DEST itself by their last names; where two have the same, the \
 second is not fetched. What is not fetched is listed, and the exit code is 4.")]
 pub(crate) struct BatchGetArgs {
     /// Keep the folders of the account below DEST
@@ -100,9 +101,22 @@ impl BatchGetArgs {
             }
         }
         let output = &context.output;
+        // What the fetch itself would say of files that have the name of another.
+        let (mut given, mut failed) = (BTreeSet::new(), Vec::new());
+        if !self.preserve_structure {
+            files.retain(|file| {
+                let is_first = given.insert(file.path.name().to_owned());
+                if !is_first {
+                    let reason = local::same_name(file.path.name());
+                    failed.push(EntryFailure { path: file.path.to_string(), reason });
+                }
+                is_first
+            });
+        }
+        let outcome = if failed.is_empty() { Outcome::Done } else { Outcome::Partial };
         if output.is_for_programs() {
-            output.answer(&serde_json::json!({ "files": files }))?;
-            return Ok(Outcome::Done);
+            output.answer(&serde_json::json!({ "files": files, "failed": failed }))?;
+            return Ok(outcome);
         }
         let mut table = Table::new(&["NAME", "SIZE"]);
         for file in &files {
@@ -112,6 +126,7 @@ impl BatchGetArgs {
         let bytes = files.iter().map(|file| file.size).sum();
         let count = plural(files.len() as u64, "file");
         output.note(format!("{count}, {} would be fetched", size(bytes)));
-        Ok(Outcome::Done)
+        output.failures("fetched", &failed);
+        Ok(outcome)
     }
 }

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use datamesh_api::PutRequest;
+use datamesh_api::{ErrorKind, OperationError, PutRequest};
 use datamesh_core::Scheme;
 use datamesh_mirror::local::{LocalSource, PickOptions, Picked, TagPattern, pick};
 use serde::Serialize;
 
 use crate::commands::files::tell_stored;
 use crate::context::Context;
-use crate::error::{Outcome, Stop, failed};
+use crate::error::{Outcome, Stop};
 use crate::output::{Table, Transfer, plural, size};
 use crate::values::mesh_folder;
 use crate::waiting::waiting;
@@ -27,9 +27,9 @@ Examples:
   datamesh batch-put --recursive photos --tag-pattern '{ext},{year}'
   datamesh batch-put '**/*.pdf' --dry-run                what would be stored, by which names
 
-A file is called what leads to it from the pattern's last folder without a wildcard, or from --base-dir; a
-folder that is named keeps its own name. Where two files would get one name, nothing is stored.
-In --tag-pattern stand {name} without ending, {ext}, {dir}, the folder's name, and {year} {month} {day} of the last
+A file is called what leads to it from the pattern's last folder without a wildcard, or from --base-dir; a \
+folder that is named keeps its own name. Where two files would get one name, nothing is stored. \
+In --tag-pattern stand {name} without ending, {ext}, {dir}, the folder's name, and {year} {month} {day} of the last \
 change; a tag that has nothing to put there is left out. What is not stored is listed, and the exit code is 4.")]
 pub(crate) struct BatchPutArgs {
     /// Folders with everything below them, patterns in all folders below theirs
@@ -95,7 +95,8 @@ impl BatchPutArgs {
         let output = &context.output;
         if picked.files.is_empty() {
             output.failures("stored", &picked.failed);
-            return Err(failed("there is nothing to store").into());
+            let nothing = "no file is there that is to be stored";
+            return Err(OperationError::new(ErrorKind::NotFound, nothing).into());
         }
         if self.dry_run {
             return self.tell_planned(context, picked);

@@ -42,6 +42,7 @@ enum ConfigCommand {
         #[arg(add = settings())]
         key: String,
         /// Its value
+        #[arg(allow_hyphen_values = true)]
         value: String,
     },
     /// Check the home's file

@@ -7,7 +7,7 @@ use datamesh_api::{
 };
 
 use crate::completion::mesh_names;
-use crate::context::Context;
+use crate::context::{Context, named};
 use crate::error::{Outcome, Stop, failed, usage};
 use crate::output::{Transfer, plural, rate, size, visible};
 use crate::password::Password;
@@ -33,7 +33,7 @@ Examples:
   datamesh get -r / everything                   all files
   datamesh get 'datamesh://share/8sT…#4Hq…'      what somebody shares, without an account too
 
-An interrupted get of a large file keeps what it fetched, in a hidden file where it is going to be, and
+An interrupted get of a large file keeps what it fetched, in a hidden file where it is going to be, and \
 goes on from there when it is run again. What was kept is checked before it becomes part of the file.")]
 pub(crate) struct GetArgs {
     /// Fetch everything below the folder NAME
@@ -48,8 +48,9 @@ pub(crate) struct GetArgs {
     #[arg(long, value_name = "A-B")]
     range: Option<ByteRange>,
 
-    /// A file whose first line is the password of a link [default: it is asked for]
-    #[arg(long, env = "DATAMESH_LINK_PASSWORD_FILE", value_name = "FILE", hide_env_values = true)]
+    /// A file whose first line is the password of a link [default: it is asked for] [env:
+    /// DATAMESH_LINK_PASSWORD_FILE]
+    #[arg(long, value_name = "FILE")]
     link_password_file: Option<PathBuf>,
 
     /// A name in the account, the beginning of a file's or version's id, or a link
@@ -132,7 +133,9 @@ impl GetArgs {
         if !look.password {
             return Ok(Some((link, None)));
         }
-        let password = Password::of_link(self.link_password_file.clone());
+        let file = self.link_password_file.clone();
+        let file = file.or_else(|| named("DATAMESH_LINK_PASSWORD_FILE"));
+        let password = Password::of_link(file);
         let password = waiting(move || password.get()).await??;
         Ok(Some((link, Some(SecretText::new(password.to_string())))))
     }
@@ -237,6 +240,7 @@ pub(crate) fn merged(
     let mut reply = reply?;
     // They arrived and then could not be written.
     reply.files = reply.files.saturating_sub(written.failed.len() as u64);
+    reply.bytes = reply.bytes.saturating_sub(written.lost);
     reply.failed.extend(written.failed);
     Ok((reply, false))
 }

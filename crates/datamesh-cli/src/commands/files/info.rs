@@ -28,7 +28,7 @@ Examples:
   datamesh info --version 2 report.pdf
   datamesh info -v film.mkv        each segment of a large file
 
-The margin is the number of shards above what is needed to read: at 0 the next loss is final, and
+The margin is the number of shards above what is needed to read: at 0 the next loss is final, and \
 below it the file cannot be read now.")]
 pub(crate) struct InfoArgs {
     /// Which version, by its number

@@ -126,9 +126,9 @@ enum By {
 }
 
 /// Columns of a list as CSV.
-const COLUMNS: [&str; 15] = [
+const COLUMNS: [&str; 16] = [
     "type", "path", "kind", "file", "version", "number", "size", "hash", "created", "modified",
-    "tags", "note", "scheme", "degraded", "deleted",
+    "tags", "note", "scheme", "degraded", "deleted", "purged",
 ];
 
 /// Writes page by page what reads as one answer.

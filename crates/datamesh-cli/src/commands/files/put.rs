@@ -30,7 +30,7 @@ Examples:
   datamesh put --to datamesh-contact-3fK… report.pdf    and share it with a person
   tar c src | datamesh put - backup/src.tar      standard input; such a put cannot be resumed
 
-Symbolic links, devices and names that are not Unicode are not stored; they are listed, and the exit
+Symbolic links, devices and names that are not Unicode are not stored; they are listed, and the exit \
 code is 4. An interrupted put of a large file goes on where it was when it is run again.")]
 pub(crate) struct PutArgs {
     /// Where FILE is a folder, store everything below it

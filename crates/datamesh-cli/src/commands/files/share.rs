@@ -43,7 +43,7 @@ Examples:
   datamesh share revoke 5d1f02a9
   datamesh share --link -- list                          a file of the name \"list\"
 
-A link is the key to the file: hand it on as you would the file. What others fetched before a share was
+A link is the key to the file: hand it on as you would the file. What others fetched before a share was \
 revoked, or the keys of the version that it showed, cannot be taken back; later versions they do not see.
 
 A file that is deleted ends its shares, for good. The key of a person is what that person's

@@ -38,10 +38,10 @@ Examples:
   datamesh sync --bidirectional notes work/notes --watch
   datamesh sync src --exclude target/ --exclude '*.o'
 
-Files that are not to be mirrored are named in .datameshignore files, in the folder and below it, line by
-line as in a .gitignore. Where both sides changed a file, --bidirectional keeps both: the one from here as
-`name (conflict DEVICE DATE)`. A one-way mirror leaves alone what its target has and no earlier sync knows,
-unless --delete is given. Symbolic links and devices are not mirrored; they are listed, and the exit code
+Files that are not to be mirrored are named in .datameshignore files, in the folder and below it, line by \
+line as in a .gitignore. Where both sides changed a file, --bidirectional keeps both: the one from here as \
+`name (conflict DEVICE DATE)`. A one-way mirror leaves alone what its target has and no earlier sync knows, \
+unless --delete is given. Symbolic links and devices are not mirrored; they are listed, and the exit code \
 is 4. A sync that was ended goes on where it was when it is run again.")]
 pub(crate) struct SyncArgs {
     /// Go on for ever: whenever something changes here, and every --interval

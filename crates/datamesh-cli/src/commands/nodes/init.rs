@@ -18,6 +18,9 @@ use crate::waiting::waiting;
 /// Words in a row where they are shown.
 const WORDS_IN_A_ROW: usize = 4;
 
+/// Columns of a terminal in which so many have room.
+const COLUMNS_OF_A_ROW: u16 = 60;
+
 /// Make an account in this home
 ///
 /// The account is 24 words, from which all its keys grow. They are shown once; whoever has them has
@@ -157,9 +160,11 @@ impl Drop for WordsFile {
 fn is_written_down(words: &Zeroizing<String>) -> bool {
     let mut table = Table::pairs();
     let words: Vec<&str> = words.split_whitespace().collect();
-    let rows = words.len().div_ceil(WORDS_IN_A_ROW);
+    let narrow = crate::output::width().is_some_and(|width| width < COLUMNS_OF_A_ROW);
+    let in_a_row = if narrow { WORDS_IN_A_ROW / 2 } else { WORDS_IN_A_ROW };
+    let rows = words.len().div_ceil(in_a_row);
     for row in 0..rows {
-        let cells = (0..WORDS_IN_A_ROW).filter_map(|column| {
+        let cells = (0..in_a_row).filter_map(|column| {
             let at = column * rows + row;
             Some(format!("{:2} {}", at + 1, words.get(at)?))
         });

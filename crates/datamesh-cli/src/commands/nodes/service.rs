@@ -94,6 +94,10 @@ impl ServiceArgs {
             LogRotation::Daily => Rotation::DAILY,
             LogRotation::Never => Rotation::NEVER,
         };
+        // Before the library looks for older files there, and says on standard error that it cannot.
+        std::fs::create_dir_all(folder).map_err(|error| {
+            failed(format!("no log can be written in \"{}\": {error}", folder.display()))
+        })?;
         // What is removed later is found by its name: with a part that somebody chose it could be
         // somebody's file.
         let log = RollingFileAppender::builder().rotation(rotation);
