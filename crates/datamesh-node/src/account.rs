@@ -22,7 +22,7 @@ pub(crate) const CATALOG: &str = "account/catalog.db";
 pub type PasswordSource = Arc<dyn Fn() -> Result<Zeroizing<String>, OperationError> + Send + Sync>;
 
 /// An account that was drawn and is nowhere yet: whoever made its words safe [keeps](Self::keep) it.
-pub struct NewAccount {
+pub struct DrawnAccount {
     home: Home,
     words: Zeroizing<String>,
     keys: DeviceKeys,
@@ -52,7 +52,7 @@ pub(crate) fn keystore_costs(home: &Home) -> Result<Option<keystore::Costs>, Ope
     costs.map(Some).map_err(|error| OperationError::of(ErrorKind::Failed, &error))
 }
 
-impl NewAccount {
+impl DrawnAccount {
     /// Draws an account for a home, in which nothing is written. Blocks for some 0.3 s.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ mod system;
 mod visit;
 mod workers;
 
-pub use account::{NewAccount, PasswordSource, has_account};
+pub use account::{DrawnAccount, PasswordSource, has_account};
 pub use audit_log::{
     AuditEntry, AuditFilter, AuditLogChecked, AuditLogProblem, RecordedEntry, list_audit_log,
     verify_audit_log,

@@ -11,7 +11,7 @@ use datamesh_api::{
 use datamesh_client::{Client, ClientError, LeaseRenewal, LeaseScope};
 use datamesh_core::SegmentId;
 use datamesh_engine::Standing;
-use datamesh_engine::repair::RepairStatus;
+use datamesh_engine::repair::{MendError, RepairStatus};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::HomeOperations;
@@ -145,6 +145,10 @@ impl HomeOperations {
             let checked = match result {
                 Ok(checked) => checked,
                 Err(error) => {
+                    if let MendError::BelowK { have, needed } = error {
+                        let margin = have as i32 - needed as i32;
+                        *reply.margins.entry(margin).or_default() += 1;
+                    }
                     if reply.failed.len() < LISTED_MAX {
                         let reason = error.to_string();
                         reply.failed.push(SegmentProblem { segment, reason });

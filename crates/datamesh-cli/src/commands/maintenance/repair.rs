@@ -99,7 +99,15 @@ fn found(table: &mut Table, reply: &RepairReply, verified: bool) {
     for (margin, count) in &reply.margins {
         table.pair(&format!("with margin {margin}"), count);
     }
-    table.pair("missing", plural(reply.missing, "shard"));
+    let missing = plural(reply.missing, "shard");
+    match reply.failed.len() as u64 {
+        0 => table.pair("missing", missing),
+        // Of these it is not known what a mended one would have.
+        failed => {
+            table.pair("cannot be mended now", plural(failed, "segment"));
+            table.pair("missing in the others", missing);
+        }
+    }
     if verified {
         let bytes = size(reply.verified_bytes);
         table.pair("verified", format!("{} with {bytes}", plural(reply.verified, "shard")));

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use datamesh_api::OperationError;
-use datamesh_node::{Home, NewAccount};
+use datamesh_node::{DrawnAccount, Home};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -75,7 +75,7 @@ impl InitArgs {
         let password = waiting(move || asked.choose()).await??;
         let mut words_file = self.words_out.as_deref().map(WordsFile::create).transpose()?;
         let home = Home::at(context.home.path().to_owned());
-        let drawn = waiting(move || NewAccount::draw(&home, &password)).await??;
+        let drawn = waiting(move || DrawnAccount::draw(&home, &password)).await??;
         // Whatever ends this before it is kept, there is no account whose words went nowhere.
         match &mut words_file {
             Some(file) => file.write(drawn.words())?,
