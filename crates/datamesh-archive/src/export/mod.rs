@@ -151,10 +151,11 @@ pub async fn export(
         let writer = Writer::begin(target, form)?;
         match run.all(first, &mut pages, &writer).await {
             Ok(()) => {
+                let unreachable = run.unreachable;
                 let mut report = run.report;
                 report.failed.extend(left_out);
                 if report.files + report.folders == 0 {
-                    return Err(nothing(&report.failed));
+                    return Err(nothing(&report.failed, unreachable));
                 }
                 report.archive_bytes = writer.finish().await?;
                 return Ok(report);
@@ -175,13 +176,17 @@ pub async fn export(
     }
 }
 
-/// The error where not one file could be had.
-fn nothing(failed: &[EntryFailure]) -> OperationError {
+/// The error where not one file could be had, so many of them because too few nodes answer.
+fn nothing(failed: &[EntryFailure], unreachable: usize) -> OperationError {
     let message = match failed {
         [one] => format!("\"{}\" could not be fetched: {}", one.path, one.reason),
         all => format!("none of {} files could be fetched", all.len()),
     };
-    OperationError::new(ErrorKind::Failed, message)
+    if unreachable < failed.len() {
+        return OperationError::new(ErrorKind::Failed, message);
+    }
+    OperationError::new(ErrorKind::Network, message)
+        .hint("see which nodes answer with: datamesh peers")
 }
 
 impl<'a> Run<'a> {

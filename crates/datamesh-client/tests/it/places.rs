@@ -135,7 +135,7 @@ fn what_is_in_the_way_stays_as_it_is() {
         let error = client.rename("album", &long, false).await.unwrap_err();
         assert!(matches!(error, ClientError::NameTooLong { .. }), "{error}");
         let error = client.duplicate("album", &path("x"), SINGLE).await.unwrap_err();
-        assert!(matches!(error, ClientError::NotFound { .. }), "{error}");
+        assert!(matches!(error, ClientError::Folder { .. }), "{error}");
         let error = client.duplicate("one", &path("x"), TREE).await.unwrap_err();
         assert!(matches!(error, ClientError::NothingBelow { .. }), "{error}");
 

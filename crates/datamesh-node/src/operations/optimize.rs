@@ -278,13 +278,14 @@ impl HomeOperations {
             self.blocking(self.whole_catalog().await?, |_, catalog| catalog.totals()).await?;
         let old = totals.version_bytes.saturating_sub(totals.bytes);
         if old >= GAIN_BYTES_MIN && old > totals.bytes / 10 {
+            // How much of it is stored once, for others too, purging tells: --dry-run says how many segments.
             let measured = format!(
-                "older versions and removed files have {} beside {} that is current",
+                "older versions and removed files have {} of content beside {} that is current; what others \
+                 have too stays",
                 mib(old),
                 mib(totals.bytes)
             );
-            let gain = Some(stored(old, suited));
-            findings.advise("versions", measured, gain, "datamesh versions --purge --keep N NAME");
+            findings.advise("versions", measured, None, "datamesh versions --purge --keep N NAME");
         } else {
             findings.fine("older versions take little");
         }

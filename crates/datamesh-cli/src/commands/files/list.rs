@@ -78,7 +78,7 @@ impl ListArgs {
             after.clone_from(&reply.next);
             pages.show(context, reply, last)?;
             if last {
-                return pages.end(context);
+                return pages.end(context, after.is_some());
             }
         }
     }
@@ -111,7 +111,7 @@ impl ListArgs {
             let entries = reply.files.into_iter().map(ListEntry::Entry).collect();
             pages.show(context, ListReply { entries, next: None }, last)?;
             if last {
-                return pages.end(context);
+                return pages.end(context, reply.more);
             }
         }
     }
@@ -150,9 +150,16 @@ impl Pages {
         }
     }
 
-    fn end(&self, context: &Context) -> Result<Outcome, Stop> {
-        if self.count == 0 && !context.output.is_for_programs() {
-            context.output.note("no files");
+    /// Says what the rows do not: that there are none, or `more` than were asked for.
+    fn end(&self, context: &Context, more: bool) -> Result<Outcome, Stop> {
+        let output = &context.output;
+        match (more, self.count) {
+            _ if output.is_for_programs() => {}
+            (true, _) => {
+                output.note("there are more: see them with a larger --limit, or narrow it")
+            }
+            (false, 0) => output.note("no files"),
+            (false, _) => {}
         }
         Ok(Outcome::Done)
     }
