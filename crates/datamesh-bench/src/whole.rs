@@ -34,33 +34,40 @@ pub(crate) fn measure(program: &Path, folder: &Path, large_mib: usize, report: &
     let watch = MemoryWatch::start();
     let large_bytes = (large_mib << 20) as u64;
     let large = mesh.path("large");
-    content::write(&large, 1, large_bytes);
     let source = mesh.text(&large);
 
+    // Other bytes each time: what is stored already is not stored again.
     let name = format!("put {large_mib} MiB");
-    best(&name, &mesh, large_bytes, 1, report, |run| {
+    let fresh = |run: usize| content::write(&large, 1 + run as u64, large_bytes);
+    best(&name, &mesh, (large_bytes, 1), report, fresh, |run| {
         mesh.run("n0", &["-q", "put", "--", &source, &format!("large{run}")]).ok();
     });
     let back = mesh.path("back");
     let dest = mesh.text(&back);
-    best(&format!("get {large_mib} MiB"), &mesh, large_bytes, 1, report, |_| {
+    let name = format!("get {large_mib} MiB");
+    best(&name, &mesh, (large_bytes, 1), report, nothing, |_| {
         mesh.run("n0", &["-q", "get", "--", "large0", &dest]).ok();
     });
     assert!(content::is(&back, 1, large_bytes), "the large file came back different");
 
-    let tree = mesh.path("tree");
-    fs::create_dir(&tree).unwrap();
-    for i in 0..SMALL_FILES {
-        content::write(&tree.join(format!("{i:04}")), 1000 + i, SMALL_BYTES);
-    }
-    let source = mesh.text(&tree);
+    let tree = |run: usize| mesh.path(&format!("tree{run}"));
     let tree_bytes = SMALL_FILES * SMALL_BYTES;
-    best("put 1000 files of 64 KiB", &mesh, tree_bytes, SMALL_FILES, report, |run| {
+    let fresh = |run: usize| {
+        fs::create_dir(tree(run)).unwrap();
+        for i in 0..SMALL_FILES {
+            let seed = 1000 + 10 * SMALL_FILES * run as u64 + i;
+            content::write(&tree(run).join(format!("{i:04}")), seed, SMALL_BYTES);
+        }
+    };
+    let name = "put 1000 files of 64 KiB";
+    best(name, &mesh, (tree_bytes, SMALL_FILES), report, fresh, |run| {
+        let source = mesh.text(&tree(run));
         mesh.run("n0", &["-q", "put", "-r", "--", &source, &format!("tree{run}")]).ok();
     });
     // Each time into another folder: ext4 searches long for inodes that were not just deleted.
     let small = |run: usize| mesh.path(&format!("small{run}"));
-    best("get 1000 files of 64 KiB", &mesh, tree_bytes, SMALL_FILES, report, |run| {
+    let name = "get 1000 files of 64 KiB";
+    best(name, &mesh, (tree_bytes, SMALL_FILES), report, nothing, |run| {
         mesh.run("n0", &["-q", "get", "-r", "--", "tree0", &mesh.text(&small(run))]).ok();
     });
     for (run, i) in (0..RUNS).flat_map(|run| (0..SMALL_FILES).map(move |i| (run, i))) {
@@ -79,24 +86,27 @@ pub(crate) fn measure(program: &Path, folder: &Path, large_mib: usize, report: &
         mesh.kill(*node);
     }
     let name = format!("get {large_mib} MiB, two holders dead");
-    best(&name, &mesh, large_bytes, 1, report, |_| {
+    best(&name, &mesh, (large_bytes, 1), report, nothing, |_| {
         mesh.run("n0", &["-q", "get", "--", "large0", &dest]).ok();
     });
     assert!(content::is(&back, 1, large_bytes), "the large file came back different");
     report.row(&Row::of("anonymous memory, most of any process").with(watch.peak_mib(), "MiB"));
 }
 
-/// Measures `work`, which moves `bytes` in `files`, several times and reports the fastest.
+fn nothing(_: usize) {}
+
+/// Measures `work`, which moves `bytes` in `files`, several times, each after `prepare`, and reports the fastest.
 fn best(
     name: &str,
     mesh: &Mesh,
-    bytes: u64,
-    files: u64,
+    (bytes, files): (u64, u64),
     report: &mut Report,
+    prepare: impl Fn(usize),
     mut work: impl FnMut(usize),
 ) {
     let mut fastest = (f64::INFINITY, 0.0);
     for run in 0..RUNS {
+        prepare(run);
         let meter = Meter::of(mesh);
         work(run);
         let (seconds, cpu) = meter.read(mesh_seconds(mesh));
