@@ -120,8 +120,9 @@ fn full_nodes_are_passed_over_until_there_are_too_few() {
     let ticket = mesh.run("n0", &["invite"]).ok().out.trim().to_owned();
     // As much as makes their free room count.
     mesh.offer("64MiB");
-    // Room for some files, for a few more, and for again a few more.
-    let room = [10 << 20, 16 << 20, 22 << 20];
+    // Room for 5 files, for 8 and for 15. One of the seven nodes is passed over for each file until the first is
+    // full, so the second is full before the third, whichever these are.
+    let room = [10 << 20, 16 << 20, 30 << 20];
     for number in 1..7 {
         let home = format!("n{number}");
         mesh.run(&home, &["join", &ticket]).ok();
@@ -141,7 +142,7 @@ fn full_nodes_are_passed_over_until_there_are_too_few() {
     }
     mesh.members(7);
 
-    // 2 MiB on each holder, so the first is full after five files, the last after eleven.
+    // 2 MiB on each holder.
     let content = |i: u64| noise(i, 8_000_000);
     let mut codes = Vec::new();
     for i in 0..40 {

@@ -76,6 +76,9 @@ fn files_are_renamed_labelled_and_found() {
     mesh.run("n0", &["rename", "nobody", "somebody"]).code(3);
     let moved = json(&["rename", "holidays/paris.jpg", "work/"]);
     assert_eq!(moved["files"][0]["to"], "work/paris.jpg");
+    let moved = json(&["rename", "work/paris.jpg", "/"]);
+    assert_eq!(moved["files"][0]["to"], "paris.jpg");
+    json(&["rename", "paris.jpg", "work/"]);
     let moved = json(&["rename", "work", "archive"]);
     assert_eq!(moved["files"].as_array().unwrap().len(), 4);
     assert_eq!(json(&["stats"])["store"]["shards"], before, "no byte moved");

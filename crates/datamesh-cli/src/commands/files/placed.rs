@@ -4,21 +4,25 @@ use datamesh_api::PlacedReply;
 use datamesh_core::MeshPath;
 
 use crate::context::Context;
-use crate::error::{Outcome, Stop, usage};
+use crate::error::{Outcome, Stop};
 use crate::output::{plural, visible};
+use crate::values::mesh_path;
 
 /// Names that are printed one by one; of more the number says enough.
 const NAMED_MAX: usize = 20;
 
-/// The new name: what ends with a slash is the folder that `name` goes into.
+/// The new name: what ends with a slash is the folder that `name` goes into, `/` the top of the account.
 pub(super) fn target(name: &str, to: &str) -> Result<MeshPath, Stop> {
     let own = name.trim_end_matches('/');
     let last = own.rsplit('/').next().unwrap_or(own);
     let to = match to.strip_suffix('/') {
-        Some(folder) => format!("{}/{last}", folder.trim_end_matches('/')),
+        Some(folder) => match folder.trim_end_matches('/') {
+            "" => last.to_owned(),
+            folder => format!("{folder}/{last}"),
+        },
         None => to.to_owned(),
     };
-    to.parse().map_err(|error| usage(format!("{to:?} cannot be a name: {error}")).into())
+    mesh_path(&to).map_err(Stop::from)
 }
 
 /// Prints what has another name now.
