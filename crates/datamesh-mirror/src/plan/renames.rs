@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use datamesh_core::{Hash, MeshPath};
 
-use crate::tree::{Content, below, first_below};
+use crate::tree::{Content, Local, below, first_below, folders_of};
 
 use super::decide::Decision;
 use super::{Direction, Terms, Trees, file_hash};
@@ -52,7 +52,10 @@ pub(super) fn find(
         let gone = |path: &MeshPath| file_hash(trees.local.get(path));
         let came = |path: &MeshPath| {
             let content = &trees.remote.get(path)?.content;
-            let free = !trees.local.contains_key(path);
+            // A file that is in the way, where a folder must be, is not gone before all renames are done.
+            let is_file =
+                |path: MeshPath| matches!(trees.local.get(&path), Some(Local::File { .. }));
+            let free = !trees.local.contains_key(path) && !folders_of(path).any(is_file);
             free.then(|| file(content)).flatten()
         };
         moved.local = pair(decisions, (Decision::RemoveLocal, &gone), (Decision::Download, &came));

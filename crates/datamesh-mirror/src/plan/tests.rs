@@ -397,6 +397,30 @@ fn a_folder_with_another_name_is_one_rename() {
 }
 
 #[test]
+fn files_that_go_below_each_others_names_find_room() {
+    let mut world = World::new(Vec::new());
+    for (from, to, number) in [("a/b", "b/c", 1), ("b", "a/b/c", 4)] {
+        world.set(&path(from), content(number));
+        world.store(&path(from), content(number));
+        world.know(&path(from));
+        world.store(&path(to), content(number));
+    }
+    for from in ["a/b", "b"] {
+        world.remote.remove(&path(from));
+    }
+    let terms = terms(Direction::Both);
+    for _ in 0..3 {
+        let plan = world.plan(&terms);
+        world.carry_out(&plan, false);
+    }
+    assert_eq!(world.plan(&terms).actions, []);
+    let alike: BTreeMap<_, _> =
+        [("a/b/c", content(4)), ("b/c", content(1))].map(|(at, what)| (path(at), what)).into();
+    assert_eq!(world.local, alike);
+    assert_eq!(world.remote_contents(), alike);
+}
+
+#[test]
 fn names_that_are_one_to_the_file_system_do_not_overwrite_each_other() {
     let mut world = World::new(Vec::new());
     for (name, number) in
