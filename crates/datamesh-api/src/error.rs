@@ -49,6 +49,11 @@ impl OperationError {
         Self { kind, message: message.to_string(), hint: None }
     }
 
+    /// A request that is wrong in itself.
+    pub fn usage(message: impl ToString) -> Self {
+        Self::new(ErrorKind::Usage, message)
+    }
+
     /// An error whose message names the whole chain of causes.
     pub fn of(kind: ErrorKind, error: &dyn std::error::Error) -> Self {
         let mut message = error.to_string();

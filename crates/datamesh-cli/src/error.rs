@@ -4,6 +4,8 @@ use std::io;
 
 use datamesh_api::{ErrorKind, OperationError};
 
+use crate::signals::INTERRUPTED;
+
 /// Why a command stops before its end.
 #[derive(Debug)]
 pub(crate) enum Stop {
@@ -24,6 +26,8 @@ pub(crate) enum Outcome {
     Bad,
     /// It answered that nobody can be reached. Exit code 5.
     Unreachable,
+    /// Somebody interrupted it. Exit code 130.
+    Interrupted,
     /// Commands of a console were read to their end. The exit code of the first that failed.
     Console(u8),
 }
@@ -36,6 +40,7 @@ impl Outcome {
             Self::Partial => ErrorKind::Partial.exit_code(),
             Self::Unreachable => ErrorKind::Network.exit_code(),
             Self::Bad => ErrorKind::Failed.exit_code(),
+            Self::Interrupted => INTERRUPTED,
             Self::Console(code) => code,
         }
     }
@@ -60,7 +65,7 @@ impl From<io::Error> for Stop {
 
 /// An error of use.
 pub(crate) fn usage(message: impl ToString) -> OperationError {
-    OperationError::new(ErrorKind::Usage, message)
+    OperationError::usage(message)
 }
 
 /// An error of this machine.

@@ -2,6 +2,9 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// The exit code of what Ctrl-C ended, as shells expect it.
+pub(crate) const INTERRUPTED: u8 = 130;
+
 /// The signals that end the program.
 pub(crate) struct Signals {
     interrupt: Signal,
@@ -22,7 +25,7 @@ impl Signals {
     /// Waits for one of them. Returns the exit code that shells expect then.
     pub(crate) async fn wait(&mut self) -> u8 {
         tokio::select! {
-            _ = self.interrupt.recv() => 130,
+            _ = self.interrupt.recv() => INTERRUPTED,
             _ = self.terminate.recv() => 143,
             _ = self.hangup.recv() => 129,
         }

@@ -121,15 +121,14 @@ impl Client {
     /// What `name` stands for.
     async fn named(&self, name: &str) -> Result<Named, ClientError> {
         let asked = name.to_owned();
-        let found = self.catalog_call(move |catalog| {
-            let named = catalog.resolve(&asked)?;
-            Ok((catalog.is_folder(asked.trim_end_matches('/'))? && named.is_none(), named))
+        let found = self.catalog_call(move |catalog| match catalog.resolve(&asked)? {
+            Some(named) => Ok(Ok(named)),
+            None => Ok(Err(catalog.is_folder(asked.trim_end_matches('/'))?)),
         });
-        match found.await? {
-            (_, Some(named)) => Ok(named),
-            (true, None) => Err(ClientError::Folder { name: name.to_owned() }),
-            (false, None) => Err(ClientError::NotFound { name: name.to_owned() }),
-        }
+        found.await?.map_err(|is_folder| match is_folder {
+            true => ClientError::Folder { name: name.to_owned() },
+            false => ClientError::NotFound { name: name.to_owned() },
+        })
     }
 
     /// Marks files as deleted, all in one transaction. Their versions and space stay.

@@ -33,5 +33,5 @@ pub use pipeline::{
 };
 pub use share::{
     FoundShare, ShareOptions, ShareState, ShareTo, ShareView, SharingError, find_contact,
-    find_share,
+    find_share, share_digits,
 };

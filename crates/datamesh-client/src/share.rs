@@ -15,6 +15,6 @@ mod open;
 mod publish;
 
 pub use error::SharingError;
-pub use make::{ShareOptions, ShareState, ShareTo, ShareView};
+pub use make::{ShareOptions, ShareState, ShareTo, ShareView, share_digits};
 pub use open::{FoundShare, find_contact, find_share};
 pub(crate) use publish::SharesTold;

@@ -173,6 +173,9 @@ impl Hash {
 const PEER_ID_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
 
 impl NodeId {
+    /// What all ids begin with when they are written, so that it tells none from another.
+    pub const TEXT_PREFIX: &str = "12D3KooW";
+
     /// The bytes of the same key's libp2p peer id.
     pub fn peer_id_bytes(&self) -> [u8; 38] {
         let mut bytes = [0; 38];
@@ -218,7 +221,7 @@ mod tests {
     fn a_node_id_reads_back_from_its_peer_id_text() {
         let id = NodeId([7; 32]);
         let text = id.to_string();
-        assert!(text.starts_with("12D3KooW"), "{text}");
+        assert!(text.starts_with(NodeId::TEXT_PREFIX), "{text}");
         assert_eq!(text.parse(), Ok(id));
     }
 

@@ -85,8 +85,7 @@ impl Mirror {
         let home = home.canonicalize().unwrap_or_else(|_| home.to_owned());
         if found.starts_with(&home) {
             let message = format!("\"{}\" lies in the home of this account", found.display());
-            return Err(OperationError::new(ErrorKind::Usage, message)
-                .hint("mirror a folder outside of it"));
+            return Err(OperationError::usage(message).hint("mirror a folder outside of it"));
         }
         let name = remote.as_ref().map_or("", MeshPath::as_str);
         let base = Base::open(&home, &found, name);

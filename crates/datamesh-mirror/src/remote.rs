@@ -65,8 +65,9 @@ pub(crate) async fn list(
             let ListEntry::Entry(version) = entry else { continue };
             if Some(&version.path) == folder {
                 let message = format!("\"{}\" is a file on the mesh, not a folder", version.path);
-                return Err(OperationError::new(ErrorKind::Usage, message)
-                    .hint("name a folder: datamesh sync DIR FOLDER"));
+                return Err(
+                    OperationError::usage(message).hint("name a folder: datamesh sync DIR FOLDER")
+                );
             }
             let Some(path) = inner(folder, &version.path) else { continue };
             let Some(remote) = remote(version) else { continue };

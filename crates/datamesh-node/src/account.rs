@@ -80,7 +80,7 @@ impl DrawnAccount {
         let Self { home, keys, sealed, .. } = self;
         let Some(_lock) = home.try_lock()? else {
             let message = format!("another process works in {}", home.path().display());
-            return Err(OperationError::new(ErrorKind::Usage, message));
+            return Err(OperationError::usage(message));
         };
         refuse_second(&home)?;
         set_aside(&home)?;
@@ -100,7 +100,7 @@ fn refuse_second(home: &Home) -> Result<(), OperationError> {
         return Ok(());
     }
     let message = format!("{} has an account already", home.path().display());
-    Err(OperationError::new(ErrorKind::Usage, message).hint("choose another home with --home"))
+    Err(OperationError::usage(message).hint("choose another home with --home"))
 }
 
 /// Writes the keystore, and what is known without its password. The keystore comes last: with it
@@ -220,7 +220,7 @@ pub(crate) async fn open_keys(
 
 pub(crate) fn no_account(home: &Home) -> OperationError {
     let message = format!("{} has no account", home.path().display());
-    OperationError::new(ErrorKind::Usage, message).hint("make one with: datamesh init")
+    OperationError::usage(message).hint("make one with: datamesh init")
 }
 
 /// An error of the catalog, with what to do.

@@ -81,10 +81,6 @@ pub(crate) struct Bootstrap {
     seen: Mutex<BTreeMap<String, Health>>,
 }
 
-fn usage(message: impl ToString) -> OperationError {
-    OperationError::new(ErrorKind::Usage, message)
-}
-
 impl Bootstrap {
     pub(crate) fn of(home: &Home) -> Self {
         Self { home: home.clone(), seen: Mutex::default() }
@@ -98,8 +94,11 @@ impl Bootstrap {
     fn read(&self) -> Result<Vec<Entry>, OperationError> {
         let Some(bytes) = self.home.read(FILE)? else { return Ok(Vec::new()) };
         let wrong = |why: String| {
-            usage(format!("{} cannot be used: {why}", self.home.file(FILE).display()))
-                .hint("mend it, or delete it and add its peers anew: datamesh bootstrap add")
+            OperationError::usage(format!(
+                "{} cannot be used: {why}",
+                self.home.file(FILE).display()
+            ))
+            .hint("mend it, or delete it and add its peers anew: datamesh bootstrap add")
         };
         let mut entries = entries_in(&bytes).map_err(wrong)?;
         entries.sort_by(|a, b| (a.priority, &a.address).cmp(&(b.priority, &b.address)));
@@ -140,19 +139,21 @@ impl Bootstrap {
         priority: u8,
         region: Option<String>,
     ) -> Result<(), OperationError> {
-        check_dial(address).map_err(usage)?;
+        check_dial(address).map_err(OperationError::usage)?;
         if let Some(region) = &region
             && (region.len() > REGION_BYTES_MAX || region.chars().any(char::is_control))
         {
-            return Err(usage(format!(
+            return Err(OperationError::usage(format!(
                 "a region has at most {REGION_BYTES_MAX} bytes and no control characters"
             )));
         }
         let mut entries = self.read()?;
         entries.retain(|entry| entry.address != address);
         if entries.len() >= PEERS_MAX {
-            return Err(usage(format!("the list has {PEERS_MAX} peers, which is all it takes"))
-                .hint("take one off: datamesh bootstrap remove <address>"));
+            return Err(OperationError::usage(format!(
+                "the list has {PEERS_MAX} peers, which is all it takes"
+            ))
+            .hint("take one off: datamesh bootstrap remove <address>"));
         }
         entries.push(Entry { address: address.to_owned(), priority, region });
         self.write(&entries)

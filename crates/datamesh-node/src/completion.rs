@@ -4,16 +4,16 @@
 
 use std::sync::Arc;
 
-use datamesh_catalog::{AccountDb, CatalogError, Cursor, ListQuery, Listed, SharedFile};
-use datamesh_core::MeshPath;
+use datamesh_catalog::{
+    AccountDb, CatalogError, Cursor, ListQuery, Listed, NodeDb, NodeLimits, SharedFile,
+};
+use datamesh_client::share_digits;
 use datamesh_core::catalog::EntryKind;
+use datamesh_core::{Advert, MeshPath, NodeId};
 
 use crate::bootstrap::Bootstrap;
 use crate::home::Home;
 use crate::{account, keys};
-
-/// What all ids of nodes begin with; what is shown of them in a narrow terminal follows it.
-const NODE_PREFIX: &str = "12D3KooW";
 
 /// Something that may stand where somebody types.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,15 +40,24 @@ pub fn names_beginning(home: &Home, typed: &str, most: usize) -> Vec<String> {
 
 /// Ids of members that begin with what was typed, with or without what all of them begin with.
 pub fn peers_beginning(home: &Home, typed: &str) -> Vec<Candidate> {
-    let whole =
-        !typed.is_empty() && (NODE_PREFIX.starts_with(typed) || typed.starts_with(NODE_PREFIX));
-    let adverts = keys::adverts(home).unwrap_or_default().into_iter();
-    let candidate = |advert: datamesh_core::Advert| {
+    let whole = !typed.is_empty()
+        && (NodeId::TEXT_PREFIX.starts_with(typed) || typed.starts_with(NodeId::TEXT_PREFIX));
+    let adverts = adverts(home).into_iter();
+    let candidate = |advert: Advert| {
         let id = advert.node().to_string();
-        let short = id.strip_prefix(NODE_PREFIX).filter(|_| !whole).map(ToOwned::to_owned);
+        let short = id.strip_prefix(NodeId::TEXT_PREFIX).filter(|_| !whole).map(ToOwned::to_owned);
         Candidate { value: short.unwrap_or(id), about: advert.certificate.claim.domain.to_string() }
     };
     adverts.map(candidate).filter(|candidate| candidate.value.starts_with(typed)).collect()
+}
+
+fn adverts(home: &Home) -> Vec<Advert> {
+    let path = home.file(keys::MEMORY);
+    if !path.exists() {
+        return Vec::new();
+    }
+    let db = NodeDb::open_as_it_is(&path, NodeLimits::default());
+    db.and_then(|db| db.adverts()).unwrap_or_default()
 }
 
 /// Ids of shares that were not ended and begin with what was typed, at most 256.
@@ -56,7 +65,7 @@ pub fn shares_beginning(home: &Home, typed: &str) -> Vec<Candidate> {
     let Some(catalog) = catalog(home) else { return Vec::new() };
     let shares = catalog.shares(None, usize::MAX).unwrap_or_default().into_iter();
     let candidate = |known: datamesh_catalog::KnownShare| {
-        let id: String = known.share.share.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = share_digits(&known.share.share);
         let about = match catalog.shared_file(&known.share.file) {
             Ok(SharedFile::Is(_, path)) => path.to_string(),
             _ => String::new(),

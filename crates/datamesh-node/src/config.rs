@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use datamesh_api::{ErrorKind, OperationError};
+use datamesh_api::OperationError;
 use datamesh_client::Compress;
 use datamesh_core::Domain;
 use datamesh_engine::CollectorConfig;
@@ -75,10 +75,6 @@ pub(crate) struct Config {
     pub(crate) compress: Compress,
 }
 
-fn usage(message: impl ToString) -> OperationError {
-    OperationError::new(ErrorKind::Usage, message)
-}
-
 fn key(name: &str) -> Result<&'static Key, OperationError> {
     if let Some(key) = KEYS.iter().find(|key| key.name == name) {
         return Ok(key);
@@ -91,7 +87,7 @@ fn key(name: &str) -> Result<&'static Key, OperationError> {
             near(a).total_cmp(&near(b))
         })
         .map_or("", |key| key.name);
-    Err(usage(format!("there is no setting \"{shown}\""))
+    Err(OperationError::usage(format!("there is no setting \"{shown}\""))
         .hint(format!("did you mean {nearest}? All settings: datamesh config show")))
 }
 
@@ -111,13 +107,13 @@ fn settings_in(
     place: &Path,
 ) -> Result<BTreeMap<&'static str, String>, OperationError> {
     let text = String::from_utf8(bytes)
-        .map_err(|_| usage(format!("{} is not UTF-8 text", place.display())))?;
-    let table: toml::Table = text
-        .parse()
-        .map_err(|error| usage(format!("{} cannot be read: {error}", place.display())))?;
+        .map_err(|_| OperationError::usage(format!("{} is not UTF-8 text", place.display())))?;
+    let table: toml::Table = text.parse().map_err(|error| {
+        OperationError::usage(format!("{} cannot be read: {error}", place.display()))
+    })?;
     let mut flat = Vec::new();
     flatten("", &table, &mut flat)
-        .map_err(|error| usage(format!("{}: {error}", place.display())))?;
+        .map_err(|error| OperationError::usage(format!("{}: {error}", place.display())))?;
     let mut settings = BTreeMap::new();
     for (name, value) in flat {
         let key = key(&name).map_err(|error| OperationError {
@@ -168,7 +164,7 @@ pub fn show(home: &Home) -> Result<Vec<Setting>, OperationError> {
             (Err(_), None) => (key.default.to_owned(), "default"),
         };
         (key.check)(&value).map_err(|why| {
-            usage(format!("{} is \"{value}\" (from the {origin}): {why}", key.name))
+            OperationError::usage(format!("{} is \"{value}\" (from the {origin}): {why}", key.name))
         })?;
         settings.push(Setting {
             key: key.name,
@@ -187,7 +183,7 @@ pub fn show(home: &Home) -> Result<Vec<Setting>, OperationError> {
 pub fn get(home: &Home, name: &str) -> Result<Setting, OperationError> {
     let key = key(name)?;
     let found = show(home)?.into_iter().find(|setting| setting.key == key.name);
-    found.ok_or_else(|| usage("the setting is not there"))
+    found.ok_or_else(|| OperationError::usage("the setting is not there"))
 }
 
 /// Writes a setting to the file. A running service takes it at its next start.
@@ -196,7 +192,8 @@ pub fn get(home: &Home, name: &str) -> Result<Setting, OperationError> {
 /// [`ErrorKind::Usage`] for a key that does not exist or a value that it does not take.
 pub fn set(home: &Home, name: &str, value: &str) -> Result<(), OperationError> {
     let key = key(name)?;
-    (key.check)(value).map_err(|why| usage(format!("{name} cannot be \"{value}\": {why}")))?;
+    (key.check)(value)
+        .map_err(|why| OperationError::usage(format!("{name} cannot be \"{value}\": {why}")))?;
     let mut settings = read_file(home)?;
     settings.insert(key.name, value.to_owned());
     let mut table = toml::Table::new();
@@ -254,7 +251,8 @@ pub fn validate(home: &Home) -> Result<(), OperationError> {
 /// What the settings say of the network: what the preset switches on, and what is said beside it.
 fn network(take: &mut impl FnMut(&str) -> String) -> Result<NetworkSettings, OperationError> {
     let name = take("network.preset");
-    let preset = presets::preset(&name).ok_or_else(|| usage(format!("no preset {name}")))?;
+    let preset =
+        presets::preset(&name).ok_or_else(|| OperationError::usage(format!("no preset {name}")))?;
     let usual = &preset.reach;
     let mut switch = |key: &str, usual: bool| match take(key).as_str() {
         "" => usual,
@@ -271,8 +269,8 @@ fn network(take: &mut impl FnMut(&str) -> String) -> Result<NetworkSettings, Ope
     };
     let external = addresses(&take("network.external")).map(str::to_owned).collect();
     let access = Access {
-        allow: rules(&take("network.allow")).map_err(usage)?,
-        deny: rules(&take("network.deny")).map_err(usage)?,
+        allow: rules(&take("network.allow")).map_err(OperationError::usage)?,
+        deny: rules(&take("network.deny")).map_err(OperationError::usage)?,
     };
     Ok(NetworkSettings { preset: preset.name, reach: Reach { external, ..reach }, access })
 }
@@ -283,21 +281,23 @@ pub(crate) fn load(home: &Home) -> Result<Config, OperationError> {
         show(home)?.into_iter().map(|setting| (setting.key, setting.value)).collect();
     let mut take = |key: &str| values.remove(key).unwrap_or_default();
     let duration = |text: String| {
-        humantime::parse_duration(&text).map_err(|error| usage(format!("\"{text}\": {error}")))
+        humantime::parse_duration(&text)
+            .map_err(|error| OperationError::usage(format!("\"{text}\": {error}")))
     };
     let text = |text: String| Some(text).filter(|text| !text.is_empty());
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let network = network(&mut take)?;
     let usual = Terms {
         bandwidth: Bandwidth {
-            up: bandwidth::parse_rate(&take("bandwidth.up")).map_err(usage)?,
-            down: bandwidth::parse_rate(&take("bandwidth.down")).map_err(usage)?,
+            up: bandwidth::parse_rate(&take("bandwidth.up")).map_err(OperationError::usage)?,
+            down: bandwidth::parse_rate(&take("bandwidth.down")).map_err(OperationError::usage)?,
         },
         metered: take("bandwidth.metered") == "on",
     };
     Ok(Config {
         network,
-        bandwidth: Plan::parse(&take("bandwidth.schedule"), usual).map_err(usage)?,
+        bandwidth: Plan::parse(&take("bandwidth.schedule"), usual)
+            .map_err(OperationError::usage)?,
         discovery_interval: duration(take("discovery.interval"))?,
         collection: CollectionTerms {
             trash_ms: ms(duration(take("collection.trash"))?),
@@ -315,26 +315,26 @@ pub(crate) fn load(home: &Home) -> Result<Config, OperationError> {
         offline_after: duration(take("membership.offline_after"))?,
         repair_grace: duration(take("repair.grace"))?,
         repair_interval: duration(take("repair.interval"))?,
-        repair_rate: parse_size(&take("repair.rate")).map_err(usage)?,
+        repair_rate: parse_size(&take("repair.rate")).map_err(OperationError::usage)?,
         keep: text(take("retention.keep")).and_then(|count| count.parse().ok()),
         younger_than: match text(take("retention.younger_than")) {
             Some(age) => Some(duration(age)?),
             None => None,
         },
         domain: match text(take("service.domain")) {
-            Some(domain) => Some(domain.parse().map_err(usage)?),
+            Some(domain) => Some(domain.parse().map_err(OperationError::usage)?),
             None => None,
         },
         listen: addresses(&take("service.listen")).map(str::to_owned).collect(),
         operator: text(take("service.operator")),
         storage: match text(take("service.storage")) {
-            Some(size) => Some(parse_size(&size).map_err(usage)?),
+            Some(size) => Some(parse_size(&size).map_err(OperationError::usage)?),
             None => None,
         },
         audit_period: duration(take("audit.period"))?,
-        audit_rate: parse_size(&take("audit.rate")).map_err(usage)?,
+        audit_rate: parse_size(&take("audit.rate")).map_err(OperationError::usage)?,
         scrub_period: duration(take("scrub.period"))?,
-        scrub_rate: parse_size(&take("scrub.rate")).map_err(usage)?,
+        scrub_rate: parse_size(&take("scrub.rate")).map_err(OperationError::usage)?,
         compress: compression(&take("storage.compression")).unwrap_or_default(),
     })
 }
@@ -349,7 +349,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::at(folder.path().to_owned());
         let error = set(&home, "service.storge", "1GiB").unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Usage);
+        assert_eq!(error.kind, datamesh_api::ErrorKind::Usage);
         assert!(error.hint.unwrap().contains("service.storage"));
         assert!(set(&home, "service.storage", "many").is_err());
         assert!(set(&home, "service.storage", "0").is_err());

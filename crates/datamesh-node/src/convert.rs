@@ -5,7 +5,9 @@ use datamesh_api::{
     ShareStanding, StoredFile,
 };
 use datamesh_catalog::{CatalogError, Entry, Summary, Version};
-use datamesh_client::{ClientError, ShareState, ShareView, SharingError, StoredEntry};
+use datamesh_client::{
+    ClientError, ShareState, ShareView, SharingError, StoredEntry, share_digits,
+};
 use datamesh_core::catalog::EntryKind;
 use datamesh_core::message::Refusal;
 use datamesh_crypto::{Recipient, ShareError};
@@ -136,7 +138,7 @@ fn sharing_error(error: &SharingError) -> OperationError {
 pub(crate) fn share(view: ShareView, link: bool) -> ShareInfo {
     let person = view.person.map(|contact| Recipient::new(&view.link.mesh, contact).to_string());
     ShareInfo {
-        share: view.share.0.iter().map(|byte| format!("{byte:02x}")).collect(),
+        share: share_digits(&view.share),
         path: view.path,
         file: view.file,
         created: view.created,

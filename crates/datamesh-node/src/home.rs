@@ -229,7 +229,7 @@ impl Home {
         let socket = folder.join("sock");
         if socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
             let message = format!("{} is too long for the path of a socket", socket.display());
-            return Err(OperationError::new(ErrorKind::Usage, message)
+            return Err(OperationError::usage(message)
                 .hint("choose a home with a shorter path, or set TMPDIR to a shorter one"));
         }
         // Everybody can guess the name and make the folder first, so it is not enough that it is

@@ -29,6 +29,9 @@ const ADVERTS_MAX: usize = 32;
 /// Addresses on the printed page.
 const ADDRESSES_SHOWN: usize = 8;
 
+/// Where a home remembers the mesh's members.
+pub(crate) const MEMORY: &str = "node/memory.db";
+
 const MAGIC: [u8; 4] = *b"DMKF";
 
 /// What a key file holds.
@@ -86,13 +89,9 @@ pub(crate) fn is_one_key_file(bytes: &[u8]) -> bool {
     wire::decode::<KeyFile>(bytes).is_ok_and(|file| file.to_bytes() == bytes)
 }
 
-fn usage(message: impl ToString) -> OperationError {
-    OperationError::new(ErrorKind::Usage, message)
-}
-
 /// What the home remembers of its mesh's members.
-pub(crate) fn adverts(home: &Home) -> Result<Vec<Advert>, OperationError> {
-    let path = home.file("node/memory.db");
+fn adverts(home: &Home) -> Result<Vec<Advert>, OperationError> {
+    let path = home.file(MEMORY);
     if !path.exists() {
         return Ok(Vec::new());
     }
@@ -153,12 +152,12 @@ pub fn add_device(home: &Home, words: &str, password: &str) -> Result<Vec<u8>, O
 
 /// Reads words and checks that they are the account's.
 fn own_words(public: &PublicAccount, words: &str) -> Result<Words, OperationError> {
-    let words = Words::parse(words).map_err(usage)?;
+    let words = Words::parse(words).map_err(OperationError::usage)?;
     let account = DeviceKeys::set_up(&words, &SystemEntropy, SystemClock.now()).account();
     if account == public.log.account {
         return Ok(words);
     }
-    Err(usage(format!(
+    Err(OperationError::usage(format!(
         "these are the words of account {account}, and this home has {}",
         public.log.account
     )))
@@ -176,11 +175,14 @@ pub fn import_keys(home: &Home, file: &[u8]) -> Result<AccountId, OperationError
             .hint("nothing was written; make another with: datamesh keys export")
     };
     let Some(_lock) = home.try_lock()? else {
-        return Err(usage(format!("another process works in {}", home.path().display())));
+        return Err(OperationError::usage(format!(
+            "another process works in {}",
+            home.path().display()
+        )));
     };
     if account::has_account(home) {
         let message = format!("{} has an account already", home.path().display());
-        return Err(usage(message).hint("import into another home: --home FOLDER"));
+        return Err(OperationError::usage(message).hint("import into another home: --home FOLDER"));
     }
     let file: KeyFile = wire::decode(file).map_err(|error| damaged(&error))?;
     file.public.log.verify().map_err(|error| damaged(&error))?;
@@ -188,14 +190,17 @@ pub fn import_keys(home: &Home, file: &[u8]) -> Result<AccountId, OperationError
     if let Some(genesis) = &file.genesis {
         genesis.verify().map_err(|error| damaged(&error))?;
         if mesh::genesis(home)?.is_some_and(|known| known != *genesis) {
-            return Err(usage(format!("{} is in another mesh", home.path().display())));
+            return Err(OperationError::usage(format!(
+                "{} is in another mesh",
+                home.path().display()
+            )));
         }
         if let Some(grant) = &file.grant {
             mesh::keep_grant(home, genesis, grant)?;
         }
         if !file.adverts.is_empty() {
             home.make_folder("node")?;
-            let db = NodeDb::open(&home.file("node/memory.db"), NodeLimits::default());
+            let db = NodeDb::open(&home.file(MEMORY), NodeLimits::default());
             let saved = db.and_then(|db| db.save_adverts(&file.adverts));
             saved.map_err(|error| account::catalog_error(&error))?;
         }

@@ -62,14 +62,16 @@ pub async fn recover_account(
     password: Zeroizing<String>,
     peer: Option<&str>,
 ) -> Result<RecoveredAccount, OperationError> {
-    let usage = |message: String| OperationError::new(ErrorKind::Usage, message);
-    let words = Words::parse(words).map_err(|error| usage(error.to_string()))?;
+    let words = Words::parse(words).map_err(|error| OperationError::usage(error.to_string()))?;
     let Some(_lock) = home.try_lock()? else {
-        return Err(usage(format!("another process works in {}", home.path().display())));
+        return Err(OperationError::usage(format!(
+            "another process works in {}",
+            home.path().display()
+        )));
     };
     if account::has_account(home) {
         let message = format!("{} has an account already", home.path().display());
-        return Err(usage(message).hint("recover into another home: --home FOLDER"));
+        return Err(OperationError::usage(message).hint("recover into another home: --home FOLDER"));
     }
     let secret = SigningKey::draw(&SystemEntropy).secret();
     let network = Network::start(NetworkConfig::new(secret, Arc::new(LateService::default())))
@@ -119,8 +121,7 @@ async fn find_mesh(
     let Some(address) = peer else {
         return match known {
             Some(genesis) => Ok((genesis, first)),
-            None => Err(OperationError::new(
-                ErrorKind::Usage,
+            None => Err(OperationError::usage(
                 "the mesh is not known: this home has joined none, and no node is named",
             )
             .hint("name any live node of the mesh: --peer /ip4/203.0.113.5/tcp/4001")),

@@ -77,10 +77,6 @@ pub struct ServiceOptions {
     pub drain: bool,
 }
 
-fn usage(message: impl ToString) -> OperationError {
-    OperationError::new(ErrorKind::Usage, message)
-}
-
 /// Pairs of an address as it was asked for and as it became, as text lines.
 fn remembered_ports(home: &Home) -> Result<Vec<(String, String)>, OperationError> {
     let text = home.read(LISTENING)?.unwrap_or_default();
@@ -197,11 +193,11 @@ impl Wish {
         let domain = match &self.domain {
             Some(domain) => domain.clone(),
             // A node of its own is its own failure domain.
-            None => format!("node-{short}").parse().map_err(usage)?,
+            None => format!("node-{short}").parse().map_err(OperationError::usage)?,
         };
         let operator = self.operator.clone().unwrap_or_else(|| format!("node-{short}"));
         if operator.len() > OPERATOR_BYTES_MAX || operator.chars().any(char::is_control) {
-            return Err(usage(format!(
+            return Err(OperationError::usage(format!(
                 "an operator's name has at most {OPERATOR_BYTES_MAX} bytes and no control characters"
             )));
         }
@@ -210,7 +206,7 @@ impl Wish {
             None => {
                 let folder = home.make_folder("node")?;
                 let stat = rustix::fs::statvfs(&folder).map_err(|error| {
-                    usage(format!("the file system does not say its size: {error}"))
+                    OperationError::usage(format!("the file system does not say its size: {error}"))
                 })?;
                 stat.f_bavail.saturating_mul(stat.f_frsize) / 2
             }
@@ -222,7 +218,7 @@ impl Wish {
     fn check(&self, certificate: &NodeCertificate) -> Result<(), OperationError> {
         let claim = &certificate.claim;
         let fixed = |what: &str, is: &str| {
-            Err(usage(format!("this node was admitted with {what} {is}"))
+            Err(OperationError::usage(format!("this node was admitted with {what} {is}"))
                 .hint("changing it needs the issuer: join with a fresh ticket in a fresh home"))
         };
         if self.domain.as_ref().is_some_and(|domain| *domain != claim.domain) {
@@ -251,7 +247,7 @@ async fn admit(
         && founded != days
     {
         let message = format!("this mesh was founded with leases of {founded} days (0: no end)");
-        return Err(usage(message).hint("that is chosen once, by who founds it"));
+        return Err(OperationError::usage(message).hint("that is chosen once, by who founds it"));
     }
     let certificate = match &genesis {
         Some(genesis) => mesh::admission(home, genesis, node)?,
@@ -269,12 +265,16 @@ async fn admit(
                 return Ok((genesis, certificate));
             }
             let Some(ticket) = mesh::ticket(home)? else {
-                return Err(usage("this home is in a mesh but has no ticket for a node")
-                    .hint("the account that founded the mesh needs none, only its password"));
+                return Err(OperationError::usage(
+                    "this home is in a mesh but has no ticket for a node",
+                )
+                .hint("the account that founded the mesh needs none, only its password"));
             };
             if !ticket.powers.node {
-                return Err(usage("the ticket that this home joined with admits no node")
-                    .hint("join with a ticket that does, in a fresh home"));
+                return Err(OperationError::usage(
+                    "the ticket that this home joined with admits no node",
+                )
+                .hint("join with a ticket that does, in a fresh home"));
             }
             let request = wish.first(home, node)?;
             let certificate = mesh::redeem_node(home, network, &ticket, &genesis, request).await?;
@@ -328,7 +328,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     let public = account::public_account(home)?;
     if public.is_none() && mesh::genesis(home)?.is_none() {
         let message = format!("{} has neither an account nor a ticket", home.path().display());
-        return Err(usage(message).hint(
+        return Err(OperationError::usage(message).hint(
             "make an account with: datamesh init, or join a mesh with: datamesh join <ticket>",
         ));
     }

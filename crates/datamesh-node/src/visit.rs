@@ -89,7 +89,7 @@ pub async fn connect_for_link(
     if link.secret.is_none() {
         let message =
             "this is a code for a person, and this home is not in the mesh that it leads into";
-        return Err(OperationError::new(ErrorKind::Usage, message)
+        return Err(OperationError::usage(message)
             .hint("open it in the home of the account that it is for: --home FOLDER"));
     }
     Ok(Arc::new(Visitor { home: home.clone() }))
@@ -102,7 +102,7 @@ struct Visitor {
 }
 
 fn only_links() -> OperationError {
-    OperationError::new(ErrorKind::Usage, "without a home in the mesh only a link can be opened")
+    OperationError::usage("without a home in the mesh only a link can be opened")
 }
 
 impl Operations for Visitor {

@@ -134,7 +134,7 @@ pub async fn export(
 ) -> Result<ExportReport, OperationError> {
     if options.password.as_ref().is_some_and(|password| password.len() < PASSWORD_BYTES_MIN) {
         let message = format!("a password needs at least {PASSWORD_BYTES_MIN} bytes");
-        return Err(OperationError::new(ErrorKind::Usage, message));
+        return Err(OperationError::usage(message));
     }
     let mut left_out: Vec<EntryFailure> = Vec::new();
     loop {

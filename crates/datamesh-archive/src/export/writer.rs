@@ -85,8 +85,9 @@ impl Place {
         match std::fs::metadata(path) {
             Ok(there) if there.is_dir() => {
                 let message = format!("\"{shown}\" is a folder");
-                return Err(OperationError::new(ErrorKind::Usage, message)
-                    .hint("name the archive: FOLDER/NAME.tar.zst"));
+                return Err(
+                    OperationError::usage(message).hint("name the archive: FOLDER/NAME.tar.zst")
+                );
             }
             // A device or a pipe stays what it is.
             Ok(there) if !there.is_file() => {
@@ -95,9 +96,9 @@ impl Place {
             }
             _ => {}
         }
-        let name = path.file_name().ok_or_else(|| {
-            OperationError::new(ErrorKind::Usage, format!("\"{shown}\" is no name of a file"))
-        })?;
+        let name = path
+            .file_name()
+            .ok_or_else(|| OperationError::usage(format!("\"{shown}\" is no name of a file")))?;
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),

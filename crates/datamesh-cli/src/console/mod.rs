@@ -21,6 +21,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Stop, failed, usage};
 use crate::output;
 use crate::password;
+use crate::signals::INTERRUPTED;
 
 use input::{Input, Line};
 use status::Status;
@@ -183,7 +184,7 @@ impl Ready {
                 _ = interrupted.recv() => {
                     if !password::is_asking() {
                         output::to_stderr("interrupted");
-                        return 130;
+                        return INTERRUPTED;
                     }
                     output::to_stderr("\nEnter ends the question");
                 }

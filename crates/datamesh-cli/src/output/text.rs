@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 use std::io::IsTerminal;
 
-use datamesh_core::Timestamp;
+use datamesh_core::{NodeId, Timestamp};
 
 /// Text from elsewhere, with what could steer a terminal or reorder the line written out.
 pub(crate) fn visible(text: &str) -> String {
@@ -70,7 +70,7 @@ pub(crate) fn plural(count: u64, noun: &str) -> String {
 /// The part of an id that tells it from others: node ids all begin alike.
 pub(crate) fn short(id: &impl Display) -> String {
     let text = id.to_string();
-    match text.strip_prefix("12D3KooW") {
+    match text.strip_prefix(NodeId::TEXT_PREFIX) {
         Some(rest) => rest.chars().take(8).collect(),
         None => text.chars().take(12).collect(),
     }

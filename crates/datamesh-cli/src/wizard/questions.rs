@@ -25,8 +25,9 @@ const ROLES: [&str; 5] = [
 
 /// What these are.
 const ROLES_TOLD: &str = "\
-This machine can be the first node of a mesh; a node of a mesh that you have a ticket for, which stores your files too \
-or is for others alone; a client, where nothing of others is held; or where you get your files back from your 24 words.";
+This machine can be the first node of a mesh; a node of a mesh that you have a
+ticket for, which stores your files too or is for others alone; a client, where
+nothing of others is held; or where you get your files back from your 24 words.";
 
 /// Why there is no answer.
 pub(super) enum NoAnswer {
@@ -110,7 +111,7 @@ pub(super) fn ask(home: &Home) -> Result<Option<Answers>, NoAnswer> {
         to_stderr(&format!("\nand then, when you want the node to run:\n\n  {program} service"));
     }
     to_stderr("");
-    let agreed = Confirm::new().with_prompt("Do it").default(true).interact().map_err(wrong)?;
+    let agreed = Confirm::new().with_prompt("Do it?").default(true).interact().map_err(wrong)?;
     Ok(agreed.then_some(answers))
 }
 

@@ -162,21 +162,30 @@ const EXCHANGED: &[(&str, &str)] = &[
     ("1312:6f1c…", "$NOTED"),
     ("ssh other datamesh", "datamesh --home other"),
     ("--size 256MiB --iterations 5", "--size 2MiB --iterations 2 --duration 10ms"),
-    (
-        "datamesh health --continuous",
-        "timeout --preserve-status -s INT 3 datamesh health --continuous",
-    ),
-    ("datamesh --home node", "timeout --preserve-status -s INT 3 datamesh --home node"),
+    ("datamesh health --continuous", "once_said 'margin' datamesh health --continuous"),
+    ("datamesh --home node", "once_ready datamesh --home node"),
     (
         "datamesh service --log",
-        "timeout --preserve-status -s INT 3 datamesh --home node3 service --listen /ip4/127.0.0.1/tcp/0 --log",
+        "once_ready datamesh --home node3 service --listen /ip4/127.0.0.1/tcp/0 --log",
     ),
-    (
-        "datamesh sync --bidirectional",
-        "timeout --preserve-status -s INT 3 datamesh sync --bidirectional",
-    ),
+    ("datamesh sync --bidirectional", "once_said watching datamesh sync --bidirectional"),
     ("benchmark --network --json", "benchmark --network --json --size 1MiB --iterations 1"),
 ];
+
+/// Interrupts a command that does not end by itself: when it has said something, or when its home (the third word)
+/// shows that the service is ready.
+const INTERRUPTED: &str = r#"
+until_then() {
+    local ready=$1; shift
+    "$@" >said 2>&1 & local child=$!
+    until eval "$ready" || ! kill -0 $child 2>/dev/null; do sleep 0.05; done
+    kill -INT $child
+    wait $child; local code=$?
+    cat said; return $code
+}
+once_said() { local text=$1; shift; rm -f said; until_then "grep -q '$text' said 2>/dev/null" "$@"; }
+once_ready() { rm -f "$3/status.json"; until_then "test -e '$3/status.json'" "$@"; }
+"#;
 
 /// A mesh, an account with some files, and a folder in which a shell runs examples.
 struct Desk {
@@ -247,7 +256,7 @@ impl Desk {
     fn shell(&self, line: &str) -> Done {
         let path = std::env::var("PATH").unwrap();
         let mut shell = command(Path::new("bash"));
-        shell.args(["-c", &format!("set -o pipefail; {line}")]);
+        shell.args(["-c", &format!("set -o pipefail; {INTERRUPTED}\n{line}")]);
         shell.current_dir(self.mesh.path("work"));
         shell.env("PATH", format!("{}:{path}", self.mesh.path("bin").display()));
         shell.env("HOME", self.mesh.path("user"));

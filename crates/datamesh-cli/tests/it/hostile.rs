@@ -158,7 +158,7 @@ fn hostile_words_in_every_place_are_refused_and_lose_nothing() {
                 while let Some(line) = lines.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let program = mesh.command("n0", &[]);
                     let mut limited = std::process::Command::new("timeout");
-                    limited.args(["-s", "KILL", "20"]).arg(PROGRAM);
+                    limited.args(["-s", "KILL", "60"]).arg(PROGRAM);
                     limited.args(program.get_args()).args(line).current_dir(&work);
                     limited.env("DATAMESH_PASSWORD_FILE", mesh.path("password"));
                     limited.stdin(std::process::Stdio::null());

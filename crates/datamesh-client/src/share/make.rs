@@ -249,7 +249,7 @@ impl Client {
     async fn share_view(&self, share: &PublicKey) -> Result<ShareView, ClientError> {
         let share = *share;
         let known = self.catalog_call(move |catalog| catalog.share(&share)).await?;
-        let none = || SharingError::NoShare { name: digits(&share) };
+        let none = || SharingError::NoShare { name: share_digits(&share) };
         self.view_of(&known.ok_or_else(none)?).await
     }
 
@@ -299,8 +299,8 @@ impl Client {
     }
 }
 
-/// The hexadecimal digits of a share's id.
-pub(super) fn digits(share: &PublicKey) -> String {
+/// The hexadecimal digits of a share's id, as people see and type it.
+pub fn share_digits(share: &PublicKey) -> String {
     share.0.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -308,7 +308,7 @@ pub(super) fn digits(share: &PublicKey) -> String {
 fn share_named<'a>(all: &'a [KnownShare], name: &str) -> Result<&'a KnownShare, SharingError> {
     let wanted = name.to_ascii_lowercase();
     let is_named = |known: &&KnownShare| {
-        wanted.len() >= DIGITS_MIN && digits(&known.share.share).starts_with(&wanted)
+        wanted.len() >= DIGITS_MIN && share_digits(&known.share.share).starts_with(&wanted)
     };
     let mut found = all.iter().filter(is_named);
     match (found.next(), found.next()) {

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use datamesh_api::grammar::is_pattern;
-use datamesh_api::{EntryFailure, ErrorKind, OperationError};
+use datamesh_api::{EntryFailure, OperationError};
 use datamesh_core::MeshPath;
 use globset::{GlobBuilder, GlobMatcher};
 
@@ -64,7 +64,7 @@ pub fn pick(patterns: &[String], options: &PickOptions) -> Result<Picked, Operat
     let base = match &options.base {
         Some(base) => Some(base.canonicalize().map_err(|error| {
             let message = format!("\"{}\" cannot be read: {}", base.display(), reason(&error));
-            OperationError::new(ErrorKind::Usage, message)
+            OperationError::usage(message)
         })?),
         None => None,
     };
@@ -144,7 +144,7 @@ impl Picking<'_> {
         }
         let wrong = |error| {
             let message = format!("\"{pattern}\" is not a pattern: {error}");
-            OperationError::new(ErrorKind::Usage, message)
+            OperationError::usage(message)
         };
         let glob = GlobBuilder::new(&rest.join("/")).literal_separator(true).build();
         let glob = glob.map_err(wrong)?.compile_matcher();
@@ -256,7 +256,7 @@ impl Picking<'_> {
             Some(other) if other.file != picked.file => {
                 let (one, two) = (other.file.display(), picked.file.display());
                 let message = format!("\"{one}\" and \"{two}\" would both be \"{}\"", other.path);
-                Err(OperationError::new(ErrorKind::Usage, message)
+                Err(OperationError::usage(message)
                     .hint("--base-dir FOLDER keeps the folders below FOLDER in their names"))
             }
             _ => Ok(()),

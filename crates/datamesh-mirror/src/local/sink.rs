@@ -278,7 +278,7 @@ fn path_place(path: PathBuf) -> Result<Place, OperationError> {
         }
         Ok(metadata) if !metadata.is_file() => {
             let message = format!("\"{}\" is not a file", path.display());
-            return Err(OperationError::new(ErrorKind::Usage, message));
+            return Err(OperationError::usage(message));
         }
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -287,7 +287,7 @@ fn path_place(path: PathBuf) -> Result<Place, OperationError> {
     let is_folder_name = path.as_os_str().as_encoded_bytes().ends_with(b"/");
     let (Some(name), false) = (path.file_name(), is_folder_name) else {
         let message = format!("the folder \"{}\" is not there", path.display());
-        return Err(OperationError::new(ErrorKind::Usage, message));
+        return Err(OperationError::usage(message));
     };
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
@@ -297,7 +297,7 @@ fn path_place(path: PathBuf) -> Result<Place, OperationError> {
         Ok(root) => root,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let message = format!("the folder \"{}\" is not there", folder.display());
-            return Err(OperationError::new(ErrorKind::Usage, message));
+            return Err(OperationError::usage(message));
         }
         Err(error) => return Err(not_writable(folder, &error)),
     };

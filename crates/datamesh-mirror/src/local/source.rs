@@ -135,12 +135,11 @@ fn open_named(file: &Path) -> Result<File, OperationError> {
     let metadata = std::fs::metadata(file).map_err(failed)?;
     if metadata.is_dir() {
         let message = format!("\"{}\" is a folder", file.display());
-        return Err(OperationError::new(ErrorKind::Usage, message)
-            .hint("store a folder and all below it with -r"));
+        return Err(OperationError::usage(message).hint("store a folder and all below it with -r"));
     }
     if metadata.file_type().is_socket() || metadata.file_type().is_block_device() {
         let message = format!("\"{}\" is not a file", file.display());
-        return Err(OperationError::new(ErrorKind::Usage, message));
+        return Err(OperationError::usage(message));
     }
     let flags = rustix::fs::OFlags::NOCTTY.bits().cast_signed();
     File::options().read(true).custom_flags(flags).open(file).map_err(failed)

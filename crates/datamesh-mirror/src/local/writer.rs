@@ -154,10 +154,11 @@ impl Writer {
                 Item::Bytes(more) => bytes += more.len() as u64,
                 Item::End { .. } => {}
             }
-            let is_end = matches!(item, Item::End { .. });
+            // What the sender gave up itself it does not count either.
+            let is_whole = matches!(item, Item::End { whole: true });
             let done = self.item(item);
             failed |= done.is_err();
-            if is_end && failed {
+            if is_whole && failed {
                 self.told().lost += bytes;
             }
             let failure = match done {

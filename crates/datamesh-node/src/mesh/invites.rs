@@ -181,11 +181,11 @@ impl InviteLedger {
     ) -> Result<InviteTicket, OperationError> {
         if terms.uses == 0 || terms.uses > USES_MAX {
             let message = format!("an invite has between 1 and {USES_MAX} uses");
-            return Err(OperationError::new(ErrorKind::Usage, message));
+            return Err(OperationError::usage(message));
         }
         if !terms.powers.node && !terms.powers.account {
             let message = "an invite must admit nodes, accounts or both";
-            return Err(OperationError::new(ErrorKind::Usage, message));
+            return Err(OperationError::usage(message));
         }
         let now = SystemClock.now();
         let secret: [u8; 32] = seam::random(&SystemEntropy);

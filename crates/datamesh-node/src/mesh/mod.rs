@@ -188,6 +188,6 @@ pub(crate) fn keep_grant(
 /// The error of a home that is in no mesh.
 pub(crate) fn no_mesh(home: &Home) -> OperationError {
     let message = format!("{} has joined no mesh", home.path().display());
-    OperationError::new(ErrorKind::Usage, message)
+    OperationError::usage(message)
         .hint("join one with: datamesh join <ticket>, or found one with: datamesh service")
 }

@@ -226,7 +226,7 @@ fn free_bytes(folder: &Path) -> Result<u64, OperationError> {
 }
 
 fn check(request: &BenchmarkRequest) -> Result<(), OperationError> {
-    let wrong = |message: &str| Err(OperationError::new(ErrorKind::Usage, message));
+    let wrong = |message: &str| Err(OperationError::usage(message));
     if !BenchmarkRequest::SIZES.contains(&request.size) {
         return wrong("the size is between 1 MiB and 64 GiB");
     }
@@ -257,9 +257,7 @@ impl HomeOperations {
             let message = format!(
                 "it takes {needed} of free space in {place} to measure, and {free} are free"
             );
-            return Err(
-                OperationError::new(ErrorKind::Usage, message).hint("take a smaller --size")
-            );
+            return Err(OperationError::usage(message).hint("take a smaller --size"));
         }
         let unwanted = CancellationToken::new();
         let local = Local {
@@ -302,7 +300,7 @@ impl HomeOperations {
             return Ok(folder);
         }
         let message = format!("there is no folder {} to measure in", folder.display());
-        Err(OperationError::new(ErrorKind::Usage, message)
+        Err(OperationError::usage(message)
             .hint("make an account or join a mesh first: datamesh init, datamesh join"))
     }
 

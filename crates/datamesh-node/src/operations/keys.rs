@@ -53,9 +53,8 @@ impl HomeOperations {
         &self,
         request: RotateRequest,
     ) -> Result<RotateReply, OperationError> {
-        let usage = |message: String| OperationError::new(ErrorKind::Usage, message);
-        let words =
-            Words::parse(request.words.as_str()).map_err(|error| usage(error.to_string()))?;
+        let words = Words::parse(request.words.as_str())
+            .map_err(|error| OperationError::usage(error.to_string()))?;
         let client = self.whole_client().await?;
         let devices = devices_named(client, &request.revoke).await?;
         let rotated = client.rotate(&words, &devices).await;

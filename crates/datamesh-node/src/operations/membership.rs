@@ -153,7 +153,7 @@ impl HomeOperations {
         mesh::genesis(home)?.ok_or_else(|| mesh::no_mesh(home))?;
         let Some(ledger) = &self.shared.invites else {
             let message = format!("{} cannot issue invites", home.path().display());
-            let made = OperationError::new(ErrorKind::Usage, message);
+            let made = OperationError::usage(message);
             return Err(match mesh::ticket(home)? {
                 Some(ticket) => made.hint(format!(
                     "invites come from the home that founded the mesh; its node is {}",
@@ -169,8 +169,7 @@ impl HomeOperations {
         };
         if addresses.is_empty() {
             let message = "the node of this home has never run, so nobody could use an invite";
-            return Err(OperationError::new(ErrorKind::Usage, message)
-                .hint("start it first: datamesh service"));
+            return Err(OperationError::usage(message).hint("start it first: datamesh service"));
         }
         let addresses = addresses.into_iter().take(datamesh_core::advert::ADDRESSES_MAX).collect();
         let terms = InviteTerms {
@@ -196,9 +195,7 @@ impl HomeOperations {
             } else {
                 format!("{} is in another mesh", home.path().display())
             };
-            return Err(
-                OperationError::new(ErrorKind::Usage, message).hint("use another home: --home DIR")
-            );
+            return Err(OperationError::usage(message).hint("use another home: --home DIR"));
         }
         let grant_key = self.shared.public.as_ref().map(|public| public.grant_key);
         let network = self.network().await?;

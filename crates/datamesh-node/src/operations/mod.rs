@@ -135,7 +135,7 @@ pub(crate) fn engine_over(
 ) -> Result<(Arc<Engine>, Arc<NodeDb>), OperationError> {
     let config = config::load(home)?;
     home.make_folder("node")?;
-    let db = NodeDb::open(&home.file("node/memory.db"), NodeLimits::default())
+    let db = NodeDb::open(&home.file(crate::keys::MEMORY), NodeLimits::default())
         .map_err(|error| account::catalog_error(&error))?;
     if let Some(damage) = db.rebuilt() {
         tracing::warn!(%damage, "what was remembered of peers was damaged and is begun anew");
@@ -270,7 +270,7 @@ impl HomeOperations {
 
 fn no_grant(home: &Home) -> OperationError {
     let message = format!("the account in {} may not store in its mesh", home.path().display());
-    OperationError::new(ErrorKind::Usage, message)
+    OperationError::usage(message)
         .hint("ask for an invite that admits accounts, and join with it in a fresh home")
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use datamesh_api::{
-    Advice, AnalysisReply, CompressReply, CompressRequest, DefragReply, ErrorKind, OperationError,
+    Advice, AnalysisReply, CompressReply, CompressRequest, DefragReply, OperationError,
     OptimizeReply, OptimizeRequest, PacksReply, RebalanceReply, ReschemeReply, ReschemeRequest,
 };
 use datamesh_client::{Client, ClientError, ReschemeOptions, ShrinkOptions, Shrunk};
@@ -57,10 +57,6 @@ fn stored(bytes: u64, scheme: Option<Scheme>) -> u64 {
     bytes.saturating_mul(scheme.n() as u64) / scheme.k() as u64
 }
 
-fn usage(message: impl Into<String>) -> OperationError {
-    OperationError::new(ErrorKind::Usage, message.into())
-}
-
 fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
@@ -96,20 +92,26 @@ impl HomeOperations {
     ) -> Result<OptimizeReply, OperationError> {
         let OptimizeRequest { analyze, rescheme, compress, defrag, rebalance, dry_run } = asked;
         if !analyze && !defrag && !rebalance && rescheme.is_none() && compress.is_none() {
-            return Err(usage("nothing was asked for"));
+            return Err(OperationError::usage("nothing was asked for"));
         }
         // What cannot be done is said before anything is.
         if compress.is_some_and(|asked| asked.unread_days > DAYS_MAX) {
-            return Err(usage(format!("fetches are remembered for {DAYS_MAX} days")));
+            return Err(OperationError::usage(format!(
+                "fetches are remembered for {DAYS_MAX} days"
+            )));
         }
         let rebalancing = match &self.shared.node {
             Some(node) => rebalance.then_some(node),
             None if rebalance => {
-                return Err(usage("no node runs in this home, so it has no shards to move")
-                    .hint("start the node with: datamesh service"));
+                return Err(OperationError::usage(
+                    "no node runs in this home, so it has no shards to move",
+                )
+                .hint("start the node with: datamesh service"));
             }
             None if defrag && self.shared.catalog.is_none() => {
-                return Err(usage("there is neither an account nor a running node in this home"));
+                return Err(OperationError::usage(
+                    "there is neither an account nor a running node in this home",
+                ));
             }
             None => None,
         };

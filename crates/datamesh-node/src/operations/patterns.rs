@@ -1,6 +1,6 @@
 //! Files that a request means by paths and by patterns of paths.
 
-use datamesh_api::{ErrorKind, OperationError, grammar};
+use datamesh_api::{OperationError, grammar};
 use datamesh_catalog::{AccountDb, CatalogError, Cursor, ListQuery, Listed, Page};
 use datamesh_core::MeshPath;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -27,7 +27,7 @@ impl Patterns {
     /// # Errors
     /// [`OperationError`] for what is no path and no pattern, and for too many.
     pub(super) fn read(patterns: &[String]) -> Result<Self, OperationError> {
-        let wrong = |message: String| OperationError::new(ErrorKind::Usage, message);
+        let wrong = |message: String| OperationError::usage(message);
         let long = patterns.iter().any(|pattern| pattern.len() > PATTERN_BYTES_MAX);
         if patterns.len() > PATTERNS_MAX || long {
             return Err(wrong("at most 1000 patterns of at most 4096 bytes are taken".to_owned()));

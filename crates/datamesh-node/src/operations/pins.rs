@@ -1,7 +1,7 @@
 //! Operations that pin files.
 
 use datamesh_api::{
-    ErrorKind, OperationError, PinReply, PinRequest, PinTerms, PinnedFile, PinnedPath, PinsReply,
+    OperationError, PinReply, PinRequest, PinTerms, PinnedFile, PinnedPath, PinsReply,
 };
 use datamesh_client::ClientError;
 
@@ -19,8 +19,7 @@ impl HomeOperations {
         let PinRequest { patterns, priority, term_ms } = request;
         if term_ms > PinRequest::TERM_MAX_MS {
             let message = "a pin that ends does so within a hundred years";
-            return Err(OperationError::new(ErrorKind::Usage, message)
-                .hint("without a duration it does not end"));
+            return Err(OperationError::usage(message).hint("without a duration it does not end"));
         }
         let patterns = Patterns::read(&patterns)?;
         let client = self.current_client().await?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use datamesh_api::{
     BandwidthLimits, BootstrapReply, BootstrapRequest, BreakerInfo, ConnectionInfo, DiscoverReply,
-    DiscoverRequest, ErrorKind, FoundBy, FoundPeer, NatState, OperationError, ReachSettings,
-    TrafficStats, TransportReply,
+    DiscoverRequest, FoundBy, FoundPeer, NatState, OperationError, ReachSettings, TrafficStats,
+    TransportReply,
 };
 use datamesh_core::{NodeId, Transport};
 use datamesh_engine::Engine;
@@ -120,7 +120,7 @@ impl HomeOperations {
         if patience > DISCOVER_MAX {
             let most = DISCOVER_MAX.as_secs();
             let message = format!("a search lasts at most {most} s");
-            return Err(OperationError::new(ErrorKind::Usage, message));
+            return Err(OperationError::usage(message));
         }
         let until = Instant::now() + patience;
         let engine = self.engine_if_any().await?;

@@ -100,7 +100,7 @@ impl HomeOperations {
         }
         if !files && !request.renew && self.shared.node.is_none() {
             let message = "no node runs in this home, so there is no repair to tell of";
-            return Err(OperationError::new(ErrorKind::Usage, message)
+            return Err(OperationError::usage(message)
                 .hint("name a file, or start the node with: datamesh service"));
         }
         if files {

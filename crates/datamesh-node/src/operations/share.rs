@@ -145,7 +145,7 @@ impl HomeOperations {
         let (link, engine) = (link(text)?, self.engine().await?);
         if link.mesh != engine.mesh() {
             let message = "the link leads into another mesh than this home is in";
-            return Err(OperationError::new(ErrorKind::Usage, message)
+            return Err(OperationError::usage(message)
                 .hint("open it without this home: datamesh --home ANOTHER get LINK"));
         }
         let found = find_share(engine, &link.share).await.map_err(wrap)?;

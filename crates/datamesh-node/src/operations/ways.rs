@@ -28,10 +28,6 @@ const ASKED_AT_ONCE: usize = 16;
 /// Most bytes that a measurement moves in each direction.
 const BYTES_MAX: u64 = 4 << 30;
 
-fn usage(message: impl Into<String>) -> OperationError {
-    OperationError::new(ErrorKind::Usage, message.into())
-}
-
 fn flow(bytes: u64, time: Duration, lost: u64) -> FlowInfo {
     let seconds = time.as_secs_f64();
     let bytes_per_second = if seconds > 0.0 { bytes as f64 / seconds } else { 0.0 };
@@ -122,7 +118,7 @@ impl HomeOperations {
         let depth = request.depth;
         if !(1..=NetworkRequest::DEPTH_MAX).contains(&depth) {
             let most = NetworkRequest::DEPTH_MAX;
-            return Err(usage(format!("the depth is a number from 1 to {most}")));
+            return Err(OperationError::usage(format!("the depth is a number from 1 to {most}")));
         }
         let engine = self.engine().await?;
         engine.look_around().await;
@@ -184,7 +180,7 @@ impl HomeOperations {
         let local = engine.transport().local();
         // Ids all begin alike, and what is shown of them in a narrow terminal is what follows.
         let fits = |id: &str| {
-            let rest = id.strip_prefix("12D3KooW").unwrap_or(id);
+            let rest = id.strip_prefix(NodeId::TEXT_PREFIX).unwrap_or(id);
             !name.is_empty() && (id.starts_with(name) || rest.starts_with(name))
         };
         let mut found: Vec<PeerView> = engine
@@ -198,10 +194,13 @@ impl HomeOperations {
                 .hint("datamesh peers lists the members")
         })?;
         if !found.is_empty() {
-            return Err(usage(format!("\"{name}\" begins the ids of {} members", found.len() + 1)));
+            return Err(OperationError::usage(format!(
+                "\"{name}\" begins the ids of {} members",
+                found.len() + 1
+            )));
         }
         if member.member.advert.node() == local {
-            return Err(usage("that is this node itself"));
+            return Err(OperationError::usage("that is this node itself"));
         }
         Ok(member)
     }
@@ -211,7 +210,7 @@ impl HomeOperations {
         request: BandwidthRequest,
     ) -> Result<BandwidthReply, OperationError> {
         if !(100..=BandwidthRequest::DURATION_MAX_MS).contains(&request.duration_ms) {
-            return Err(usage("what moves is measured for 0.1 s to 5 min"));
+            return Err(OperationError::usage("what moves is measured for 0.1 s to 5 min"));
         }
         let duration = Duration::from_millis(request.duration_ms);
         let member = match &request.peer {
@@ -220,7 +219,7 @@ impl HomeOperations {
                 Some(self.member_named(name).await?)
             }
             None if self.shared.node.is_none() => {
-                return Err(usage("no node runs in this home, so nothing moves")
+                return Err(OperationError::usage("no node runs in this home, so nothing moves")
                     .hint("name a node to measure the way to it: --test-peer ID"));
             }
             None => None,

@@ -95,7 +95,7 @@ impl BatchPutArgs {
         let output = &context.output;
         if picked.files.is_empty() {
             output.failures("stored", &picked.failed);
-            let nothing = "no file is there that is to be stored";
+            let nothing = "there is nothing to store";
             return Err(OperationError::new(ErrorKind::NotFound, nothing).into());
         }
         if self.dry_run {

@@ -90,10 +90,11 @@ impl InitArgs {
                 }
             }
         }
-        let account = waiting(move || drawn.keep()).await??;
+        // From here on the account may be there, whatever is said of it.
         if let Some(file) = &mut words_file {
             file.needed = true;
         }
+        let account = waiting(move || drawn.keep()).await??;
         let home = context.home.path().to_owned();
         if context.output.is_for_programs() {
             let words_out = self.words_out;

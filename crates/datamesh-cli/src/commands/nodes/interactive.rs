@@ -5,9 +5,6 @@ use crate::error::{Outcome, Stop};
 use crate::output::{report, to_stderr};
 use crate::{console, wizard};
 
-/// The exit code of what Ctrl-C ended, as shells expect it.
-const INTERRUPTED: u8 = 130;
-
 /// Open a console for one command after another
 ///
 /// All commands are the same there, without `datamesh` in front of them. The console completes commands, flags and
@@ -36,7 +33,7 @@ impl InteractiveArgs {
                 Ok(Some(_)) => {}
                 Ok(None) => {
                     to_stderr("interrupted");
-                    return Ok(Outcome::Console(INTERRUPTED));
+                    return Ok(Outcome::Interrupted);
                 }
                 // What is left can be done in the console.
                 Err(Stop::Failed(error)) => report(&error, context.global.wants_json()),
