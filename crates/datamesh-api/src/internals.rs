@@ -38,6 +38,8 @@ pub struct TransferState {
     /// When it began.
     #[serde(with = "crate::moment")]
     pub started: Timestamp,
+    /// What is read is no longer what it was, so that the put begins anew; nothing where that cannot be seen.
+    pub changed: Option<bool>,
 }
 
 /// The journal of puts.

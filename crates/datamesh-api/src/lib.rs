@@ -22,6 +22,7 @@ mod progress;
 mod reach;
 mod repair;
 mod share;
+mod source;
 mod state;
 mod upkeep;
 mod ways;
@@ -76,6 +77,7 @@ pub use share::{
     RecipientReply, RecipientRequest, SecretText, ShareInfo, ShareReply, ShareRequest,
     ShareStanding, ShareTarget, SharesReply, SharesRequest, UnshareReply, UnshareRequest,
 };
+pub use source::{identity_of, nanoseconds};
 pub use state::{
     CatalogStats, Finding, HealthReply, HealthRequest, MeshStats, PeerCounts, Severity, StatsReply,
     StatsRequest, StoreStats,

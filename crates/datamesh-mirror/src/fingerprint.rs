@@ -3,6 +3,7 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
+use datamesh_api::nanoseconds;
 use datamesh_core::record;
 use rustix::fs::Stat;
 
@@ -29,11 +30,6 @@ record! {
         /// The inode.
         pub inode: u64,
     }
-}
-
-/// A time of a file as one number; what lies before 1970 wraps, which is enough to compare.
-pub(crate) fn nanoseconds(seconds: i64, part: i64) -> u64 {
-    seconds.wrapping_mul(1_000_000_000).wrapping_add(part).cast_unsigned()
 }
 
 /// A time of a file in milliseconds since 1970; 0 for times before.

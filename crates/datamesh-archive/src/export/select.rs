@@ -29,7 +29,7 @@ impl Pages {
         let globs: Vec<String> = patterns.iter().filter(is_glob).cloned().collect();
         for name in patterns.iter().filter(|pattern| !is_glob(pattern)) {
             let folder = name.trim_end_matches('/').parse();
-            let folder = folder.map_err(|error| OperationError::usage(error))?;
+            let folder = folder.map_err(OperationError::usage)?;
             requests.push_back(ListRequest { folder: Some(folder), ..request() });
         }
         if !globs.is_empty() || patterns.is_empty() {

@@ -118,14 +118,21 @@ pub(crate) fn check(mut walk: Box<dyn Walk>, limits: Limits) -> Result<u64, Arch
 
 /// The error of an archive that has refused entries.
 fn refused(refused: &[EntryFailure], count: u64) -> OperationError {
-    let named: Vec<String> = refused
-        .iter()
-        .take(REFUSED_NAMED_MAX)
-        .map(|failure| format!("\"{}\": {}", failure.path, failure.reason))
-        .collect();
+    let named = &refused[..refused.len().min(REFUSED_NAMED_MAX)];
+    // Each reason once.
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for failure in named {
+        let name = format!("\"{}\"", failure.path);
+        match reasons.iter_mut().find(|(reason, _)| *reason == failure.reason) {
+            Some((_, names)) => names.push(name),
+            None => reasons.push((&failure.reason, vec![name])),
+        }
+    }
+    let reasons: Vec<String> =
+        reasons.iter().map(|(reason, names)| format!("{}: {reason}", names.join(", "))).collect();
     let more = count.saturating_sub(named.len() as u64);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    let message = format!("the archive is refused: {}{more}", named.join("; "));
+    let message = format!("the archive is refused: {}{more}", reasons.join("; "));
     OperationError::new(ErrorKind::Failed, message)
         .hint("unpack what you trust of it into an empty folder, and store that: datamesh put -r")
 }

@@ -143,6 +143,27 @@ impl Client {
         })
     }
 
+    /// Releases what broken-off puts of this device left, as far as nodes answer. Asks nobody where the journal
+    /// knows of none. Returns the number of segments.
+    ///
+    /// # Errors
+    /// [`ClientError::MayBeOld`] where this device may not know the newest: then nothing is
+    /// released.
+    pub fn give_back_left(&self) -> BoxFuture<'_, Result<u64, ClientError>> {
+        Box::pin(async move {
+            let any =
+                self.catalog_call(|catalog| Ok(!catalog.journal().orphans(None, 1)?.is_empty()));
+            if !any.await? {
+                return Ok(0);
+            }
+            let _moving = self.publication.moving.lock().await;
+            self.know_newest().await?;
+            let mut cleaned = Cleaned::default();
+            self.clean_left(CleanupOptions::default(), &mut cleaned).await?;
+            Ok(cleaned.left)
+        })
+    }
+
     async fn clean_deleted(
         &self,
         options: CleanupOptions,

@@ -233,7 +233,15 @@ impl Client {
             if let Err(error) = self.step(points::PUT_RENEW, self.renew_promised()).await {
                 run.report.stopped.get_or_insert(error);
             }
-            Ok(run.report)
+            // Nothing of the run holds segments any more.
+            let PutRun { report, .. } = run;
+            if matches!(report.stopped, Some(ClientError::Write(_))) && report.pending == 0 {
+                // It is not known to be whole and nobody can ever read it: it is not to look like a loss.
+                if let Err(error) = self.give_back_left().await {
+                    tracing::info!(%error, "what the put left is given back later");
+                }
+            }
+            Ok(report)
         })
     }
 }

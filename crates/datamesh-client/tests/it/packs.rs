@@ -251,17 +251,39 @@ fn a_pack_that_fails_fails_each_of_its_files_in_its_own_put() {
             assert_eq!(Some(&failure.path), files.keys().next());
             assert!(failure.reason.contains("a commit needs"), "{}", failure.reason);
         }
-        // What nodes did take is named for whoever releases it: two packs, as before.
+        // What nodes did take is named for whoever releases it: two packs, as before. Four of seven refuse heads
+        // too, so that nobody knows enough to release anything.
+        assert!(cluster.client.give_back_left().await.is_err());
         assert_eq!(left_behind(&cluster).len(), 2);
         assert_eq!(cluster.client.catalog().journal().orphans(None, 100).unwrap().len(), 2);
 
         for node in &cluster.nodes {
             node.liar.set(Lie::None);
         }
+        assert_eq!(cluster.client.give_back_left().await.unwrap(), 2);
+        assert_eq!(left_behind(&cluster), []);
         let again = single(50_000);
         assert!(put(&cluster.client, &again).await.failed.is_empty());
         cluster.assert_intact(&again).await;
-        assert_eq!(left_behind(&cluster).len(), 2, "a finished put leaves no row");
+        assert_eq!(left_behind(&cluster), [], "a finished put leaves no row");
+    });
+}
+
+#[test]
+fn what_a_refused_put_left_is_given_back_at_once() {
+    sim::run(68, |world| async move {
+        let cluster = Cluster::seven(&world);
+        // They keep what they are sent, and nobody can believe them.
+        for node in &cluster.nodes[..3] {
+            node.liar.set(Lie::ForgeReceipt);
+        }
+        let report = put(&cluster.client, &single(1_000_000)).await;
+        assert!(matches!(report.stopped, Some(ClientError::Write(_))), "{:?}", report.stopped);
+        for node in &cluster.nodes {
+            assert_eq!(node.store.segments_after(None, 10), []);
+        }
+        assert!(cluster.nodes.iter().any(|node| !node.store.trash_after(None, 1).is_empty()));
+        assert_eq!(left_behind(&cluster), []);
     });
 }
 

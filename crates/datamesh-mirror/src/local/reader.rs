@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use bytes::Bytes;
-use datamesh_api::EntryFailure;
+use datamesh_api::{EntryFailure, identity_of};
 use datamesh_core::catalog::EntryKind;
-use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Piece, SourceIdentity};
+use datamesh_core::stream::{EntryHead, PIECE_BYTES_MAX, Piece};
 use datamesh_core::{Hash, MeshPath, Timestamp};
 use rustix::fs::{Advice, OFlags};
 use tokio::sync::mpsc;
@@ -21,7 +21,7 @@ use super::pool::Pool;
 use super::readings::{Reading, Readings};
 use super::reason;
 use super::source::Problems;
-use crate::fingerprint::{self, Fingerprint, milliseconds, nanoseconds};
+use crate::fingerprint::{self, Fingerprint, milliseconds};
 
 /// Files up to this many bytes are read into memory of their own size: a whole buffer for each
 /// would be mostly empty.
@@ -111,7 +111,7 @@ impl Reader {
             modified: modified(&metadata),
             tags,
             size: Some(metadata.len()),
-            source: Some(identity(name, &metadata)),
+            source: Some(identity_of(name, &metadata)),
             hash: None,
         };
         let noted = self.readings.is_some().then(|| head.path.clone());
@@ -403,18 +403,5 @@ fn stream_head(path: MeshPath) -> EntryHead {
         size: None,
         source: None,
         hash: None,
-    }
-}
-
-fn identity(name: &Path, metadata: &Metadata) -> SourceIdentity {
-    SourceIdentity {
-        name: name.to_string_lossy().into_owned(),
-        size: metadata.len(),
-        modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-        identity: [
-            metadata.dev(),
-            metadata.ino(),
-            nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-        ],
     }
 }

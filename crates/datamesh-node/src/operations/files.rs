@@ -47,7 +47,7 @@ fn folder(name: &str) -> Result<Option<MeshPath>, OperationError> {
         "" => Ok(None),
         name => {
             let parsed: Result<MeshPath, _> = name.parse();
-            parsed.map(Some).map_err(|error| OperationError::usage(error))
+            parsed.map(Some).map_err(OperationError::usage)
         }
     }
 }

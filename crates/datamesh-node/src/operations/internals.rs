@@ -1,5 +1,6 @@
 //! What lies inside of a home: the journal of puts, the store of shards, the catalog, and the proof of them.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use datamesh_api::{
@@ -43,7 +44,8 @@ fn journal(catalog: &AccountDb) -> Result<JournalState, CatalogError> {
     };
     let transfers = journal.transfers()?.into_iter().take(TRANSFERS_MAX);
     let transfer = |transfer: datamesh_catalog::Transfer| TransferState {
-        source: transfer.source.name.clone(),
+        changed: changed(&transfer.source),
+        source: transfer.source.name,
         size: transfer.source.size,
         path: transfer.path,
         started: transfer.started,
@@ -54,6 +56,18 @@ fn journal(catalog: &AccountDb) -> Result<JournalState, CatalogError> {
         more_orphans,
         lost: journal.lost().map(ToString::to_string),
     })
+}
+
+/// Whether a put's source is another than when it began.
+fn changed(source: &datamesh_catalog::Source) -> Option<bool> {
+    let path = Path::new(&source.name);
+    let there = match std::fs::metadata(path) {
+        Ok(there) => datamesh_api::identity_of(path, &there),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(true),
+        Err(_) => return None,
+    };
+    let now = (there.size, there.modified, there.identity);
+    Some(now != (source.size, source.modified, source.identity))
 }
 
 impl HomeOperations {

@@ -175,6 +175,16 @@ impl HomeOperations {
         Ok(())
     }
 
+    /// Gives back what broken-off puts of this device left on nodes.
+    pub(crate) async fn give_back_left(&self) -> Result<(), OperationError> {
+        match self.client().await?.give_back_left().await {
+            Ok(0) => {}
+            Ok(segments) => tracing::info!(segments, "what broken-off puts left was given back"),
+            Err(error) => return Err(crate::convert::client_error(&error)),
+        }
+        Ok(())
+    }
+
     /// Tells holders what is pinned, as far as they were not told.
     pub(crate) async fn tell_pins(&self) -> Result<(), OperationError> {
         let told = self.client().await?.tell_pins().await;

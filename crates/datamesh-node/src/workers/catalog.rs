@@ -31,8 +31,8 @@ pub(crate) async fn move_heads(mover: HeadMover, stop: CancellationToken) {
     }
 }
 
-/// Rounds of that after which holders are told what is pinned.
-const PIN_ROUNDS: u32 = 10;
+/// Rounds of that after which holders are told what is pinned and what broken-off puts left is given back.
+const TELL_ROUNDS: u32 = 10;
 
 /// Keeps the account's catalog and the mesh's copy of it together until `stop`.
 pub(crate) async fn follow_catalog(operations: HomeOperations, stop: CancellationToken) {
@@ -43,10 +43,13 @@ pub(crate) async fn follow_catalog(operations: HomeOperations, stop: Cancellatio
             if let Err(error) = operations.follow_catalog().await {
                 tracing::warn!(error = %error.message, "the catalog was not compared with the mesh");
             }
-            if rounds.is_multiple_of(PIN_ROUNDS)
-                && let Err(error) = operations.tell_pins().await
-            {
-                tracing::warn!(error = %error.message, "holders were not told what is pinned");
+            if rounds.is_multiple_of(TELL_ROUNDS) {
+                if let Err(error) = operations.tell_pins().await {
+                    tracing::warn!(error = %error.message, "holders were not told what is pinned");
+                }
+                if let Err(error) = operations.give_back_left().await {
+                    tracing::warn!(error = %error.message, "what broken-off puts left was not given back");
+                }
             }
             tokio::time::sleep(CATCH_UP_INTERVAL).await;
         };

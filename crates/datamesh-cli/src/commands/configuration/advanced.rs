@@ -123,14 +123,22 @@ fn tell_journal(output: &Output, journal: &JournalState) -> Result<Outcome, Stop
         output.answer(journal)?;
         return Ok(Outcome::Done);
     }
-    let mut table = Table::new(&["TO", ">SIZE", "BEGUN", "FROM"]);
+    let mut table = Table::new(&["TO", ">SIZE", "BEGUN", "STATE", "FROM"]);
     for transfer in &journal.transfers {
-        let path = transfer.path.to_string();
-        table.row([path, size(transfer.size), time(transfer.started), transfer.source.clone()]);
+        let (path, begun) = (transfer.path.to_string(), time(transfer.started));
+        let state = if transfer.changed == Some(true) { "source changed" } else { "" };
+        table.row([&path, &size(transfer.size), &begun, state, &transfer.source]);
     }
     output.table(&table)?;
-    let transfers = plural(journal.transfers.len() as u64, "put");
-    output.line(format!("{transfers} under way, or to be resumed by the same command"))?;
+    let (changed, same): (Vec<_>, Vec<_>) =
+        journal.transfers.iter().partition(|transfer| transfer.changed == Some(true));
+    let same = plural(same.len() as u64, "put");
+    output.line(format!("{same} under way, or to be resumed by the same command"))?;
+    if !changed.is_empty() {
+        let changed = plural(changed.len() as u64, "put");
+        output
+            .line(format!("{changed} of what has changed since: the same command begins anew"))?;
+    }
     let more = if journal.more_orphans { " or more" } else { "" };
     output.line(format!("{}{more} of broken-off puts", plural(journal.orphans, "segment")))?;
     if journal.orphans > 0 {
