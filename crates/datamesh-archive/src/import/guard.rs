@@ -9,6 +9,9 @@ use crate::limits::Limits;
 use crate::names::Name;
 use crate::paths::{Clash, Paths};
 
+/// Why an entry is refused that only its folders tell from another.
+pub(super) const SAME_WITHOUT_FOLDERS: &str = "another entry has the same name without its folders";
+
 /// How entries are judged.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Terms {
@@ -104,10 +107,7 @@ impl<'a> Guard<'a> {
     fn clash(&mut self, path: &str, folder: bool) -> Option<String> {
         Some(match self.seen.add(path, folder).err()? {
             Clash::Twice if self.terms.structure => "another entry has the same name".to_owned(),
-            Clash::Twice => {
-                "another entry has the same name without its folders; --preserve-structure keeps them"
-                    .to_owned()
-            }
+            Clash::Twice => SAME_WITHOUT_FOLDERS.to_owned(),
             Clash::Both(path) => format!("\"{path}\" is a folder and something else"),
         })
     }

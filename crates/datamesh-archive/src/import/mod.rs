@@ -25,7 +25,7 @@ use crate::error::ArchiveError;
 use crate::limits::Limits;
 use crate::open::Archive;
 
-use self::guard::Terms;
+use self::guard::{SAME_WITHOUT_FOLDERS, Terms};
 use self::item::Item;
 use self::parcels::{PARCELS_WAITING, Parcels};
 use self::report::Files;
@@ -133,8 +133,12 @@ fn refused(refused: &[EntryFailure], count: u64) -> OperationError {
     let more = count.saturating_sub(named.len() as u64);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     let message = format!("the archive is refused: {}{more}", reasons.join("; "));
-    OperationError::new(ErrorKind::Failed, message)
-        .hint("unpack what you trust of it into an empty folder, and store that: datamesh put -r")
+    let hint = if named.iter().all(|failure| failure.reason == SAME_WITHOUT_FOLDERS) {
+        "--preserve-structure keeps the folders of the archive"
+    } else {
+        "unpack what you trust of it into an empty folder, and store that: datamesh put -r"
+    };
+    OperationError::new(ErrorKind::Failed, message).hint(hint)
 }
 
 fn broke_off(error: tokio::task::JoinError) -> OperationError {

@@ -39,6 +39,7 @@ fn the_demo_loses_two_nodes_and_no_file_and_leaves_nothing_behind() {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{error}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(crate::schemas::compare("demo", std::slice::from_ref(&report)), [""; 0]);
     assert_eq!(report["different"].as_array().unwrap().len(), 0, "{report}");
     assert_eq!(report["identical"], report["files"]);
     assert!(report["files"].as_u64().unwrap() > 50);

@@ -1,10 +1,12 @@
 //! What is worth doing, what lies inside, and how fast it is: each from measurements, on real processes.
 
 use datamesh_testkit::fixtures::noise;
-use datamesh_testkit::processes::Mesh;
+use datamesh_testkit::processes::{Mesh, wait_for};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::PROGRAM;
+use crate::losses::signal;
+use crate::{PROGRAM, schemas};
 
 fn json(mesh: &Mesh, home: &str, arguments: &[&str]) -> Value {
     mesh.run(home, &[&["--json"], arguments].concat()).ok().json()
@@ -124,6 +126,54 @@ fn advanced_tells_what_lies_inside_and_finds_damage() {
     };
     assert_eq!(severity("catalog"), Some("critical".into()), "{found}");
     assert_eq!(severity("audit log"), Some("ok".into()), "{found}");
+}
+
+#[test]
+fn a_put_that_nobody_can_resume_is_given_up_and_given_back() {
+    let mesh = Mesh::of(PROGRAM, 7);
+    let files = ["one", "other"].map(|name| mesh.path(name));
+    for (file, seed) in files.iter().zip([1, 2]) {
+        std::fs::write(file, noise(seed, 9_000_000)).unwrap();
+    }
+    let [one, other] = files.each_ref().map(|file| mesh.text(file));
+    let still = [4, 5, 6];
+    still.iter().for_each(|node| signal(&mesh, *node, Signal::STOP));
+    std::thread::scope(|scope| {
+        for file in [&one, &other] {
+            let mesh = &mesh;
+            scope.spawn(move || mesh.run("n0", &["put", "--", file, "here"]).code(5));
+        }
+    });
+    still.iter().for_each(|node| signal(&mesh, *node, Signal::CONT));
+    let journal = || {
+        let journal = json(&mesh, "n0", &["advanced", "journal"]);
+        assert_eq!(schemas::compare("advanced.journal", std::slice::from_ref(&journal)), [""; 0]);
+        let transfers = journal["transfers"].as_array().unwrap();
+        let of = |transfer: &Value| {
+            (transfer["source"].as_str().unwrap().to_owned(), transfer["changed"] == true)
+        };
+        (transfers.iter().map(of).collect::<Vec<_>>(), number(&journal["orphans"]))
+    };
+    let (mut begun, _) = journal();
+    begun.sort();
+    assert_eq!(begun, [(one.clone(), false), (other.clone(), false)]);
+
+    // The one is put again, and is another by then: what was begun of it is over.
+    std::fs::write(&files[0], noise(3, 9_000_000)).unwrap();
+    wait_for("enough nodes", || mesh.run("n0", &["put", "--", &one, "here"]).code == 0);
+    assert_eq!(journal().0, [(other.clone(), false)]);
+    // The other is only changed.
+    std::fs::write(&files[1], noise(4, 9_000_000)).unwrap();
+    assert_eq!(journal().0, [(other.clone(), true)]);
+    let told = mesh.run("n0", &["advanced", "journal"]).ok().out;
+    assert!(told.contains("source changed") && told.contains("begins anew"), "{told}");
+    let cleaned = json(&mesh, "n0", &["cleanup"]);
+    assert!(
+        number(&cleaned["left"]) > 0 && number(&cleaned["released"]["shards"]) > 0,
+        "{cleaned}"
+    );
+    assert_eq!(journal().0, []);
+    assert!(mesh.bytes("n0", &["get", "--", "here", "-"]) == noise(3, 9_000_000));
 }
 
 #[test]

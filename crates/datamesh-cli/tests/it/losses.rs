@@ -114,7 +114,7 @@ fn nothing_acknowledged_is_lost_when_nodes_die_in_a_stream_of_puts() {
 }
 
 /// Sends a signal to a node.
-fn signal(mesh: &Mesh, node: usize, signal: Signal) {
+pub(crate) fn signal(mesh: &Mesh, node: usize, signal: Signal) {
     let (_, pid) = mesh.pids().into_iter().find(|(number, _)| *number == node).unwrap();
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
 }

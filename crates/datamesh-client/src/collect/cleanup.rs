@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use datamesh_catalog::Transfer;
 use datamesh_core::lease::{Listed, Listing};
 use datamesh_core::message::{LISTED_MAX, Refusal};
 use datamesh_core::{BoxFuture, Context, MeshPath, NodeId, SegmentId, Signer};
@@ -141,6 +142,27 @@ impl Client {
             }
             Ok(cleaned)
         })
+    }
+
+    /// Ends transfers of puts that broke off and that nobody can resume, as `is_dead` says: what they sent is left
+    /// behind from then on. Returns their number.
+    ///
+    /// # Errors
+    /// [`ClientError::Catalog`] where the journal fails.
+    pub fn end_transfers(
+        &self,
+        is_dead: impl Fn(&Transfer) -> bool + Send + 'static,
+    ) -> BoxFuture<'_, Result<u64, ClientError>> {
+        let ending = self.catalog_call(move |catalog| {
+            let journal = catalog.journal();
+            let mut ended = 0;
+            for transfer in journal.transfers()?.iter().filter(|transfer| is_dead(transfer)) {
+                journal.end(&transfer.id, &[])?;
+                ended += 1;
+            }
+            Ok(ended)
+        });
+        Box::pin(ending)
     }
 
     /// Releases what broken-off puts of this device left, as far as nodes answer. Asks nobody where the journal

@@ -123,6 +123,9 @@ impl HomeOperations {
                 .younger_than
                 .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         };
+        if !dry_run {
+            self.end_dead_puts().await?;
+        }
         let cleaned = client.cleanup(options).await.map_err(wrap)?;
         Ok(CleanupReply {
             dry_run,

@@ -1,26 +1,19 @@
 //! What lies inside of a home: the journal of puts, the store of shards, the catalog, and the proof of them.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use datamesh_api::{
     CatalogState, ErrorKind, FileBytes, Finding, GrantState, InternalsPart, InternalsReply,
-    InternalsRequest, JournalState, LogState, OperationError, Severity, StoreState, TransferState,
+    InternalsRequest, LogState, OperationError, Severity, StoreState,
 };
 use datamesh_catalog::{AccountDb, CatalogError};
 use datamesh_store::ScrubCursor;
 
-use super::{HomeOperations, NodeParts};
+use super::{HomeOperations, NodeParts, journal};
 use crate::home::Home;
-
-/// Most orphans that are counted.
-const ORPHANS_MAX: usize = 10_000;
 
 /// Bytes of packs that are read in one step of their proof.
 const SCRUB_BYTES: u64 = 64 << 20;
-
-/// Most transfers that are listed.
-const TRANSFERS_MAX: usize = 1000;
 
 fn finding(subject: &str, checked: Result<String, String>) -> Finding {
     let (severity, message) = match checked {
@@ -28,46 +21,6 @@ fn finding(subject: &str, checked: Result<String, String>) -> Finding {
         Err(message) => (Severity::Critical, message),
     };
     Finding { subject: subject.to_owned(), severity, message, hint: None }
-}
-
-fn journal(catalog: &AccountDb) -> Result<JournalState, CatalogError> {
-    let journal = catalog.journal();
-    let (mut orphans, mut after) = (0_u64, None);
-    let more_orphans = loop {
-        let page = journal.orphans(after.as_ref(), 1024)?;
-        let Some(last) = page.last() else { break false };
-        orphans += page.len() as u64;
-        if orphans >= ORPHANS_MAX as u64 {
-            break true;
-        }
-        after = Some(*last);
-    };
-    let transfers = journal.transfers()?.into_iter().take(TRANSFERS_MAX);
-    let transfer = |transfer: datamesh_catalog::Transfer| TransferState {
-        changed: changed(&transfer.source),
-        source: transfer.source.name,
-        size: transfer.source.size,
-        path: transfer.path,
-        started: transfer.started,
-    };
-    Ok(JournalState {
-        transfers: transfers.map(transfer).collect(),
-        orphans,
-        more_orphans,
-        lost: journal.lost().map(ToString::to_string),
-    })
-}
-
-/// Whether a put's source is another than when it began.
-fn changed(source: &datamesh_catalog::Source) -> Option<bool> {
-    let path = Path::new(&source.name);
-    let there = match std::fs::metadata(path) {
-        Ok(there) => datamesh_api::identity_of(path, &there),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(true),
-        Err(_) => return None,
-    };
-    let now = (there.size, there.modified, there.identity);
-    Some(now != (source.size, source.modified, source.identity))
 }
 
 impl HomeOperations {
@@ -79,7 +32,8 @@ impl HomeOperations {
         match request.part {
             InternalsPart::Journal => {
                 if let Some(catalog) = &self.shared.catalog {
-                    let state = self.blocking(catalog, |_, catalog| journal(catalog)).await?;
+                    let state =
+                        self.blocking(catalog, |_, catalog| journal::state(catalog)).await?;
                     reply.journal = Some(state);
                 }
             }

@@ -5,6 +5,7 @@ mod collect;
 mod files;
 mod find;
 mod internals;
+mod journal;
 mod keys;
 mod leases;
 mod membership;
@@ -172,16 +173,6 @@ impl HomeOperations {
         let client = self.client().await?;
         client.catch_up().await.map_err(wrap)?;
         client.publish().await.map_err(wrap)?;
-        Ok(())
-    }
-
-    /// Gives back what broken-off puts of this device left on nodes.
-    pub(crate) async fn give_back_left(&self) -> Result<(), OperationError> {
-        match self.client().await?.give_back_left().await {
-            Ok(0) => {}
-            Ok(segments) => tracing::info!(segments, "what broken-off puts left was given back"),
-            Err(error) => return Err(crate::convert::client_error(&error)),
-        }
         Ok(())
     }
 

@@ -47,6 +47,12 @@ impl PutRun<'_> {
                 }
                 journal.end(&transfer.id, &[])?;
             }
+            // What the file was before nobody can send any more.
+            for transfer in journal.transfers()? {
+                if transfer.path == path && transfer.source.name == source.name {
+                    journal.end(&transfer.id, &[])?;
+                }
+            }
             journal.begin(&Transfer { id, source, path, started, scheme })?;
             Ok((id, (Vec::new(), BTreeMap::new())))
         });
