@@ -16,18 +16,19 @@ use datamesh_codec::Buffer;
 use datamesh_core::catalog::{EntryKind, INLINE_BYTES_MAX, Protection, TAG_BYTES_MAX, TAGS_MAX};
 use datamesh_core::padding::padme;
 use datamesh_core::stream::{EntryHead, Piece, Source};
-use datamesh_core::{BoxFuture, FileId, Hash, MeshPath, Scheme, SegmentId, VersionId};
+use datamesh_core::{BoxFuture, ContentTag, FileId, Hash, MeshPath, Scheme, SegmentId, VersionId};
 use datamesh_crypto::Slice;
 use datamesh_engine::{Fault, block};
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::oneshot;
 
+use self::commit::Committing;
 use self::known::Known;
 use self::lone::{Lone, Noted};
 use self::resume::Earlier;
 use super::packs::Packing;
-use super::segment::Forge;
+use super::segment::{Forge, SealedSmall};
 use super::sending::{Sender, Sending, settle};
 use super::{Finished, SEGMENT_PLAIN};
 use crate::client::{Client, Progress, ProgressFn};
@@ -59,6 +60,10 @@ pub enum Compress {
 /// Up to so many bytes of a small file are sealed where they arrive: handing them to a blocking
 /// thread and back takes longer.
 const SEAL_INLINE_BYTES_MAX: usize = 128 * 1024;
+
+/// Small files whose contents are looked for together: a call of the catalog for each one would take longer than
+/// all the rest that is done for it.
+const STAGED_MAX: usize = 32;
 
 /// How a put stores.
 #[derive(Debug, Clone, Default)]
@@ -148,6 +153,13 @@ struct Open {
     referred: Vec<SegmentId>,
 }
 
+/// A small file whose content is yet to be looked for.
+struct Staged {
+    file: usize,
+    plain: Vec<u8>,
+    tag: ContentTag,
+}
+
 struct PutRun<'a> {
     client: &'a Client,
     options: &'a PutOptions,
@@ -163,7 +175,10 @@ struct PutRun<'a> {
     lone: FuturesUnordered<oneshot::Receiver<Finished>>,
     /// Packs that have slices of this put.
     packed: FuturesUnordered<oneshot::Receiver<Finished>>,
+    /// Small files on their way to the packs.
+    staged: Vec<Staged>,
     ready: Vec<usize>,
+    committing: Option<Committing<'a>>,
     known: Known,
 }
 
@@ -205,7 +220,9 @@ impl Client {
                 next_file: 0,
                 lone: FuturesUnordered::new(),
                 packed: FuturesUnordered::new(),
+                staged: Vec::new(),
                 ready: Vec::new(),
+                committing: None,
                 known: Known::default(),
             };
             run.look_for_known().await;
@@ -289,6 +306,7 @@ impl PutRun<'_> {
                 self.report.failed.push(EntryFailure { path, reason });
             }
             while self.open.len() >= open_max {
+                self.pack_staged().await?;
                 self.packing.want();
                 self.settle_one().await?;
                 self.commit().await?;
@@ -352,9 +370,7 @@ impl PutRun<'_> {
                 open.expected = Some(0);
             }
             self.ready(file);
-            if self.ready.len() >= COMMIT_BATCH {
-                self.commit().await?;
-            }
+            self.commit_soon().await?;
         } else if number == 0 {
             self.pack(file, (plain, filled), hash).await?;
         } else {
@@ -432,21 +448,45 @@ impl PutRun<'_> {
         if let Some(open) = self.open.get_mut(&file) {
             open.expected = Some(1);
         }
+        if filled <= SEAL_INLINE_BYTES_MAX {
+            let tag = self.client.keys.content_tag(&hash, filled as u64);
+            self.staged.push(Staged { file, plain: plain[..filled].to_vec(), tag });
+            if self.staged.len() < STAGED_MAX {
+                return Ok(());
+            }
+            return self.pack_staged().await;
+        }
         let Some((plain, tag)) = self.known(file, 0, (plain, filled), Some(hash)).await? else {
             return Ok(());
         };
-        let small = if filled <= SEAL_INLINE_BYTES_MAX {
-            self.sender.forge.small(&plain[..filled])?
-        } else {
-            let forge = self.sender.forge.clone();
-            let sealing = block(self.client.executor(), move || forge.small(&plain[..filled]));
-            sealing.await.ok_or(ClientError::Shutdown)??
-        };
+        let forge = self.sender.forge.clone();
+        let sealing = block(self.client.executor(), move || forge.small(&plain[..filled]));
+        let small = sealing.await.ok_or(ClientError::Shutdown)??;
+        self.add_to_pack(file, small, tag).await
+    }
+
+    /// Looks for the contents of the staged files, and packs those that are not there.
+    async fn pack_staged(&mut self) -> Result<(), ClientError> {
+        let staged = std::mem::take(&mut self.staged);
+        let having = self.having(staged.iter().map(|staged| staged.tag).collect()).await;
+        for (Staged { file, plain, tag }, having) in staged.into_iter().zip(having) {
+            if !self.taken(file, 0, (tag, plain.len()), having).await {
+                let small = self.sender.forge.small(&plain)?;
+                self.add_to_pack(file, small, tag).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn add_to_pack(
+        &mut self,
+        file: usize,
+        small: SealedSmall,
+        tag: ContentTag,
+    ) -> Result<(), ClientError> {
         let hears = self.packing.add(file, small, tag).await?;
         self.packed.extend(hears);
-        if self.ready.len() >= COMMIT_BATCH {
-            self.commit().await?;
-        }
+        self.commit_soon().await?;
         // What has landed meanwhile is booked, so that it does not wait for the end of the stream.
         while let Some(Some(finished)) = self.packed.next().now_or_never() {
             self.book(finished)?;
@@ -459,9 +499,7 @@ impl PutRun<'_> {
         while self.lone.len() >= SEGMENTS_IN_FLIGHT {
             self.settle_one().await?;
         }
-        if self.ready.len() >= COMMIT_BATCH {
-            self.commit().await?;
-        }
+        self.commit_soon().await?;
         let (told, hears) = oneshot::channel();
         let (sender, scheme) = (self.sender.clone(), self.scheme);
         self.client.executor().spawn(Box::pin(async move {
@@ -530,6 +568,7 @@ impl PutRun<'_> {
     async fn finish(&mut self) -> Result<(), ClientError> {
         let mut first = Ok(());
         if self.report.stopped.is_none() {
+            first = self.pack_staged().await;
             self.packing.want();
         } else {
             self.packing.leave();

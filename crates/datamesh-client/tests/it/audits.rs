@@ -362,7 +362,7 @@ fn a_scrub_finds_rot_within_its_period_and_a_restart_remembers_it() {
         cluster.put(&files).await;
         let node = &cluster.nodes[0];
         let all = shards(&held(node));
-        let rotten: Vec<(SegmentId, u8)> = all.iter().copied().step_by(4).collect();
+        let rotten: Vec<(SegmentId, u8)> = all.iter().copied().step_by(2).collect();
         for (segment, shard) in &rotten {
             rot(node, *segment, *shard);
         }

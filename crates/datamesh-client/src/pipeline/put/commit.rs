@@ -6,16 +6,19 @@ use std::sync::Arc;
 use datamesh_catalog::{AccountDb, Append, CatalogError, Contents, Owed};
 use datamesh_core::catalog::{Change, Content, MANIFEST_INLINE_BYTES_MAX, Protection, Put};
 use datamesh_core::wire::Encode;
-use datamesh_core::{FileId, MeshPath, SegmentId, VersionId, seam};
+use datamesh_core::{BoxFuture, FileId, MeshPath, Scheme, SegmentId, VersionId, seam};
 use datamesh_crypto::{Manifest, VersionKey};
 use datamesh_engine::Spread;
+use futures::FutureExt;
 
+use super::known::Renewals;
 use super::{COMMIT_BATCH, EntryFailure, Open, PutRun, StoredEntry};
+use crate::client::Client;
 use crate::collect::contents::add_manifest;
 use crate::collect::referring::RENEWED_AGAIN_MAX;
 use crate::error::ClientError;
 use crate::labels::note_of;
-use crate::pipeline::sending::{Sending, settle};
+use crate::pipeline::sending::{Sender, Sending, settle};
 use crate::points;
 
 /// What has a path before a put: that of it which stays.
@@ -37,30 +40,126 @@ impl Known {
     }
 }
 
+/// A batch of files on its way into the catalog.
+pub(super) type Committing<'a> = BoxFuture<'a, Result<Committed, (Vec<MeshPath>, ClientError)>>;
+
+/// What a batch needs to be committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Talks {
+    WithTheCatalog,
+    /// It stores long manifests or renews segments.
+    WithNodes,
+}
+
+/// What was committed.
+pub(super) struct Committed {
+    entries: Vec<StoredEntry>,
+    segments: Vec<SegmentId>,
+    renewed: Renewals,
+}
+
 impl PutRun<'_> {
     /// Commits the files that are ready: from here on they are stored.
     pub(super) async fn commit(&mut self) -> Result<(), ClientError> {
-        while !self.ready.is_empty() {
-            let count = self.ready.len().min(COMMIT_BATCH);
-            let batch: Vec<Open> =
-                self.ready.drain(..count).filter_map(|file| self.open.remove(&file)).collect();
-            let paths: Vec<MeshPath> = batch.iter().map(|open| open.head.path.clone()).collect();
-            if let Err(error) = self.commit_batch(batch, paths.clone()).await {
-                let reason = error.to_string();
-                let failed = |path| EntryFailure { path, reason: reason.clone() };
-                self.report.failed.extend(paths.into_iter().map(failed));
-                return Err(error);
+        loop {
+            self.wait_for_commit().await?;
+            if self.ready.is_empty() {
+                return Ok(());
             }
+            let _: Talks = self.begin_commit();
+        }
+    }
+
+    /// Where enough files are ready, begins to commit them, and goes on meanwhile if the batch before is done.
+    pub(super) async fn commit_soon(&mut self) -> Result<(), ClientError> {
+        if self.ready.len() >= COMMIT_BATCH {
+            self.wait_for_commit().await?;
+            // What talks with nodes could hold something that the put comes to wait for.
+            if self.begin_commit() == Talks::WithNodes {
+                return self.wait_for_commit().await;
+            }
+        }
+        if let Some(committing) = &mut self.committing
+            && let Some(done) = committing.now_or_never()
+        {
+            self.committing = None;
+            self.committed(done)?;
         }
         Ok(())
     }
 
-    /// Commits these files, which have these paths, all or none.
-    async fn commit_batch(
+    async fn wait_for_commit(&mut self) -> Result<(), ClientError> {
+        let Some(committing) = self.committing.as_mut() else { return Ok(()) };
+        let done = committing.await;
+        self.committing = None;
+        self.committed(done)
+    }
+
+    /// One batch at a time, so that of two files of one path the later one counts.
+    fn begin_commit(&mut self) -> Talks {
+        let count = self.ready.len().min(COMMIT_BATCH);
+        let files: Vec<Open> =
+            self.ready.drain(..count).filter_map(|file| self.open.remove(&file)).collect();
+        let alone = |open: &Open| open.referred.is_empty() && open.slices.len() <= 1;
+        let talks = if files.iter().all(alone) { Talks::WithTheCatalog } else { Talks::WithNodes };
+        let batch = Batch {
+            client: self.client,
+            sender: self.sender.clone(),
+            scheme: self.scheme,
+            renewed: self.known.renewals(files.iter().flat_map(|open| &open.referred)),
+        };
+        self.committing = Some(Box::pin(batch.commit(files)));
+        talks
+    }
+
+    /// Books what came of a batch.
+    fn committed(
+        &mut self,
+        done: Result<Committed, (Vec<MeshPath>, ClientError)>,
+    ) -> Result<(), ClientError> {
+        match done {
+            Ok(Committed { entries, segments, renewed }) => {
+                self.known.committed(segments, renewed);
+                self.done.files += entries.len() as u64;
+                self.report.stored.extend(entries);
+                self.tell();
+                Ok(())
+            }
+            Err((paths, error)) => {
+                let reason = error.to_string();
+                let failed = |path| EntryFailure { path, reason: reason.clone() };
+                self.report.failed.extend(paths.into_iter().map(failed));
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What a batch of files needs to become versions, apart from what the put goes on with meanwhile.
+struct Batch<'a> {
+    client: &'a Client,
+    sender: Sender,
+    scheme: Scheme,
+    /// Of the segments that are referred to without having been sent.
+    renewed: Renewals,
+}
+
+impl Batch<'_> {
+    /// Commits these files, all or none.
+    async fn commit(mut self, files: Vec<Open>) -> Result<Committed, (Vec<MeshPath>, ClientError)> {
+        let paths: Vec<MeshPath> = files.iter().map(|open| open.head.path.clone()).collect();
+        match self.versions(files, paths.clone()).await {
+            Ok((entries, segments)) => Ok(Committed { entries, segments, renewed: self.renewed }),
+            Err(error) => Err((paths, error)),
+        }
+    }
+
+    /// Makes versions of files which have these paths. Returns them and the segments that they refer to.
+    async fn versions(
         &mut self,
         batch: Vec<Open>,
         paths: Vec<MeshPath>,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(Vec<StoredEntry>, Vec<SegmentId>), ClientError> {
         let mut changes = Vec::new();
         let mut entries = Vec::new();
         let mut owed = Vec::new();
@@ -108,7 +207,6 @@ impl PutRun<'_> {
             &referred,
         )
         .await?;
-        self.committed(committed);
         let settling = self.client.catalog_call(move |catalog| {
             for (transfer, segments) in transfers {
                 // The commit stands; a journal row too many is cleaned up later.
@@ -120,17 +218,14 @@ impl PutRun<'_> {
             Ok(())
         });
         self.client.step(points::PUT_SETTLE, settling).await?;
-        self.done.files += entries.len() as u64;
-        self.report.stored.extend(entries);
-        self.tell();
-        Ok(())
+        Ok((entries, committed))
     }
 
     /// Commits. Segments that it refers to without having sent them are renewed for what is referred
     /// to them by then.
     async fn append(&mut self, append: Append, referred: &[SegmentId]) -> Result<(), ClientError> {
         for _ in 0..RENEWED_AGAIN_MAX {
-            let renewed = self.renew_again(referred).await?;
+            let renewed = self.renewed.again(self.client, referred).await?;
             // What this put sent itself nobody else knows of.
             let there = renewed.iter().filter(|(_, epoch)| *epoch > 0);
             let renew_published = there.map(|(segment, _)| *segment).collect();

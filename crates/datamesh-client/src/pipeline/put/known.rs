@@ -22,6 +22,7 @@ use datamesh_crypto::Slice;
 use datamesh_engine::{Spread, block};
 
 use super::PutRun;
+use crate::client::Client;
 use crate::error::ClientError;
 use crate::pipeline::sending::{Sending, Stored};
 
@@ -38,13 +39,68 @@ pub(super) struct Known {
     here: BTreeMap<ContentTag, Here>,
     /// The last manifest that was looked into.
     last: Option<(VersionId, BTreeMap<ContentTag, Slice>)>,
-    /// Segments that were asked for, with the epoch and what shards were renewed; nothing where that
-    /// failed.
-    renewed: BTreeMap<SegmentId, Option<Renewed>>,
+    renewed: Renewals,
     /// Segments that committed versions of this put refer to.
     committed: BTreeSet<SegmentId>,
     /// The catalog cannot say what is there: everything is sent.
     blind: bool,
+}
+
+/// Segments that were asked for, with the epoch and what shards were renewed; nothing where that
+/// failed.
+#[derive(Default)]
+pub(super) struct Renewals(BTreeMap<SegmentId, Option<Renewed>>);
+
+impl Renewals {
+    /// Before a commit: segments that it refers to and that were referred to more often meanwhile are
+    /// renewed again. Returns for how many references each was renewed.
+    pub(super) async fn again(
+        &mut self,
+        client: &Client,
+        referred: &[SegmentId],
+    ) -> Result<Vec<(SegmentId, u64)>, ClientError> {
+        if referred.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Another device's operations may have come in between.
+        client.index_contents().await?;
+        let asked = referred.to_vec();
+        let uses = client.catalog_call(move |catalog| catalog.uses(&asked)).await?;
+        let uses = uses.ok_or(ClientError::Contended)?;
+        let mut renewed = Vec::new();
+        for (segment, uses) in referred.iter().zip(uses) {
+            let before = self.0.get(segment).copied().flatten();
+            let mut epoch = before.map_or(0, |before| before.epoch);
+            // What this put sent itself and has committed nowhere needs no renewal.
+            if uses > epoch {
+                let shards = client.renew_segment(*segment, uses).await?;
+                epoch = uses;
+                self.0.insert(*segment, Some(Renewed { epoch, shards }));
+            }
+            renewed.push((*segment, epoch));
+        }
+        Ok(renewed)
+    }
+}
+
+impl Known {
+    /// What is known of the renewal of these segments.
+    pub(super) fn renewals<'a>(&self, segments: impl Iterator<Item = &'a SegmentId>) -> Renewals {
+        let known = |segment: &SegmentId| Some((*segment, *self.renewed.0.get(segment)?));
+        Renewals(segments.filter_map(known).collect())
+    }
+
+    /// Notes segments that committed versions refer to, and what was renewed for them.
+    pub(super) fn committed(
+        &mut self,
+        segments: impl IntoIterator<Item = SegmentId>,
+        renewed: Renewals,
+    ) {
+        if self.committed.len() < RENEWED_MAX {
+            self.committed.extend(segments);
+        }
+        self.renewed.0.extend(renewed.0);
+    }
 }
 
 /// A segment that was renewed.
@@ -90,53 +146,87 @@ impl PutRun<'_> {
             }
         };
         let tag = self.client.keys.content_tag(&hash, filled as u64);
-        match self.taken(file, number, tag, filled).await {
-            Ok(true) => Ok(None),
-            Ok(false) => Ok(Some((plain, tag))),
+        let having = self.having(vec![tag]).await.into_iter().next().flatten();
+        let taken = self.taken(file, number, (tag, filled), having).await;
+        Ok((!taken).then_some((plain, tag)))
+    }
+
+    /// The newest version that has each of these contents, as far as it is not sent by this put itself.
+    pub(super) async fn having(&mut self, tags: Vec<ContentTag>) -> Vec<Option<VersionId>> {
+        if self.known.blind || tags.iter().all(|tag| self.known.here.contains_key(tag)) {
+            return vec![None; tags.len()];
+        }
+        let count = tags.len();
+        let look = move |catalog: &datamesh_catalog::AccountDb| {
+            tags.iter().map(|tag| catalog.having(tag)).collect::<Result<Vec<_>, _>>()
+        };
+        match self.client.catalog_call(look).await {
+            Ok(found) => found,
             Err(error) => {
-                tracing::warn!(%error, "what the account has already cannot be looked for");
-                self.known.blind = true;
-                Ok(Some((plain, none)))
+                self.cannot_look(&error);
+                vec![None; count]
             }
         }
     }
 
-    /// Gives the file's place the content with this tag if it is there; else it is noted as on its
-    /// way.
-    async fn taken(
+    fn cannot_look(&mut self, error: &ClientError) {
+        tracing::warn!(%error, "what the account has already cannot be looked for");
+        self.known.blind = true;
+    }
+
+    /// Gives the file's place the content with this tag, of so many bytes, if it is there; else it is noted as on its
+    /// way. `having` is a version that is said to have it.
+    pub(super) async fn taken(
         &mut self,
         file: usize,
         number: u32,
-        tag: ContentTag,
-        length: usize,
-    ) -> Result<bool, ClientError> {
+        (tag, length): (ContentTag, usize),
+        having: Option<VersionId>,
+    ) -> bool {
         match self.known.here.get_mut(&tag) {
             Some(Here::Waiting(waiting)) => {
                 waiting.push((file, number));
-                return Ok(true);
+                return true;
             }
             Some(Here::Stored { slice, margin, owed, .. }) => {
                 let (slice, margin, owed) = (Slice::clone(slice), *margin, owed.clone());
                 self.refer(file, number, slice, margin, &owed);
-                return Ok(true);
+                return true;
             }
             None => {}
         }
-        if !self.known.blind
-            && let Some(slice) = self.slice_having(tag, length).await?
-            && let Some(renewed) = self.renewed(slice.segment).await?
-        {
-            let n = self.scheme.n() as u8;
-            let missing: Vec<u8> = (0..n).filter(|s| renewed.shards & 1 << s == 0).collect();
-            let held = renewed.shards.count_ones() as usize;
-            let margin = held.saturating_sub(self.scheme.k()) as u8;
-            self.refer(file, number, slice, margin, &missing);
-            return Ok(true);
+        let found = match having {
+            Some(version) => self.there(version, tag, length).await,
+            None => Ok(None),
+        };
+        match found {
+            Ok(Some((slice, renewed))) => {
+                let n = self.scheme.n() as u8;
+                let missing: Vec<u8> = (0..n).filter(|s| renewed.shards & 1 << s == 0).collect();
+                let held = renewed.shards.count_ones() as usize;
+                let margin = held.saturating_sub(self.scheme.k()) as u8;
+                self.refer(file, number, slice, margin, &missing);
+                return true;
+            }
+            Ok(None) => {}
+            Err(error) => self.cannot_look(&error),
         }
         if self.known.here.len() < HERE_MAX {
             self.known.here.insert(tag, Here::Waiting(Vec::new()));
         }
-        Ok(false)
+        false
+    }
+
+    /// The slice of a version that has this content, renewed.
+    async fn there(
+        &mut self,
+        version: VersionId,
+        tag: ContentTag,
+        length: usize,
+    ) -> Result<Option<(Slice, Renewed)>, ClientError> {
+        let Some(slice) = self.slice_having(version, tag, length).await? else { return Ok(None) };
+        let renewed = self.renewed(slice.segment).await?;
+        Ok(renewed.map(|renewed| (slice, renewed)))
     }
 
     /// Puts a slice that is there at a place of a file.
@@ -168,11 +258,10 @@ impl PutRun<'_> {
     /// A slice of an earlier version with this content, stored the way this put stores.
     async fn slice_having(
         &mut self,
+        version: VersionId,
         tag: ContentTag,
         length: usize,
     ) -> Result<Option<Slice>, ClientError> {
-        let found = self.client.catalog_call(move |catalog| catalog.having(&tag)).await?;
-        let Some(version) = found else { return Ok(None) };
         if self.known.last.as_ref().is_none_or(|(last, _)| *last != version) {
             let slices = self.slices_of(version).await?;
             self.known.last = Some((version, slices));
@@ -183,7 +272,7 @@ impl PutRun<'_> {
 
     /// The slices of a version by their tags; none where it is purged or stored in another way.
     async fn slices_of(
-        &self,
+        &mut self,
         version: VersionId,
     ) -> Result<BTreeMap<ContentTag, Slice>, ClientError> {
         let call = move |catalog: &datamesh_catalog::AccountDb| catalog.version_by_id(&version);
@@ -207,10 +296,10 @@ impl PutRun<'_> {
     /// Renews a segment, once for the put. Nothing where too few holders have it, or the catalog
     /// cannot say how often it is referred to.
     async fn renewed(&mut self, segment: SegmentId) -> Result<Option<Renewed>, ClientError> {
-        if let Some(renewed) = self.known.renewed.get(&segment) {
+        if let Some(renewed) = self.known.renewed.0.get(&segment) {
             return Ok(*renewed);
         }
-        if self.known.renewed.len() >= RENEWED_MAX {
+        if self.known.renewed.0.len() >= RENEWED_MAX {
             return Ok(None);
         }
         let uses = self.client.catalog_call(move |catalog| catalog.uses(&[segment])).await?;
@@ -221,44 +310,8 @@ impl PutRun<'_> {
             Err(ClientError::NotRenewed { .. }) => None,
             Err(error) => return Err(error),
         };
-        self.known.renewed.insert(segment, renewed);
+        self.known.renewed.0.insert(segment, renewed);
         Ok(renewed)
-    }
-
-    /// Before a commit: segments that it refers to and that were referred to more often meanwhile are
-    /// renewed again. Returns for how many references each was renewed.
-    pub(super) async fn renew_again(
-        &mut self,
-        referred: &[SegmentId],
-    ) -> Result<Vec<(SegmentId, u64)>, ClientError> {
-        if referred.is_empty() {
-            return Ok(Vec::new());
-        }
-        // Another device's operations may have come in between.
-        self.client.index_contents().await?;
-        let asked = referred.to_vec();
-        let uses = self.client.catalog_call(move |catalog| catalog.uses(&asked)).await?;
-        let uses = uses.ok_or(ClientError::Contended)?;
-        let mut renewed = Vec::new();
-        for (segment, uses) in referred.iter().zip(uses) {
-            let before = self.known.renewed.get(segment).copied().flatten();
-            let mut epoch = before.map_or(0, |before| before.epoch);
-            // What this put sent itself and has committed nowhere needs no renewal.
-            if uses > epoch {
-                let shards = self.client.renew_segment(*segment, uses).await?;
-                epoch = uses;
-                self.known.renewed.insert(*segment, Some(Renewed { epoch, shards }));
-            }
-            renewed.push((*segment, epoch));
-        }
-        Ok(renewed)
-    }
-
-    /// Notes segments that committed versions refer to.
-    pub(super) fn committed(&mut self, segments: impl IntoIterator<Item = SegmentId>) {
-        if self.known.committed.len() < RENEWED_MAX {
-            self.known.committed.extend(segments);
-        }
     }
 
     /// At the end of the put: lets go of what it sent. Returns what answers for segments that
@@ -279,8 +332,7 @@ impl PutRun<'_> {
     /// Prepares for finding what is there already.
     pub(super) async fn look_for_known(&mut self) {
         if let Err(error) = self.client.index_contents().await {
-            tracing::warn!(%error, "what the account has already cannot be looked for");
-            self.known.blind = true;
+            self.cannot_look(&error);
         }
     }
 }

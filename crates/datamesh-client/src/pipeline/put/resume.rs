@@ -71,7 +71,7 @@ impl PutRun<'_> {
     /// Those of the slices that are as safe as they were when they were stored: nodes may have gone
     /// since, and then a slice is sent again while there are others to take it.
     async fn still_stored(
-        &self,
+        &mut self,
         slices: Vec<SliceDone>,
         acknowledged: &BTreeMap<SegmentId, u32>,
     ) -> BTreeMap<u32, Earlier> {
