@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::files::{EntryFailure, FileVersion};
 
 /// What narrows a search; all that is given must hold. The [grammar](crate::grammar) reads what people type.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
     /// Only below this folder.
     pub folder: Option<MeshPath>,
@@ -75,6 +75,8 @@ pub struct SearchReply {
 pub struct PopularRequest {
     /// Fetches from the day of this time on, in UTC; at most 400 days are remembered.
     pub since: Timestamp,
+    /// Which of them.
+    pub filter: Filter,
     /// Most files, up to 10,000.
     pub limit: usize,
 }

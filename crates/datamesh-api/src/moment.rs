@@ -31,7 +31,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timesta
 }
 
 /// A moment as text; nothing for 0, and for what no calendar reaches.
-fn text(at: Timestamp) -> Option<String> {
+pub fn text(at: Timestamp) -> Option<String> {
     let milliseconds = i64::try_from(at).ok().filter(|at| *at != 0)?;
     let moment = jiff::Timestamp::from_millisecond(milliseconds).ok()?;
     Some(format!("{moment:.3}"))

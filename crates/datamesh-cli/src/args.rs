@@ -1,6 +1,6 @@
 //! What the user typed.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use datamesh_api::OperationError;
 use tracing_appender::rolling::RollingFileAppender;
 
@@ -108,6 +108,37 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     GenerateCompletion(GenerateCompletionArgs),
     QuickHelp(QuickHelpArgs),
+}
+
+/// The command tree. What a command of a command has no examples for of its own are those of the command above
+/// that begin as it does.
+pub(crate) fn tree() -> clap::Command {
+    Args::command().mut_subcommands(|command| {
+        let name = command.get_name().to_owned();
+        let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        command.mut_subcommands(|below| {
+            let begin = format!("  datamesh {name} {}", below.get_name());
+            let fits = |line: &&str| {
+                line.strip_prefix(&begin)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+            };
+            let lines: Vec<&str> = examples.lines().filter(fits).collect();
+            if lines.is_empty() || below.get_after_help().is_some() {
+                return below;
+            }
+            below.after_help(format!("Examples:\n{}", lines.join("\n")))
+        })
+    })
+}
+
+impl Args {
+    /// The arguments of this process.
+    ///
+    /// # Errors
+    /// Where they are none, or ask for help.
+    pub(crate) fn of_process() -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&tree().try_get_matches()?)
+    }
 }
 
 impl Command {

@@ -7,12 +7,11 @@
 use std::ffi::OsStr;
 use std::sync::OnceLock;
 
-use clap::CommandFactory;
 use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use datamesh_node::{Candidate, Home, config};
 
-use crate::args::Args;
+use crate::args::tree;
 use crate::output::visible;
 
 /// The variable by which a shell asks for completions.
@@ -32,7 +31,7 @@ pub(crate) fn complete_for(home: &Home) {
 
 /// Answers a shell that asks for completions, and ends the program then.
 pub(crate) fn answer() {
-    CompleteEnv::with_factory(Args::command).var(VARIABLE).complete();
+    CompleteEnv::with_factory(tree).var(VARIABLE).complete();
 }
 
 /// The home that the line is for.

@@ -102,6 +102,9 @@ impl Context {
     /// # Errors
     /// [`OperationError`] where no home was named and the platform has no place for one.
     pub(crate) fn new(mut global: GlobalArgs) -> Result<Self, OperationError> {
+        if let Some(home) = &global.home {
+            crate::output::set_home(home);
+        }
         global.home = global.home.or_else(|| named("DATAMESH_HOME"));
         global.password_file = global.password_file.or_else(|| named("DATAMESH_PASSWORD_FILE"));
         let home = match global.home.clone().or_else(Home::default_path) {
@@ -148,6 +151,7 @@ impl Context {
 
     /// The running daemon of the home, or the same operations in this process.
     pub(crate) async fn connect(&self) -> Result<Arc<dyn Operations>, OperationError> {
-        datamesh_node::connect(&self.home, self.password.source()).await
+        let at_hand = self.password.is_known();
+        datamesh_node::connect(&self.home, self.password.source(), at_hand).await
     }
 }

@@ -21,12 +21,11 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::rolling::RollingFileAppender;
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, tree};
 use crate::commands::nodes::InteractiveArgs;
 use crate::context::{Context, GlobalArgs};
 use crate::error::{Outcome, Stop, failed, usage};
@@ -40,7 +39,7 @@ const END_PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     completion::answer();
-    let args = match Args::try_parse() {
+    let args = match Args::of_process() {
         Ok(args) => args,
         Err(error) => {
             let asked: Vec<_> = std::env::args_os().collect();
@@ -58,7 +57,7 @@ fn main() -> ExitCode {
         }
         None => {
             // Where neither output can be written, nobody is there to be told.
-            drop(write!(std::io::stderr(), "{}", Args::command().render_help()));
+            drop(write!(std::io::stderr(), "{}", tree().render_help()));
             ExitCode::from(2)
         }
     }

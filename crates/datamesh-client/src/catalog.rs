@@ -41,6 +41,8 @@ pub struct Publication {
     state: Mutex<State>,
     /// Counts how often the mesh was asked: whoever waited while it was does not ask again.
     asked: AtomicU64,
+    /// Counts pages and batches of other devices' operations that came: whoever waits for them sees that they come.
+    taken: AtomicU64,
     /// The newest epochs record.
     epochs: RwLock<Option<Arc<epochs::KnownEpochs>>>,
     /// Held while content is moved: two that move the content of one version at once would each take

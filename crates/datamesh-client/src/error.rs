@@ -189,7 +189,7 @@ pub enum ClientError {
         name: String,
     },
     /// The file was deleted.
-    #[error("\"{name}\" was deleted; its versions are still there")]
+    #[error("\"{name}\" was deleted")]
     Deleted {
         /// What was asked for.
         name: String,

@@ -20,7 +20,8 @@ pub async fn is_served(home: &Home) -> bool {
 }
 
 /// The operations of a home: of its daemon where one runs, else in this process. `password` is
-/// asked only when a keystore must be opened.
+/// asked only when a keystore must be opened; where it is `at_hand`, so that nobody has to type it, listings look
+/// at the mesh too.
 ///
 /// # Errors
 /// [`OperationError`] where the home cannot be used, for instance because another command has
@@ -28,6 +29,7 @@ pub async fn is_served(home: &Home) -> bool {
 pub async fn connect(
     home: &Home,
     password: PasswordSource,
+    at_hand: bool,
 ) -> Result<Arc<dyn Operations>, OperationError> {
     if let Some(remote) = Remote::find(home, Arc::clone(&password)).await? {
         return Ok(Arc::new(remote));
@@ -69,5 +71,5 @@ pub async fn connect(
         audit_log: Arc::new(AuditLog::of(home)),
         _lock: lock,
     });
-    Ok(Arc::new(HomeOperations::new(shared, password)))
+    Ok(Arc::new(HomeOperations::new(shared, password).with_password_at_hand(at_hand)))
 }

@@ -32,7 +32,10 @@ pub(crate) fn client_error(error: &ClientError) -> OperationError {
             )
         }
         ClientError::Write(_) => made(ErrorKind::Network)
-            .hint("see which nodes answer with: datamesh peers; nothing was acknowledged"),
+            .hint(
+                "nothing was acknowledged; start more nodes (datamesh peers shows which answer), or put with \
+                 --allow-degraded",
+            ),
         ClientError::Read(ReadError::NotFound { .. } | ReadError::TooFew { .. }) => {
             made(ErrorKind::Network).hint("see which nodes answer with: datamesh peers")
         }
@@ -45,7 +48,9 @@ pub(crate) fn client_error(error: &ClientError) -> OperationError {
             name.trim_end_matches('/')
         )),
         ClientError::Deleted { name } => {
-            made(ErrorKind::NotFound).hint(format!("see them with: datamesh versions -- '{name}'"))
+            made(ErrorKind::NotFound).hint(format!(
+            "see what is left of it with: datamesh versions -- '{name}'"
+        ))
         }
         ClientError::Range { .. }
         | ClientError::Tags(_)

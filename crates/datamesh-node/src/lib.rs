@@ -42,12 +42,13 @@ pub use completion::{
     Candidate, addresses_beginning, names_beginning, peers_beginning, shares_beginning,
 };
 pub use connect::{connect, is_served};
+pub use datamesh_net::check_dial;
 pub use doctor::doctor;
 pub use home::{Home, Status, read_status};
 pub use keys::{KEY_FILE_BYTES_MAX, add_device, export_keys, import_keys, recovery_kit};
 pub use mesh::has_mesh;
 pub use presets::{PRESETS, Preset};
-pub use recover::{RecoveredAccount, recover_account};
+pub use recover::{RecoveredAccount, check_words, recover_account};
 pub use service::{ServiceOptions, run_service};
 pub use system::SystemEntropy;
 pub use visit::{LinkLook, connect_for_link, is_link, look_at_link};

@@ -49,6 +49,18 @@ pub struct RecoveredAccount {
     pub bytes: u64,
 }
 
+/// Whether these are 24 words of an account, by their checksum.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] where they are not.
+pub fn check_words(words: &str) -> Result<(), OperationError> {
+    parsed(words).map(drop)
+}
+
+fn parsed(words: &str) -> Result<Words, OperationError> {
+    Words::parse(words).map_err(|error| OperationError::usage(error.to_string()))
+}
+
 /// Restores an account in a home that has none. `peer` is the multiaddr of any live node of the
 /// mesh; a home that has joined one with a ticket needs none.
 ///
@@ -62,7 +74,7 @@ pub async fn recover_account(
     password: Zeroizing<String>,
     peer: Option<&str>,
 ) -> Result<RecoveredAccount, OperationError> {
-    let words = Words::parse(words).map_err(|error| OperationError::usage(error.to_string()))?;
+    let words = parsed(words)?;
     let Some(_lock) = home.try_lock()? else {
         return Err(OperationError::usage(format!(
             "another process works in {}",

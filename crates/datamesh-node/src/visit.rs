@@ -84,7 +84,7 @@ pub async fn connect_for_link(
     let link = unexpired(text)?;
     let genesis = mesh::genesis(home)?;
     if genesis.is_some_and(|genesis| genesis.mesh_id() == link.mesh) {
-        return connect(home, password).await;
+        return connect(home, password, false).await;
     }
     if link.secret.is_none() {
         let message =

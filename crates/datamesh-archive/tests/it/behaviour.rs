@@ -112,8 +112,12 @@ fn names_lose_their_folders_unless_these_are_kept() {
     assert_eq!(names(&account), ["to/here/one", "to/here/two"]);
     let clash = tar(&[member(b'0', b"a/one", b"1"), member(b'0', b"b/one", b"2")]);
     let (_, report) = bring_bytes(&clash, &ImportOptions::default());
-    let message = report.unwrap_err().message;
-    assert!(message.contains("\"b/one\"") && message.contains("--preserve-structure"), "{message}");
+    let error = report.unwrap_err();
+    assert!(error.message.contains("\"b/one\": another entry"), "{error:?}");
+    assert!(
+        error.hint.as_ref().is_some_and(|hint| hint.contains("--preserve-structure")),
+        "{error:?}"
+    );
 }
 
 #[test]

@@ -2,10 +2,9 @@
 
 use std::ffi::OsString;
 
-use clap::CommandFactory;
 use reedline::{Completer, CompletionResult, Span, Suggestion};
 
-use crate::args::Args;
+use crate::args::tree;
 
 /// Words of the console itself.
 const OWN: [(&str, &str); 2] = [("exit", "Leave the console"), ("quit", "Leave the console")];
@@ -50,7 +49,7 @@ fn suggestions(line: &str) -> Vec<Suggestion> {
     all.extend(words.iter().map(OsString::from));
     all.push(OsString::from(&typed));
     let (index, here) = (all.len() - 1, std::env::current_dir().ok());
-    let found = clap_complete::engine::complete(&mut Args::command(), all, index, here.as_deref());
+    let found = clap_complete::engine::complete(&mut tree(), all, index, here.as_deref());
     let mut found: Vec<(String, Option<String>)> = found
         .unwrap_or_default()
         .into_iter()

@@ -13,10 +13,10 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{ArgMatches, FromArgMatches};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, tree};
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed, usage};
 use crate::output;
@@ -125,8 +125,12 @@ fn has_come(signal: &mut tokio::signal::unix::Signal) -> bool {
 
 /// Makes words of a line, as a shell would.
 fn asked(text: &str) -> Result<Asked, datamesh_api::OperationError> {
-    let words = shlex::split(text)
+    let mut words = shlex::split(text)
         .ok_or_else(|| usage("a quotation mark is not closed, or a backslash ends the line"))?;
+    // Examples name the program, and are typed as they stand.
+    if words.len() > 1 && words[0] == "datamesh" {
+        words.remove(0);
+    }
     Ok(match words.first().map(String::as_str) {
         None => Asked::Nothing,
         Some("exit" | "quit") if words.len() == 1 => Asked::Leave,
@@ -153,7 +157,7 @@ struct Ready {
 /// Makes a command of words. Fails with the exit code where they are none, or ask for help.
 fn ready(console: &Context, words: Vec<String>) -> Result<Ready, u8> {
     let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
-    let parsed = Args::command().no_binary_name(true).try_get_matches_from(words);
+    let parsed = tree().no_binary_name(true).try_get_matches_from(words);
     let parsed = parsed.and_then(|matches| Ok((Args::from_arg_matches(&matches)?, matches)));
     let (Args { global, command }, matches) =
         parsed.map_err(|error| crate::refuse(&error, console.global.wants_json()))?;
@@ -216,6 +220,8 @@ mod tests {
         };
         assert_eq!(words("get 'a b' \"c d\" e\\ f"), ["get", "a b", "c d", "e f"]);
         assert_eq!(words("list # all of them"), ["list"]);
+        assert_eq!(words("datamesh list --limit 1"), ["list", "--limit", "1"]);
+        assert_eq!(words("datamesh"), ["datamesh"]);
         assert!(matches!(asked("  "), Ok(Asked::Nothing)));
         assert!(matches!(asked("# nothing"), Ok(Asked::Nothing)));
         assert!(matches!(asked("exit"), Ok(Asked::Leave)));

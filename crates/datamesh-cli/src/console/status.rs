@@ -83,7 +83,7 @@ impl Drop for Status {
 /// Asks the service, and nobody for a password.
 async fn asked(home: &Home) -> Result<HealthReply, OperationError> {
     let nobody: PasswordSource = Arc::new(|| Err(failed("the service needs a password")));
-    datamesh_node::connect(home, nobody).await?.health(HealthRequest {}).await
+    datamesh_node::connect(home, nobody, false).await?.health(HealthRequest {}).await
 }
 
 fn told(health: &HealthReply) -> String {

@@ -4,6 +4,7 @@
 //! to standard error. A reader of standard output that leaves early ends the program quietly.
 
 mod csv;
+mod program;
 mod progress;
 mod table;
 mod text;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use crate::error::{Stop, failed};
 
 use csv::Csv;
+pub(crate) use program::{for_home, set_home};
 pub(crate) use progress::Transfer;
 pub(crate) use table::{Table, node_id, width};
 pub(crate) use text::{ago, plural, rate, short, size, time, visible};
@@ -128,7 +130,7 @@ impl Output {
     /// Says something beside the answer, unless quiet was asked for.
     pub(crate) fn note(&self, text: impl Display) {
         if !self.quiet {
-            to_stderr(&text.to_string());
+            to_stderr(&program::named(&text.to_string()));
         }
     }
 
@@ -169,13 +171,17 @@ impl Output {
 
 /// Whether somebody sits at standard input and sees `out`, on a terminal on which lines can be drawn anew.
 pub(crate) fn draws_on(out: &impl IsTerminal) -> bool {
-    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    io::stdin().is_terminal() && out.is_terminal() && !is_dumb
+    io::stdin().is_terminal() && out.is_terminal() && !is_dumb()
 }
 
-/// Whether colours are refused (no-color.org).
+/// Whether the terminal knows nothing but text.
+pub(crate) fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term == "dumb")
+}
+
+/// Whether colours are refused (no-color.org) or cannot be shown.
 pub(crate) fn is_plain() -> bool {
-    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+    is_dumb() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// Writes a line to standard error. Where that is gone, nothing is left to be told.
@@ -190,7 +196,11 @@ pub(crate) fn report(error: &OperationError, json: bool) {
     }
     report_lines([error.message.as_str()]);
     if let Some(hint) = &error.hint {
-        to_stderr(&format!("{} {}", text::coloured("hint:", "36"), text::told(hint)));
+        to_stderr(&format!(
+            "{} {}",
+            text::coloured("hint:", "36"),
+            text::told(&program::named(hint))
+        ));
     }
 }
 

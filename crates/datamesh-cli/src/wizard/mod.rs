@@ -76,11 +76,16 @@ async fn do_all(context: &Context, answers: Answers) -> Result<(), Stop> {
         Account::Recovered(peer) => drop(RecoverArgs::asking(peer.clone()).run(context).await?),
         Account::None => {}
     }
-    if let Some(ticket) = answers.ticket {
-        JoinArgs::with(ticket).run(context).await?;
+    let program = visible(&questions::program(&context.home));
+    if let Some(ticket) = answers.ticket
+        && let Err(stop) = JoinArgs::with(ticket).run(context).await
+    {
+        output.warn(format!(
+            "the rest is done, and the mesh is yet to be entered: `{program} join TICKET`"
+        ));
+        return Err(stop);
     }
     if answers.node.is_some() {
-        let program = visible(&questions::program(&context.home));
         output.note(format!(
             "`{program} service` runs the node, in another terminal or as a service of the system",
         ));

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use datamesh_api::OperationError;
 use datamesh_core::Domain;
+use datamesh_core::invite::InviteTicket;
 use datamesh_node::{Home, PRESETS, config};
 use dialoguer::{Confirm, Input, Select};
 
@@ -80,9 +81,11 @@ pub(super) fn ask(home: &Home) -> Result<Option<Answers>, NoAnswer> {
         1..=3 => Some(
             Input::<String>::new()
                 .with_prompt("The ticket")
-                .validate_with(|text: &String| match text.trim() {
-                    "" => Err("it is needed: somebody in the mesh makes it by `datamesh invite`"),
-                    _ => Ok(()),
+                .validate_with(|text: &String| match text.trim().parse::<InviteTicket>() {
+                    Ok(_) => Ok(()),
+                    Err(error) => {
+                        Err(format!("{error}; somebody in the mesh makes it by `datamesh invite`"))
+                    }
                 })
                 .interact_text()
                 .map_err(wrong)?,
@@ -96,6 +99,9 @@ pub(super) fn ask(home: &Home) -> Result<Option<Answers>, NoAnswer> {
             to_stderr("\nAn address looks like /ip4/203.0.113.5/tcp/4600.");
             let peer = Input::<String>::new()
                 .with_prompt("The address of a node")
+                .validate_with(|text: &String| {
+                    datamesh_node::check_dial(text.trim()).map_err(|error| error.to_string())
+                })
                 .interact_text()
                 .map_err(wrong)?;
             Account::Recovered(Some(peer.trim().to_owned()))
@@ -120,9 +126,7 @@ pub(super) fn program(home: &Home) -> String {
     if Home::default_path().is_some_and(|usual| usual == home.path()) {
         return "datamesh".to_owned();
     }
-    let path = home.path().display().to_string();
-    let path = shlex::try_quote(&path).map_or_else(|_| path.clone(), Into::into);
-    format!("datamesh --home {path}")
+    crate::output::for_home(home.path())
 }
 
 fn node(home: &Home) -> Result<Node, NoAnswer> {

@@ -13,7 +13,7 @@ fn names(found: &Value) -> Vec<&str> {
 
 /// Names of what a list has, which ends there.
 fn listed(list: &Value) -> Vec<&str> {
-    assert!(list["next"].is_null());
+    assert_eq!(list["more"], false);
     paths(&list["entries"])
 }
 
@@ -41,10 +41,9 @@ fn files_are_renamed_labelled_and_found() {
         listed(&json(&["list", "--sort", "size", "--reverse"])),
         ["work/annual report.pdf", "holidays/paris.jpg", "work/draft.txt"]
     );
-    assert_eq!(
-        listed(&json(&["list", "--sort", "name", "--limit", "2"])),
-        ["holidays/paris.jpg", "work/annual report.pdf"]
-    );
+    let first = json(&["list", "--sort", "name", "--limit", "2"]);
+    assert_eq!(first["more"], true);
+    assert_eq!(paths(&first["entries"]), ["holidays/paris.jpg", "work/annual report.pdf"]);
     assert_eq!(names(&json(&["recent", "--limit", "1"])), ["holidays/paris.jpg"]);
     assert_eq!(names(&json(&["recent", "--date", "<2020-01-01"])), [] as [&str; 0]);
     assert_eq!(names(&json(&["search", "--regex", r"^work/.*\.txt$"])), ["work/draft.txt"]);
@@ -116,6 +115,20 @@ fn files_are_renamed_labelled_and_found() {
     let popular = json(&["popular", "--period", "week"]);
     assert_eq!(popular["files"][0]["file"]["path"], "archive/draft.txt");
     assert_eq!(popular["files"][0]["fetches"], 2);
+    mesh.bytes("n0", &["get", "--", "archive/second.txt", "-"]);
+    let fetched = |arguments: &[&str]| -> Vec<String> {
+        let found = json(&[&["popular"], arguments].concat());
+        let files = found["files"].as_array().unwrap().iter();
+        files.map(|file| file["file"]["path"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(
+        fetched(&["--sort", "name", "archive"]),
+        ["archive/annual report.pdf", "archive/draft.txt", "archive/second.txt"]
+    );
+    assert_eq!(fetched(&["--sort", "size", "--type", "txt"])[0], "archive/second.txt");
+    assert_eq!(fetched(&["--tags", "fresh"]), ["archive/second.txt"]);
+    assert_eq!(fetched(&["--limit", "1", "--size", "<=10", "archive"]), ["archive/second.txt"]);
+    assert_eq!(fetched(&["--regex", "nothing"]), [""; 0]);
 
     // Without the daemon all is the same; an index that is damaged or gone is made anew.
     let with = json(&["search", "--sort", "name", "archive"]);

@@ -31,7 +31,7 @@ const MAPS: [&str; 2] = ["margins", "outcomes"];
 
 /// Fields that are null until something was measured or happened, and their type then: one run sees the one
 /// and another the other.
-const OPTIONAL: [(&str, &str); 32] = [
+const OPTIONAL: [(&str, &str); 36] = [
     ("answered", "string"),
     ("changed", "boolean"),
     ("cipher_suite", "string"),
@@ -42,8 +42,10 @@ const OPTIONAL: [(&str, &str); 32] = [
     ("domain", "string"),
     ("down", "integer"),
     ("earliest", "string"),
+    ("expires", "string"),
     ("failure", "string"),
     ("goodput", "number"),
+    ("hash", "string"),
     ("hint", "string"),
     ("key_exchange", "string"),
     ("last_error", "string"),
@@ -53,6 +55,7 @@ const OPTIONAL: [(&str, &str); 32] = [
     ("looked", "string"),
     ("lost", "string"),
     ("margin", "integer"),
+    ("modified", "string"),
     ("next_try", "string"),
     ("post_quantum", "boolean"),
     ("protocol", "string"),
@@ -63,6 +66,7 @@ const OPTIONAL: [(&str, &str); 32] = [
     ("round_trip_ms", "number"),
     ("seconds_left", "number"),
     ("took_ms", "number"),
+    ("until", "string"),
     ("up", "integer"),
 ];
 
@@ -266,6 +270,7 @@ fn answers_have_the_form_that_the_schemas_say() {
     let work = tempfile::tempdir().unwrap();
     let at = |name: &str| work.path().join(name).to_str().unwrap().to_owned();
     std::fs::create_dir_all(work.path().join("tree/deep")).unwrap();
+    std::fs::create_dir(work.path().join("tree/empty")).unwrap();
     for (name, length) in [("tree/a.txt", 70_000), ("tree/deep/b.txt", 900), ("c.bin", 5_000_000)] {
         std::fs::write(at(name), noise(length as u64, length)).unwrap();
     }
@@ -307,8 +312,11 @@ fn answers_have_the_form_that_the_schemas_say() {
     ask("batch-tag", &["batch-tag", "**", "--add-tags", "all", "--note", "noted"]);
     ask("pin", &["pin", "c.bin", "absent", "--duration", "1h"]);
     ask("pin", &["unpin", "tree/a.txt"]);
+    ask("pin", &["pin", "tree/deep/b.txt"]);
     ask("pin.list", &["pin"]);
     ask("info", &["info", "c.bin"]);
+    ask("info", &["info", "tree/deep/b.txt"]);
+    ask("list", &["list", "-r", "--limit", "1"]);
     ask("search", &["search", "all"]);
     ask("search", &["search", "nowhere"]);
     ask("recent", &["recent"]);
@@ -365,7 +373,9 @@ fn answers_have_the_form_that_the_schemas_say() {
     let share = ask("share", &link)["share"].as_str().unwrap().to_owned();
     ask("share.revoke", &["share", "revoke", &share]);
     ask("share", &link);
+    ask("share", &["share", "tree/a.txt", "--link"]);
     ask("share.list", &["share", "list"]);
+    ask("info", &["info", "tree/a.txt"]);
     ask("info", &["info", "c.bin"]);
     ask("keys.recipient", &["keys", "recipient"]);
     ask("audit.list", &["audit", "list"]);

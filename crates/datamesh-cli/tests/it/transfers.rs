@@ -49,7 +49,7 @@ fn files_go_in_and_out_the_same_with_and_without_a_daemon() {
 
         let listed = mesh.run(home, &["list", "-r", "--json", "--tags", "a,b"]).ok().json();
         assert_eq!(listed["entries"].as_array().unwrap().len(), stored.len());
-        assert_eq!(listed["next"], serde_json::Value::Null);
+        assert_eq!(listed["more"], false);
         let some = mesh.run(home, &["list", "-r", "--json", "--limit", "3"]).ok().json();
         assert_eq!(some["entries"].as_array().unwrap().len(), 3);
         let top = mesh.run(home, &["list", "--json"]).ok().json();

@@ -20,7 +20,7 @@ use crate::points;
 /// What was taken in so lately is not asked for again by a reader.
 const RECENT_MS: u64 = 5000;
 
-/// How long a reader waits for what other devices did.
+/// How long a reader waits for what other devices did, where nothing of it comes.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What came of catching up.
@@ -67,22 +67,53 @@ impl Client {
     }
 
     /// Takes in what the account's devices published, unless that was done lately; for whoever reads
-    /// and would rather have something old than wait. What goes wrong is logged.
+    /// and would rather have something old than wait for nodes that do not answer. As long as operations come in, it
+    /// waits. What goes wrong is logged.
     pub fn catch_up_lately(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let now = self.engine.now();
-            let catching_up = async {
-                let mut state = self.publication.state.lock().await;
-                // A clock that went back makes it due.
-                let due = state.caught_up.is_none_or(|at| !(at..at + RECENT_MS).contains(&now));
-                if due { self.catch_up_locked(&mut state).await.map(drop) } else { Ok(()) }
-            };
-            match tokio::time::timeout(PATIENCE, catching_up).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "what other devices did was not taken in"),
-                Err(_) => tracing::warn!("too few nodes answered in time; the catalog may be old"),
+            let mut catching_up = std::pin::pin!(self.catch_up_if_due());
+            let mut taken = None;
+            loop {
+                match tokio::time::timeout(PATIENCE, &mut catching_up).await {
+                    Ok(Ok(_)) => return,
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, "what other devices did was not taken in");
+                        return;
+                    }
+                    Err(_) => {}
+                }
+                let before = taken.replace(self.publication.taken.load(Ordering::Acquire));
+                if before == taken {
+                    tracing::warn!("too few nodes answered in time; the catalog may be old");
+                    return;
+                }
             }
         })
+    }
+
+    /// Takes in what the account's devices published, unless that was done lately, however long it takes.
+    ///
+    /// # Errors
+    /// [`ClientError::MayBeOld`] where too few nodes answer to know that this is all; as
+    /// [`catch_up`](Self::catch_up).
+    pub fn catch_up_surely(&self) -> BoxFuture<'_, Result<(), ClientError>> {
+        Box::pin(async move {
+            if self.catch_up_if_due().await?.may_be_old {
+                return Err(ClientError::MayBeOld);
+            }
+            Ok(())
+        })
+    }
+
+    async fn catch_up_if_due(&self) -> Result<CaughtUp, ClientError> {
+        let mut state = self.publication.state.lock().await;
+        let now = self.engine.now();
+        // A clock that went back makes it due.
+        let due = state.caught_up.is_none_or(|at| !(at..at + RECENT_MS).contains(&now));
+        if due {
+            return self.catch_up_locked(&mut state).await;
+        }
+        Ok(CaughtUp { may_be_old: !state.told.is_empty(), ..CaughtUp::default() })
     }
 
     pub(super) async fn catch_up_locked(&self, state: &mut State) -> Result<CaughtUp, ClientError> {
@@ -244,6 +275,7 @@ impl Client {
         }
         for page in self.pages_after(&log, body, have).await? {
             let operations = self.page(&log, &page).await?;
+            self.publication.taken.fetch_add(1, Ordering::AcqRel);
             new += self.commit_after(log, &mut have, operations).await?;
         }
         new += self.commit_after(log, &mut have, body.operations.clone()).await?;
@@ -362,6 +394,7 @@ impl Client {
             let batch = std::mem::replace(&mut operations, rest);
             let committing = self.catalog_call(move |catalog| catalog.commit(&batch));
             new += self.step(points::TAKE_COMMIT, committing).await?;
+            self.publication.taken.fetch_add(1, Ordering::AcqRel);
         }
         *have = last;
         Ok(new as u64)

@@ -341,6 +341,25 @@ fn two_devices_that_edit_one_path_apart_keep_both() {
 }
 
 #[test]
+fn a_reader_waits_as_long_as_operations_come_in() {
+    sim::run(49, |world| async move {
+        let cluster = Cluster::seven(&world);
+        let (one, two) = (Device::blank(&cluster, 0xD1), Device::blank(&cluster, 0xD2));
+        for number in 0..150 {
+            one.put(&format!("file {number}"), &fixtures::noise(number, 4000)).await;
+        }
+        let latency = Duration::from_millis(150);
+        let link = Link { latency: latency..=latency, ..Link::default() };
+        world.set_link(NodeId([0xD2; 32]), link);
+        let begun = world.elapsed();
+        two.client.catch_up_lately().await;
+        assert_eq!(told(two.client.catalog()), told(one.client.catalog()));
+        assert!((world.elapsed() - begun).as_secs_f64() > 1.0, "it was to take its time");
+        two.client.catch_up_surely().await.unwrap();
+    });
+}
+
+#[test]
 fn without_a_quorum_a_put_is_pending_and_a_removal_refused() {
     sim::assert_replays(42, |world| async move {
         let cluster = Cluster::seven(&world);
@@ -355,6 +374,9 @@ fn without_a_quorum_a_put_is_pending_and_a_removal_refused() {
         assert_eq!(device.put("inline too", b"small").await.pending, 2);
         let refused = device.client.remove(&["before".to_owned()]).await;
         assert!(matches!(refused, Err(ClientError::MayBeOld)), "{refused:?}");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let unsure = device.client.catch_up_surely().await;
+        assert!(matches!(unsure, Err(ClientError::MayBeOld)), "{unsure:?}");
         assert!(device.client.resolve("before", None).await.is_ok());
 
         world.heal();

@@ -1,5 +1,6 @@
 //! Operations that find files, and that change what they are found by.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
@@ -12,7 +13,7 @@ use datamesh_catalog::{
     AccountDb, CatalogError, FetchedQuery, Named, Order, SearchDb, SearchQuery,
 };
 use datamesh_client::LabelChange;
-use datamesh_core::FileId;
+use datamesh_core::{FileId, MeshPath};
 
 use super::files::no_such_name;
 use super::patterns::Patterns;
@@ -65,6 +66,32 @@ fn range(of: Option<(u64, u64)>) -> Option<RangeInclusive<u64>> {
     of.map(|(from, to)| from..=to)
 }
 
+/// The paths of all files that a filter lets through.
+fn fitting(
+    shared: &Shared,
+    catalog: &AccountDb,
+    filter: &Filter,
+) -> Result<BTreeSet<MeshPath>, CatalogError> {
+    with_index(shared, catalog, |index| {
+        index.catch_up(catalog)?;
+        let mut fitting = BTreeSet::new();
+        let mut request = SearchRequest {
+            filter: filter.clone(),
+            sort: Sort::Name,
+            limit: SearchRequest::LIMIT_MAX,
+            ..SearchRequest::default()
+        };
+        loop {
+            let (paths, more) = index.search(&query(request.clone()))?;
+            request.skip += SearchRequest::LIMIT_MAX;
+            fitting.extend(paths);
+            if !more {
+                return Ok(fitting);
+            }
+        }
+    })
+}
+
 fn query(request: SearchRequest) -> SearchQuery {
     let Filter { folder, tags, extensions, size, stored, pattern } = request.filter;
     SearchQuery {
@@ -113,16 +140,26 @@ impl HomeOperations {
         &self,
         request: PopularRequest,
     ) -> Result<PopularReply, OperationError> {
-        let query = FetchedQuery { since: request.since, limit: request.limit };
+        let PopularRequest { since, filter, limit } = request;
+        let narrowed = filter != Filter::default();
+        let most = if narrowed { usize::MAX } else { limit };
         let files = self
             .blocking(self.current_catalog().await?, move |shared, catalog| {
+                let query = FetchedQuery { since, limit: most };
                 let fetched = with_index(shared, catalog, |index| index.fetched(query))?;
+                let fitting = narrowed.then(|| fitting(shared, catalog, &filter)).transpose()?;
                 let mut files = Vec::new();
                 for fetched in fetched {
+                    if files.len() >= limit {
+                        break;
+                    }
                     let Some(Named::File(_, path)) = catalog.resolve(&fetched.file.to_string())?
                     else {
                         continue;
                     };
+                    if fitting.as_ref().is_some_and(|fitting| !fitting.contains(&path)) {
+                        continue;
+                    }
                     // Another file may have its name by now.
                     let there = catalog.summary(&path)?.filter(|it| it.file == fetched.file);
                     files.extend(there.map(|summary| PopularFile {
@@ -168,6 +205,17 @@ impl HomeOperations {
             dry_run,
             pending: done.pending,
         })
+    }
+
+    /// Takes into the search index what came since the last look, so that no search waits for it.
+    pub(crate) async fn index_names(&self) -> Result<(), OperationError> {
+        let Some(catalog) = self.shared.catalog.as_ref().filter(|catalog| catalog.whole()) else {
+            return Ok(());
+        };
+        self.blocking(catalog, |shared, catalog| {
+            with_index(shared, catalog, |index| index.catch_up(catalog))
+        })
+        .await
     }
 
     /// Notes that files were fetched; what cannot be noted fails nothing.

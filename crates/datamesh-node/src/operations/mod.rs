@@ -107,6 +107,8 @@ pub(crate) struct Shared {
 pub(crate) struct HomeOperations {
     pub(crate) shared: Arc<Shared>,
     pub(crate) password: PasswordSource,
+    /// Nobody has to type it.
+    at_hand: bool,
     pub(crate) client: OnceCell<Arc<Client>>,
 }
 
@@ -156,7 +158,13 @@ pub(crate) fn engine_over(
 
 impl HomeOperations {
     pub(crate) fn new(shared: Arc<Shared>, password: PasswordSource) -> Self {
-        Self { shared, password, client: OnceCell::new() }
+        Self { shared, password, at_hand: false, client: OnceCell::new() }
+    }
+
+    /// Whether the password comes without anybody typing it: then what only reads the catalog looks at the mesh
+    /// before.
+    pub(crate) fn with_password_at_hand(self, at_hand: bool) -> Self {
+        Self { at_hand, ..self }
     }
 
     /// For work that nobody asked for: only where the keys are open already.
@@ -219,7 +227,9 @@ impl HomeOperations {
 
     /// The catalog for a listing: current where that asks nobody for a password.
     async fn current_catalog(&self) -> Result<&Arc<AccountDb>, OperationError> {
-        if self.shared.keys.is_some() || self.client.get().is_some() {
+        let open = self.shared.keys.is_some() || self.client.get().is_some();
+        let at_hand = self.at_hand && mesh::genesis(self.home())?.is_some();
+        if open || at_hand && self.shared.catalog.is_some() {
             self.current_client().await?;
         }
         self.whole_catalog().await

@@ -43,6 +43,9 @@ pub(crate) async fn follow_catalog(operations: HomeOperations, stop: Cancellatio
             if let Err(error) = operations.follow_catalog().await {
                 tracing::warn!(error = %error.message, "the catalog was not compared with the mesh");
             }
+            if let Err(error) = operations.index_names().await {
+                tracing::warn!(error = %error.message, "the search index does not follow the catalog");
+            }
             if rounds.is_multiple_of(TELL_ROUNDS) {
                 if let Err(error) = operations.tell_pins().await {
                     tracing::warn!(error = %error.message, "holders were not told what is pinned");

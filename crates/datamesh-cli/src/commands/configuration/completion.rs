@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{CommandFactory, ValueEnum};
+use clap::ValueEnum;
 use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Zsh};
 
-use crate::args::Args;
+use crate::args::tree;
 use crate::completion::VARIABLE;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed};
@@ -68,5 +68,5 @@ impl GenerateCompletionArgs {
 
 /// Writes a manual page for the program and one for each command, with those of commands within.
 fn write_pages(folder: &Path) -> std::io::Result<()> {
-    clap_mangen::generate_to(Args::command(), folder)
+    clap_mangen::generate_to(tree(), folder)
 }

@@ -219,7 +219,7 @@ impl Mesh {
     pub(super) async fn connect(&self) -> Result<Arc<dyn Operations>, OperationError> {
         let password = self.password.clone();
         let source: PasswordSource = Arc::new(move || Ok(password.clone()));
-        datamesh_node::connect(&self.first()?.home, source).await
+        datamesh_node::connect(&self.first()?.home, source, false).await
     }
 
     /// Shows the ends of the logs of nodes that died by themselves; where none did, of the node

@@ -3,7 +3,8 @@
 use clap::ValueEnum;
 use datamesh_api::{OperationsExt, PopularRequest};
 
-use super::limit;
+use super::{By, FilterArgs, limit, sort};
+use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 use crate::output::{Table, size, time};
@@ -19,11 +20,23 @@ const DAY_MS: u64 = 24 * 3600 * 1000;
 Examples:
   datamesh popular
   datamesh popular --period year --limit 5
+  datamesh popular photos --type image --sort size
   datamesh popular --json")]
 pub(crate) struct PopularArgs {
     /// Time that counts, up to now
     #[arg(long, value_enum, default_value_t = Period::Month, value_name = "TIME")]
     period: Period,
+
+    #[command(flatten)]
+    filter: FilterArgs,
+
+    /// Show them in this order, not those first that were fetched most
+    #[arg(long, value_enum, value_name = "ORDER")]
+    sort: Option<By>,
+
+    /// Only below this folder
+    #[arg(add = mesh_names())]
+    folder: Option<String>,
 
     /// Most files, up to 10000
     #[arg(long, value_name = "COUNT", value_parser = limit, default_value_t = 20)]
@@ -56,8 +69,13 @@ impl PopularArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
         let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
         let since = now.saturating_sub(self.period.days() * DAY_MS);
+        let filter = self.filter.read(self.folder.as_deref())?;
         let operations = context.connect().await?;
-        let reply = operations.popular(PopularRequest { since, limit: self.limit }).await?;
+        let mut reply =
+            operations.popular(PopularRequest { since, filter, limit: self.limit }).await?;
+        if let Some(by) = self.sort {
+            sort(&mut reply.files, by, |popular| &popular.file);
+        }
         let output = &context.output;
         if output.is_for_programs() {
             output.answer(&reply)?;

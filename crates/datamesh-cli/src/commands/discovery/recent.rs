@@ -2,7 +2,7 @@
 
 use datamesh_api::{OperationsExt, SearchRequest, Sort};
 
-use super::{FilterArgs, limit, show};
+use super::{By, FilterArgs, limit, show, sort};
 use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
@@ -22,6 +22,10 @@ pub(crate) struct RecentArgs {
     #[arg(long, value_name = "COUNT", value_parser = limit, default_value_t = 20)]
     limit: usize,
 
+    /// Show them in this order, not the newest first
+    #[arg(long, value_enum, value_name = "ORDER")]
+    sort: Option<By>,
+
     /// Only below this folder
     #[arg(add = mesh_names())]
     folder: Option<String>,
@@ -38,6 +42,10 @@ impl RecentArgs {
             limit: self.limit,
         };
         let operations = context.connect().await?;
-        show(context, &operations.search(request).await?)
+        let mut reply = operations.search(request).await?;
+        if let Some(by) = self.sort {
+            sort(&mut reply.files, by, |file| file);
+        }
+        show(context, &reply)
     }
 }

@@ -1,11 +1,8 @@
 //! `datamesh list`.
 
-use clap::ValueEnum;
-use datamesh_api::{
-    FileVersion, ListEntry, ListReply, ListRequest, OperationsExt, SearchRequest, Sort,
-};
+use datamesh_api::{FileVersion, ListEntry, ListRequest, OperationsExt, SearchRequest, Sort};
 
-use crate::commands::discovery::FilterArgs;
+use crate::commands::discovery::{By, FilterArgs};
 use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
@@ -27,7 +24,7 @@ Examples:
   datamesh list photos/2026 -r       everything below a folder
   datamesh list -r --tags draft      all files with a tag
   datamesh list --size \">1GB\" --sort size --reverse
-  datamesh list -r --json            for programs; `next` is null at the end")]
+  datamesh list -r --json            for programs")]
 pub(crate) struct ListArgs {
     /// To any depth
     #[arg(short, long)]
@@ -76,7 +73,7 @@ impl ListArgs {
             left = left.saturating_sub(reply.entries.len());
             let last = reply.next.is_none() || left == 0 || reply.entries.is_empty();
             after.clone_from(&reply.next);
-            pages.show(context, reply, last)?;
+            pages.show(context, reply.entries, last.then_some(after.is_some()))?;
             if last {
                 return pages.end(context, after.is_some());
             }
@@ -109,20 +106,12 @@ impl ListArgs {
             left = left.saturating_sub(PAGE_ENTRIES);
             let last = !reply.more || left == 0;
             let entries = reply.files.into_iter().map(ListEntry::Entry).collect();
-            pages.show(context, ListReply { entries, next: None }, last)?;
+            pages.show(context, entries, last.then_some(reply.more))?;
             if last {
                 return pages.end(context, reply.more);
             }
         }
     }
-}
-
-/// Orders of a list.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum By {
-    Name,
-    Size,
-    Date,
 }
 
 /// Columns of a list as CSV.
@@ -138,15 +127,21 @@ struct Pages {
 }
 
 impl Pages {
-    fn show(&mut self, context: &Context, reply: ListReply, last: bool) -> Result<(), Stop> {
+    /// Shows a page. With the last one comes whether there are more than were asked for.
+    fn show(
+        &mut self,
+        context: &Context,
+        entries: Vec<ListEntry>,
+        more: Option<bool>,
+    ) -> Result<(), Stop> {
         match context.output.format() {
-            Format::Json => self.json(context, reply, last),
+            Format::Json => self.json(context, &entries, more),
             Format::Csv => {
-                self.count += reply.entries.len();
+                self.count += entries.len();
                 context.output.csv_columns(&COLUMNS);
-                context.output.answer(&reply.entries)
+                context.output.answer(&entries)
             }
-            Format::Table | Format::Archive(_) => self.table(context, &reply),
+            Format::Table | Format::Archive(_) => self.table(context, &entries),
         }
     }
 
@@ -164,27 +159,32 @@ impl Pages {
         Ok(Outcome::Done)
     }
 
-    fn json(&mut self, context: &Context, reply: ListReply, last: bool) -> Result<(), Stop> {
+    fn json(
+        &mut self,
+        context: &Context,
+        entries: &[ListEntry],
+        more: Option<bool>,
+    ) -> Result<(), Stop> {
         let mut text = String::new();
         if self.count == 0 {
             text.push_str("{\"entries\":[");
         }
-        for entry in &reply.entries {
+        for entry in entries {
             if self.count > 0 {
                 text.push(',');
             }
             self.count += 1;
             text.push_str(&encoded(entry)?);
         }
-        if last {
-            text.push_str(&format!("],\"next\":{}}}\n", encoded(&reply.next)?));
+        if let Some(more) = more {
+            text.push_str(&format!("],\"more\":{more}}}\n"));
         }
         context.output.raw(&text)
     }
 
-    fn table(&mut self, context: &Context, reply: &ListReply) -> Result<(), Stop> {
+    fn table(&mut self, context: &Context, entries: &[ListEntry]) -> Result<(), Stop> {
         let mut table = Table::new(&["NAME", ">SIZE", "STORED", "SCHEME", "TAGS"]);
-        for entry in &reply.entries {
+        for entry in entries {
             match entry {
                 ListEntry::Folder { path } => {
                     table.row([
@@ -198,7 +198,7 @@ impl Pages {
                 ListEntry::Entry(version) => table.row(row(version)),
             }
         }
-        self.count += reply.entries.len();
+        self.count += entries.len();
         context.output.table(&table)
     }
 }

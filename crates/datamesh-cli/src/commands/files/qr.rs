@@ -48,6 +48,11 @@ impl Qr {
         self.dark.get(y * self.width + x).copied().unwrap_or(false)
     }
 
+    /// Columns that its text takes.
+    pub(super) fn columns(&self) -> usize {
+        self.width
+    }
+
     /// Lines for a terminal, two rows of modules in each. In black on white where it takes colours, else
     /// white is drawn, as most terminals are dark.
     pub(super) fn text(&self, coloured: bool) -> String {

@@ -144,8 +144,7 @@ impl ShareArgs {
         }
         if let Some(link) = &share.link {
             if self.qr_code {
-                let coloured = std::io::stdout().is_terminal() && !is_plain();
-                output.raw(&Qr::of(link.as_str())?.text(coloured))?;
+                show_qr(output, link)?;
             }
             if let Some(file) = &self.qr_file {
                 write_qr(file, link)?;
@@ -208,6 +207,21 @@ fn picture(file: &Path) -> Option<Picture> {
         "svg" => Some(Picture::Svg),
         _ => None,
     }
+}
+
+/// Shows a code on the terminal, if that has room: one that is wrapped cannot be read.
+fn show_qr(output: &Output, link: &SecretText) -> Result<(), Stop> {
+    let code = Qr::of(link.as_str())?;
+    let seen = std::io::stdout().is_terminal();
+    let room = crate::output::width().filter(|_| seen).map_or(usize::MAX, usize::from);
+    if code.columns() > room {
+        output.warn(format!(
+            "the QR code needs a terminal of {} columns, and this one has {room}: --qr-file FILE.png",
+            code.columns()
+        ));
+        return Ok(());
+    }
+    output.raw(&code.text(seen && !is_plain()))
 }
 
 /// Writes a code to a file that only its owner may read: it is the link.

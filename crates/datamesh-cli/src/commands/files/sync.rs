@@ -70,7 +70,7 @@ pub(crate) struct SyncArgs {
     parallel: u8,
 
     /// How often --watch looks at the mesh, and at a folder that the system cannot watch
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    #[arg(long, requires = "watch", value_name = "TIME", default_value = "30s", value_parser = duration)]
     interval: Duration,
 
     /// Only say what would be done
@@ -224,7 +224,7 @@ async fn pass(
     options: &Options,
     password: PasswordSource,
 ) -> Result<Report, OperationError> {
-    let operations = datamesh_node::connect(&context.home, password).await?;
+    let operations = datamesh_node::connect(&context.home, password, false).await?;
     let transfer = Transfer::begin(&context.output, "sync", None);
     let report = mirror.pass(&*operations, options, transfer.events()).await;
     transfer.end();

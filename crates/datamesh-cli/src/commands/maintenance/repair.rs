@@ -68,7 +68,7 @@ impl RepairArgs {
         let partial = !reply.waiting.is_empty() || !reply.failed.is_empty() || few > 0;
         let output = &context.output;
         if output.is_for_programs() {
-            output.answer(&reply)?;
+            output.answer_about_one(&reply)?;
         } else {
             let mut table = Table::pairs();
             if checks {

@@ -50,14 +50,16 @@ impl HealthArgs {
             return tell(context, &reply);
         }
         let mut signals = Signals::catch()?;
-        let draws = !context.output.is_for_programs() && std::io::stdout().is_terminal();
+        let draws = !context.output.is_for_programs()
+            && std::io::stdout().is_terminal()
+            && !crate::output::is_dumb();
         let password = context.password.remembering().source();
         let interval = self.interval.max(INTERVAL_MIN);
         let mut last = Outcome::Done;
         loop {
             // By a connection of its own: without a daemon the home is not held between two looks.
             let look = async {
-                let connected = datamesh_node::connect(&context.home, password.clone());
+                let connected = datamesh_node::connect(&context.home, password.clone(), false);
                 connected.await?.health(HealthRequest {}).await
             };
             let reply = tokio::select! {

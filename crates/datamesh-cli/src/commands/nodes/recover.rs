@@ -57,6 +57,7 @@ impl RecoverArgs {
             Some(file) => words::from_file(&file)?,
             None => waiting(words::from_terminal).await??,
         };
+        datamesh_node::check_words(&words)?;
         let asked = context.password.clone();
         let password = waiting(move || asked.choose()).await??;
         let home = Home::at(context.home.path().to_owned());

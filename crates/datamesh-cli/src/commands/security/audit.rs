@@ -139,6 +139,18 @@ fn csv_lines(entries: &[RecordedEntry]) -> csv::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// An entry as an answer, with its times as text; the log and what is copied out of it have them as numbers.
+fn told(entry: &RecordedEntry) -> Result<serde_json::Value, Stop> {
+    let mut told = serde_json::to_value(entry).map_err(failed)?;
+    told["time"] = serde_json::json!(datamesh_api::moment::text(entry.entry.time));
+    if let Some(expires) = told.pointer_mut("/detail/expires")
+        && let Some(at) = expires.as_str().and_then(|text| text.parse().ok())
+    {
+        *expires = serde_json::json!(datamesh_api::moment::text(at));
+    }
+    Ok(told)
+}
+
 impl AuditArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, Stop> {
         let (home, output) = (&context.home, &context.output);
@@ -146,7 +158,7 @@ impl AuditArgs {
             AuditCommand::List(wanted) => {
                 let entries = list_audit_log(home, &wanted.filter())?;
                 if output.is_for_programs() {
-                    output.answer(&entries)?;
+                    output.answer(&entries.iter().map(told).collect::<Result<Vec<_>, _>>()?)?;
                     return Ok(Outcome::Done);
                 }
                 let mut table = Table::new(&[">NUMBER", "TIME", "EVENT", "DETAIL"]);

@@ -22,7 +22,7 @@ impl TransportArgs {
         let reply = operations.transport(TransportRequest {}).await?;
         let output = &context.output;
         if output.is_for_programs() {
-            output.answer(&reply)?;
+            output.answer_about_one(&reply)?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::new(&["WHAT", "HOW"]);
