@@ -187,6 +187,9 @@ impl InviteLedger {
             let message = "an invite must admit nodes, accounts or both";
             return Err(OperationError::usage(message));
         }
+        if terms.expires_ms == 0 {
+            return Err(OperationError::usage("the invite would have expired already"));
+        }
         let now = SystemClock.now();
         let secret: [u8; 32] = seam::random(&SystemEntropy);
         let expiry = now.saturating_add(terms.expires_ms);

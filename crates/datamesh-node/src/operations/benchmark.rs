@@ -205,7 +205,8 @@ impl Local {
         let small = self.each(|| ShardStore::below(folder)?.append(SMALL, 8, 256))?;
         let times: Vec<f64> = small.iter().map(|rate| Unit::Times.of(rate)).collect();
         let name = "shards of 64 KiB stored, eight at once";
-        figures.add(storage, name, Unit::Times, Some(SYNC_SMALL), &times);
+        // Several share a sync, so that the rate of these is no limit.
+        figures.add(storage, name, Unit::Times, None, &times);
         let read = self.each(|| ShardStore::below(folder)?.read(self.time))?;
         let name = "shards of 1 MiB read back";
         figures.add(storage, name, Unit::Megabytes, Some(COPY), &megabytes(&read));

@@ -57,8 +57,8 @@ fn stored(bytes: u64, scheme: Option<Scheme>) -> u64 {
     bytes.saturating_mul(scheme.n() as u64) / scheme.k() as u64
 }
 
-fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+fn amount(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).to_string()
 }
 
 /// What is worth doing, and what is not.
@@ -215,8 +215,8 @@ impl HomeOperations {
                     "{} versions are not stored with {}: {} in shards, {} then",
                     done.versions,
                     done.scheme,
-                    mib(done.stored_before),
-                    mib(done.stored_after)
+                    amount(done.stored_before),
+                    amount(done.stored_after)
                 );
                 let gain = done.stored_before.checked_sub(done.stored_after);
                 findings.advise("scheme", measured, gain, "datamesh optimize --rescheme");
@@ -234,8 +234,8 @@ impl HomeOperations {
                 "{} segments are less than half full, {} are small: {} of their {} are referred to",
                 repacked.sparse,
                 repacked.small,
-                mib(repacked.live_bytes),
-                mib(repacked.bytes)
+                amount(repacked.live_bytes),
+                amount(repacked.bytes)
             );
             findings.advise("segments", measured, Some(gain), "datamesh optimize --defrag");
         } else {
@@ -246,7 +246,7 @@ impl HomeOperations {
             let measured = format!(
                 "{} parts of files are stored more than once, {}",
                 duplicates.slices,
-                mib(duplicates.bytes)
+                amount(duplicates.bytes)
             );
             let gain = Some(stored(duplicates.bytes, suited));
             findings.advise("duplicates", measured, gain, "datamesh cleanup --duplicates");
@@ -262,18 +262,18 @@ impl HomeOperations {
             let measured = format!(
                 "{} of {} versions were not read for {UNREAD_DAYS} days; of {} that were tried \
                  compression saves {}",
-                mib(shrunk.bytes),
+                amount(shrunk.bytes),
                 shrunk.versions,
-                mib(shrunk.sampled_bytes),
-                mib(shrunk.sampled_saved)
+                amount(shrunk.sampled_bytes),
+                amount(shrunk.sampled_saved)
             );
             let gain = Some(stored(saved, suited));
             findings.advise("compression", measured, gain, "datamesh optimize --compress");
         } else {
             findings.fine(format!(
                 "compression would save little: {} of {} that were tried",
-                mib(shrunk.sampled_saved),
-                mib(shrunk.sampled_bytes)
+                amount(shrunk.sampled_saved),
+                amount(shrunk.sampled_bytes)
             ));
         }
         let totals =
@@ -284,8 +284,8 @@ impl HomeOperations {
             let measured = format!(
                 "older versions and removed files have {} of content beside {} that is current; what others \
                  have too stays",
-                mib(old),
-                mib(totals.bytes)
+                amount(old),
+                amount(totals.bytes)
             );
             findings.advise("versions", measured, None, "datamesh versions --purge --keep N NAME");
         } else {
@@ -303,8 +303,8 @@ impl HomeOperations {
         if packs.dead >= GAIN_BYTES_MIN && packs.dead > packs.used / 4 {
             let measured = format!(
                 "{} of the {} that this node's packs have are dead",
-                mib(packs.dead),
-                mib(packs.used)
+                amount(packs.dead),
+                amount(packs.used)
             );
             findings.advise("packs", measured, Some(packs.dead), "datamesh optimize --defrag");
         } else {
