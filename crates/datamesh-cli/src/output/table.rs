@@ -12,6 +12,8 @@ use super::{short, visible};
 /// Rows under a head. What is put in is made [visible](super::visible) first.
 pub(crate) struct Table {
     table: comfy_table::Table,
+    /// Words of the first column that have a colour, with its code.
+    marks: Vec<(&'static str, &'static str)>,
 }
 
 impl Table {
@@ -31,7 +33,12 @@ impl Table {
                 }
             }
         }
-        Self { table }
+        Self { table, marks: Vec::new() }
+    }
+
+    /// Has this word in a colour where it stands in the first column, on terminals that show it.
+    pub(crate) fn mark(&mut self, word: &'static str, code: &'static str) {
+        self.marks.push((word, code));
     }
 
     /// Rows without a head: names and values.
@@ -41,7 +48,7 @@ impl Table {
         if let Some(width) = width() {
             table.set_width(width);
         }
-        Self { table }
+        Self { table, marks: Vec::new() }
     }
 
     /// Adds a row.
@@ -67,8 +74,24 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.table.trim_fmt())
+        let text = self.table.trim_fmt();
+        if self.marks.is_empty() || super::is_plain() || !std::io::stdout().is_terminal() {
+            return f.write_str(&text);
+        }
+        f.write_str(&marked(&text, &self.marks))
     }
+}
+
+/// Lines with the words that they begin with in colours.
+fn marked(text: &str, marks: &[(&str, &str)]) -> String {
+    let line = |line: &str| {
+        let marked = marks.iter().find_map(|(word, code)| {
+            let rest = line.strip_prefix(word).filter(|rest| rest.starts_with(' '))?;
+            Some(format!("\x1b[{code}m{word}\x1b[0m{rest}"))
+        });
+        marked.unwrap_or_else(|| line.to_owned())
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Terminals of fewer columns get node ids cut to the part that tells them apart.
@@ -91,4 +114,17 @@ pub(crate) fn width() -> Option<u16> {
     let size = rustix::termios::tcgetwinsize(&out).ok()?;
     // A terminal that says nothing useful gets lines as long as they are.
     (size.ws_col >= 20).then_some(size.ws_col)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_the_first_column_have_colours() {
+        let marks = [("ok", "32"), ("CRITICAL", "31;1")];
+        let text = "STATE  WHAT\nok     okay\nokay   ok\nCRITICAL  disk\n       ok";
+        let expected = "STATE  WHAT\n\x1b[32mok\x1b[0m     okay\nokay   ok\n\x1b[31;1mCRITICAL\x1b[0m  disk\n       ok";
+        assert_eq!(marked(text, &marks), expected);
+    }
 }

@@ -26,6 +26,9 @@ use crate::output::Table;
 /// Findings as rows.
 pub(crate) fn findings(findings: &[Finding]) -> Table {
     let mut table = Table::new(&["STATE", "SUBJECT", "FINDING"]);
+    for (word, code) in [("ok", "32"), ("warning", "33"), ("CRITICAL", "31;1")] {
+        table.mark(word, code);
+    }
     for finding in findings {
         let state = match finding.severity {
             Severity::Ok => "ok",
