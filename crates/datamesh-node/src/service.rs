@@ -332,8 +332,9 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
             "make an account with: datamesh init, or join a mesh with: datamesh join <ticket>",
         ));
     }
-    let Some(lock) = home.try_lock()? else {
-        let message = format!("another process works in {}", home.path().display());
+    // A command that works here now ends sooner or later.
+    let Some(lock) = home.lock_or_service().await? else {
+        let message = format!("a service runs in {} already", home.path().display());
         return Err(OperationError::new(ErrorKind::Failed, message)
             .hint("a home has one service; stop the other, or choose another home with --home"));
     };

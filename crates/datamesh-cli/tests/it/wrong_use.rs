@@ -37,10 +37,22 @@ fn a_mesh_of_one_node_refuses_a_put_unless_it_is_allowed() {
     let mut mesh = Mesh::empty(PROGRAM);
     mesh.init("n0");
     mesh.run("n0", &["init", "--non-interactive", "--words-out", "/dev/null"]).code(2);
+    // A service waits for a command that works in its home.
+    let held = fs::File::open(mesh.path("n0").join("lock")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let working = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        drop(held);
+    });
     mesh.start(0, &[]);
+    working.join().unwrap();
     // A second service in the same home.
     let second = mesh.run("n0", &["service", "--listen", "/ip4/127.0.0.1/tcp/0"]).code(1);
-    assert!(second.err.contains("another process works in"), "{}", second.err);
+    assert!(
+        second.err.contains("already") && second.err.contains("a home has one service"),
+        "{}",
+        second.err
+    );
     // A port that is in use.
     let status: serde_json::Value =
         serde_json::from_slice(&fs::read(mesh.path("n0").join("status.json")).unwrap()).unwrap();
