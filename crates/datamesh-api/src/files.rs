@@ -155,8 +155,6 @@ pub struct ListRequest {
     pub limit: Option<usize>,
     /// Where the page before ended.
     pub after: Option<Vec<u8>>,
-    /// Fail where it is not known that all that the account's devices did is in it.
-    pub newest: bool,
 }
 
 /// One row of a listing.

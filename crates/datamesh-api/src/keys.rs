@@ -8,7 +8,11 @@ use crate::collect::RewriteReply;
 
 /// List the account's devices.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct KeysRequest {}
+pub struct KeysRequest {
+    /// Take in all that the devices did first, however long that takes; else as much as comes without waiting for
+    /// nodes that do not answer.
+    pub whole: bool,
+}
 
 /// A log of the account and the device that writes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]

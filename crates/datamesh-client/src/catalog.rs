@@ -41,7 +41,7 @@ pub struct Publication {
     state: Mutex<State>,
     /// Counts how often the mesh was asked: whoever waited while it was does not ask again.
     asked: AtomicU64,
-    /// Counts pages and batches of other devices' operations that came: whoever waits for them sees that they come.
+    /// Counts what comes of other devices: heads, pages and batches of operations. Whoever waits sees that it goes on.
     taken: AtomicU64,
     /// The newest epochs record.
     epochs: RwLock<Option<Arc<epochs::KnownEpochs>>>,

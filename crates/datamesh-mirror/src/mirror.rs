@@ -118,8 +118,8 @@ impl Mirror {
         events: EventFn,
     ) -> Result<Report, OperationError> {
         let begun = fingerprint::now();
-        // Takes in what other devices did, and says whether that is all.
-        let keys = operations.keys(KeysRequest {}).await?;
+        // What other devices did, and whether that is all.
+        let keys = operations.keys(KeysRequest { whole: true }).await?;
         let mut found = self.scan(options).await?;
         let mut listed = remote::list(operations, self.remote.as_ref(), &found.rules).await?;
         self.check_not_unmounted(&found, options)?;
@@ -172,6 +172,7 @@ impl Mirror {
             folder: self.folder.display().to_string(),
             remote: self.remote.as_ref().map_or_else(|| "/".to_owned(), ToString::to_string),
             base: self.base.found(),
+            may_be_old: keys.may_be_old,
             actions: Vec::new(),
             unchanged: plan.unchanged + plan.agreed.len() as u64,
             uploaded: Amount::default(),

@@ -52,8 +52,6 @@ pub(crate) async fn list(
             folder: folder.cloned(),
             recursive: true,
             limit: Some(PAGE_ENTRIES),
-            // What is to be carried over or removed follows from it: the later pages are as new as the first.
-            newest: after.is_none(),
             after: after.take(),
             ..ListRequest::default()
         };

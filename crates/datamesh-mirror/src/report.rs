@@ -28,6 +28,8 @@ pub struct Report {
     pub remote: String,
     /// How the memory of the last pass was found.
     pub base: Found,
+    /// Too few nodes answered to know all that other devices did, so that nothing was removed.
+    pub may_be_old: bool,
     /// What was done, in the order in which it was.
     pub actions: Vec<Action>,
     /// Files and empty folders at which nothing had changed.
@@ -60,6 +62,6 @@ impl Report {
 
     /// Something that should have been done was not.
     pub fn is_partial(&self) -> bool {
-        !self.failed.is_empty() || self.pending > 0 || self.stopped.is_some()
+        self.may_be_old || !self.failed.is_empty() || self.pending > 0 || self.stopped.is_some()
     }
 }

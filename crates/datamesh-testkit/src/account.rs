@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use datamesh_api::{
@@ -46,6 +46,8 @@ struct Stored {
 pub struct Account {
     versions: Mutex<BTreeMap<MeshPath, Vec<Version>>>,
     next: AtomicU64,
+    /// Too few nodes answer to know what other devices did.
+    old: AtomicBool,
     /// Calls that are still answered; the one after them never is.
     fuse: AtomicU64,
     /// Told when the fuse has burnt down.
@@ -78,6 +80,7 @@ impl Account {
         Self {
             versions: Mutex::default(),
             next: AtomicU64::new(1),
+            old: AtomicBool::new(false),
             fuse: AtomicU64::new(u64::MAX),
             burnt: Notify::new(),
             broken: Mutex::default(),
@@ -85,6 +88,11 @@ impl Account {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         }
+    }
+
+    /// Whether too few nodes answer to know what other devices did.
+    pub fn be_old(&self, old: bool) {
+        self.old.store(old, Ordering::SeqCst);
     }
 
     /// Answers so many calls more, and then none.
@@ -461,7 +469,7 @@ impl Account {
                 epochs: Vec::new(),
                 epoch: None,
                 logs: Vec::new(),
-                may_be_old: false,
+                may_be_old: self.old.load(Ordering::SeqCst),
             }),
             other => return Err(error(ErrorKind::Usage, format!("not asked here: {other:?}"))),
         })

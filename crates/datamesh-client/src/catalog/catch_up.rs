@@ -71,8 +71,9 @@ impl Client {
     /// waits. What goes wrong is logged.
     pub fn catch_up_lately(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let mut catching_up = std::pin::pin!(self.catch_up_if_due());
-            let mut taken = None;
+            let mut catching_up = self.catch_up_if_due();
+            let taken = || self.publication.taken.load(Ordering::Acquire);
+            let mut before = taken();
             loop {
                 match tokio::time::timeout(PATIENCE, &mut catching_up).await {
                     Ok(Ok(_)) => return,
@@ -82,8 +83,8 @@ impl Client {
                     }
                     Err(_) => {}
                 }
-                let before = taken.replace(self.publication.taken.load(Ordering::Acquire));
-                if before == taken {
+                let now = taken();
+                if std::mem::replace(&mut before, now) == now {
                     tracing::warn!("too few nodes answered in time; the catalog may be old");
                     return;
                 }
@@ -94,31 +95,24 @@ impl Client {
     /// Takes in what the account's devices published, unless that was done lately, however long it takes.
     ///
     /// # Errors
-    /// [`ClientError::MayBeOld`] where too few nodes answer to know that this is all; as
-    /// [`catch_up`](Self::catch_up).
-    pub fn catch_up_surely(&self) -> BoxFuture<'_, Result<(), ClientError>> {
+    /// As [`catch_up`](Self::catch_up).
+    pub fn catch_up_if_due(&self) -> BoxFuture<'_, Result<CaughtUp, ClientError>> {
         Box::pin(async move {
-            if self.catch_up_if_due().await?.may_be_old {
-                return Err(ClientError::MayBeOld);
+            let mut state = self.publication.state.lock().await;
+            let now = self.engine.now();
+            // A clock that went back makes it due.
+            let due = state.caught_up.is_none_or(|at| !(at..at + RECENT_MS).contains(&now));
+            if due {
+                return self.catch_up_locked(&mut state).await;
             }
-            Ok(())
+            Ok(CaughtUp { may_be_old: !state.told.is_empty(), ..CaughtUp::default() })
         })
-    }
-
-    async fn catch_up_if_due(&self) -> Result<CaughtUp, ClientError> {
-        let mut state = self.publication.state.lock().await;
-        let now = self.engine.now();
-        // A clock that went back makes it due.
-        let due = state.caught_up.is_none_or(|at| !(at..at + RECENT_MS).contains(&now));
-        if due {
-            return self.catch_up_locked(&mut state).await;
-        }
-        Ok(CaughtUp { may_be_old: !state.told.is_empty(), ..CaughtUp::default() })
     }
 
     pub(super) async fn catch_up_locked(&self, state: &mut State) -> Result<CaughtUp, ClientError> {
         let log = self.catalog.owner().log;
         let (read, reached) = self.read_newest(state, &log).await?;
+        self.publication.taken.fetch_add(1, Ordering::AcqRel);
         self.publication.asked.fetch_add(1, Ordering::AcqRel);
         self.admitted().await?;
         let mut caught = CaughtUp { may_be_old: !reached, ..CaughtUp::default() };

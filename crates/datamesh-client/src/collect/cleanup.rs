@@ -166,7 +166,7 @@ impl Client {
     }
 
     /// Releases what broken-off puts of this device left, as far as nodes answer. Asks nobody where the journal
-    /// knows of none. Returns the number of segments.
+    /// knows of none, and leaves it to whoever moves or cleans up content now. Returns the number of segments.
     ///
     /// # Errors
     /// [`ClientError::MayBeOld`] where this device may not know the newest: then nothing is
@@ -178,7 +178,8 @@ impl Client {
             if !any.await? {
                 return Ok(0);
             }
-            let _moving = self.publication.moving.lock().await;
+            // A put that failed does not wait until a long rewrite is done.
+            let Ok(_moving) = self.publication.moving.try_lock() else { return Ok(0) };
             self.know_newest().await?;
             let mut cleaned = Cleaned::default();
             self.clean_left(CleanupOptions::default(), &mut cleaned).await?;

@@ -250,10 +250,11 @@ impl Client {
             if let Err(error) = self.step(points::PUT_RENEW, self.renew_promised()).await {
                 run.report.stopped.get_or_insert(error);
             }
-            // Nothing of the run holds segments any more.
-            let PutRun { report, .. } = run;
+            let report = std::mem::take(&mut run.report);
+            // With it goes what holds its segments.
+            drop(run);
             if matches!(report.stopped, Some(ClientError::Write(_))) && report.pending == 0 {
-                // It is not known to be whole and nobody can ever read it: it is not to look like a loss.
+                // Shards of what was never committed would look like a loss that nobody can mend.
                 if let Err(error) = self.give_back_left().await {
                     tracing::info!(%error, "what the put left is given back later");
                 }

@@ -270,6 +270,26 @@ async fn a_damaged_base_removes_nothing() {
 }
 
 #[tokio::test]
+async fn where_it_is_not_known_what_others_did_nothing_is_removed_and_it_is_said() {
+    let (account, replica) = (Account::new(), Replica::new());
+    let both = options(Direction::Both);
+    for name in ["a", "b"] {
+        replica.write(name, name);
+    }
+    replica.pass(&account, &both).await;
+    replica.remove("a");
+    account.delete("shared/tree/b");
+    account.be_old(true);
+    let report = replica.pass(&account, &both).await;
+    assert!(report.may_be_old && report.is_partial(), "{report:?}");
+    assert_eq!((replica.names(), account.files().len()), (vec!["b".to_owned()], 1));
+    account.be_old(false);
+    let report = replica.pass(&account, &both).await;
+    assert!(!report.may_be_old && !report.is_partial(), "{report:?}");
+    assert_eq!((replica.names().len(), account.files().len()), (0, 0));
+}
+
+#[tokio::test]
 async fn an_empty_folder_is_taken_for_a_disk_that_is_not_there() {
     let (account, replica) = (Account::new(), Replica::new());
     let up = options(Direction::Up);

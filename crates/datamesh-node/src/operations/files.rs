@@ -226,10 +226,6 @@ impl HomeOperations {
     }
 
     pub(super) async fn do_list(&self, request: ListRequest) -> Result<ListReply, OperationError> {
-        if request.newest {
-            let client = self.whole_client().await?;
-            client.catch_up_surely().await.map_err(|error| convert::client_error(&error))?;
-        }
         let named = request.folder.clone().filter(|_| request.after.is_none());
         if !request.patterns.is_empty() {
             return self.list_matching(request).await;

@@ -1,10 +1,10 @@
 //! Operations on the account's keys.
 
 use datamesh_api::{
-    DeviceInfo, EpochInfo, ErrorKind, KeysReply, OperationError, RekeyReply, RotateReply,
-    RotateRequest,
+    DeviceInfo, EpochInfo, ErrorKind, KeysReply, KeysRequest, OperationError, RekeyReply,
+    RotateReply, RotateRequest,
 };
-use datamesh_client::Client;
+use datamesh_client::{CaughtUp, Client};
 use datamesh_core::DeviceId;
 use datamesh_crypto::Words;
 
@@ -13,9 +13,14 @@ use super::collect::rewritten;
 use crate::convert;
 
 impl HomeOperations {
-    pub(super) async fn do_keys(&self) -> Result<KeysReply, OperationError> {
+    pub(super) async fn do_keys(&self, request: KeysRequest) -> Result<KeysReply, OperationError> {
         let client = self.client().await?;
-        client.catch_up_lately().await;
+        let caught = if request.whole {
+            client.catch_up_if_due().await.map_err(|error| convert::client_error(&error))?
+        } else {
+            client.catch_up_lately().await;
+            CaughtUp::default()
+        };
         let keys = client.keys();
         let (device, current) = (keys.device(), client.catalog().owner().log);
         let found = client.device_logs().await.map_err(|error| convert::client_error(&error))?;
@@ -45,7 +50,7 @@ impl HomeOperations {
                 .as_ref()
                 .map(|epochs| EpochInfo { number: epochs.epoch, began: epochs.began }),
             logs,
-            may_be_old: found.may_be_old,
+            may_be_old: found.may_be_old || caught.may_be_old,
         })
     }
 

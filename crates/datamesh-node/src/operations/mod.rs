@@ -228,11 +228,16 @@ impl HomeOperations {
     /// The catalog for a listing: current where that asks nobody for a password.
     async fn current_catalog(&self) -> Result<&Arc<AccountDb>, OperationError> {
         let open = self.shared.keys.is_some() || self.client.get().is_some();
-        let at_hand = self.at_hand && mesh::genesis(self.home())?.is_some();
-        if open || at_hand && self.shared.catalog.is_some() {
+        if open || self.at_hand && self.can_look()? {
             self.current_client().await?;
         }
         self.whole_catalog().await
+    }
+
+    /// Whether the account of this home may ask its mesh: before it has joined one there is nothing to look at.
+    fn can_look(&self) -> Result<bool, OperationError> {
+        let Some(genesis) = mesh::genesis(self.home())? else { return Ok(false) };
+        Ok(self.shared.catalog.is_some() && mesh::grant(self.home(), &genesis)?.is_some())
     }
 
     /// The account's keys: asks for the password where they are not open yet.
@@ -311,7 +316,7 @@ impl HomeOperations {
             Call::Shares(request) => Answer::Shares(self.do_shares(request).await?),
             Call::Unshare(request) => Answer::Unshare(self.do_unshare(request).await?),
             Call::Recipient(_) => Answer::Recipient(self.do_recipient().await?),
-            Call::Keys(_) => Answer::Keys(self.do_keys().await?),
+            Call::Keys(request) => Answer::Keys(self.do_keys(request).await?),
             Call::Rotate(request) => Answer::Rotate(self.do_rotate(request).await?),
             Call::Rekey(_) => Answer::Rekey(self.do_rekey().await?),
             Call::Peers(_) => Answer::Peers(self.do_peers().await?),

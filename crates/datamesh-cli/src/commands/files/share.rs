@@ -212,8 +212,7 @@ fn picture(file: &Path) -> Option<Picture> {
 /// Shows a code on the terminal, if that has room: one that is wrapped cannot be read.
 fn show_qr(output: &Output, link: &SecretText) -> Result<(), Stop> {
     let code = Qr::of(link.as_str())?;
-    let seen = std::io::stdout().is_terminal();
-    let room = crate::output::width().filter(|_| seen).map_or(usize::MAX, usize::from);
+    let room = crate::output::width().map_or(usize::MAX, usize::from);
     if code.columns() > room {
         output.warn(format!(
             "the QR code needs a terminal of {} columns, and this one has {room}: --qr-file FILE.png",
@@ -221,7 +220,7 @@ fn show_qr(output: &Output, link: &SecretText) -> Result<(), Stop> {
         ));
         return Ok(());
     }
-    output.raw(&code.text(seen && !is_plain()))
+    output.raw(&code.text(std::io::stdout().is_terminal() && !is_plain()))
 }
 
 /// Writes a code to a file that only its owner may read: it is the link.

@@ -271,6 +271,10 @@ fn notes(context: &Context, report: &Report) {
     if let Some(wrong) = wrong {
         output.warn(format!("{wrong}: contents were compared, and nothing was removed"));
     }
+    if report.may_be_old {
+        output
+            .warn("too few nodes answered to know all that other devices did: nothing was removed");
+    }
     for kept in report.kept.iter().take(NAMED_MAX) {
         output.note(format!("kept {}: {}", visible(kept.path.as_str()), kept.reason));
     }

@@ -135,7 +135,7 @@ impl KeysArgs {
 
 async fn list(context: &Context) -> Result<Outcome, Stop> {
     let operations = context.connect().await?;
-    let reply = operations.keys(KeysRequest {}).await?;
+    let reply = operations.keys(KeysRequest::default()).await?;
     let output = &context.output;
     if output.is_for_programs() {
         output.answer(&reply)?;
