@@ -46,7 +46,7 @@ pub struct OperationError {
 impl OperationError {
     /// An error without a hint.
     pub fn new(kind: ErrorKind, message: impl ToString) -> Self {
-        Self { kind, message: message.to_string(), hint: None }
+        Self { kind, message: without_codes(message.to_string()), hint: None }
     }
 
     /// A request that is wrong in itself.
@@ -67,12 +67,41 @@ impl OperationError {
             }
             source = cause.source();
         }
-        Self { kind, message, hint: None }
+        Self::new(kind, message)
     }
 
     /// The same error with the next step.
     pub fn hint(mut self, hint: impl ToString) -> Self {
         self.hint = Some(hint.to_string());
         self
+    }
+}
+
+/// A message without the numbers by which the system knows what its text says.
+fn without_codes(mut message: String) -> String {
+    const BEFORE: &str = " (os error ";
+    while let Some(start) = message.find(BEFORE) {
+        let digits = message[start + BEFORE.len()..].bytes().take_while(u8::is_ascii_digit).count();
+        let end = start + BEFORE.len() + digits;
+        if digits == 0 || !message[end..].starts_with(')') {
+            break;
+        }
+        message.replace_range(start..=end, "");
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_have_no_numbers_of_the_system() {
+        let error = std::io::Error::from_raw_os_error(2);
+        let told = OperationError::usage(format!("\"a\" and \"b\": {error}; {error}"));
+        let text = error.to_string();
+        let text = text.strip_suffix(" (os error 2)").unwrap();
+        assert_eq!(told.message, format!("\"a\" and \"b\": {text}; {text}"));
+        assert_eq!(OperationError::usage("a (os error x) b").message, "a (os error x) b");
     }
 }

@@ -14,6 +14,20 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     grammar::bytes(text).ok_or_else(wrong)
 }
 
+/// Bytes that a node offers: as its setting.
+pub(crate) fn offer(text: &str) -> Result<u64, String> {
+    datamesh_node::config::check("service.storage", text)?;
+    size(text)
+}
+
+/// A length of time that is not none.
+pub(crate) fn some_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("no time is too short".to_owned()),
+        time => Ok(time),
+    }
+}
+
 /// A length of time: `90s`, `15min`, `12h`, `7d`; a number alone is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {

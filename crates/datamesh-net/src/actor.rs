@@ -20,7 +20,7 @@ use libp2p::identity::Keypair;
 use libp2p::kad::store::MemoryStore;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionId, DialError, NetworkBehaviour, SwarmEvent};
+use libp2p::swarm::{ConnectionId, NetworkBehaviour, SwarmEvent};
 use libp2p::{
     Multiaddr, PeerId, Swarm, TransportError, autonat, connection_limits, dcutr, identify, kad,
     mdns, memory_connection_limits, ping, relay, upnp,
@@ -34,6 +34,7 @@ use crate::access::Access;
 use crate::address::{Listenable, Way};
 use crate::book::Book;
 use crate::candidates::Bounded;
+use crate::dial_failure::reason;
 use crate::dialling::{Diallings, Next};
 use crate::discovery::{Found, Lookup, Queries, Sightings};
 use crate::identity::{node_id, peer_id};
@@ -766,31 +767,4 @@ fn listen_error(address: String, source: io::Error) -> NetworkError {
         io::ErrorKind::AddrInUse => NetworkError::PortInUse { address },
         _ => NetworkError::Listen { address, source },
     }
-}
-
-/// Why a dial failed, in one line.
-fn reason(error: &DialError) -> String {
-    match error {
-        DialError::WrongPeerId { obtained, .. } => {
-            format!("another peer answered there: {obtained}")
-        }
-        DialError::Transport(attempts) => {
-            let line = |(address, error): &(Multiaddr, TransportError<io::Error>)| match error {
-                TransportError::Other(error) => format!("{address}: {}", root(error)),
-                TransportError::MultiaddrNotSupported(_) => format!("{address}: not supported"),
-            };
-            attempts.iter().map(line).collect::<Vec<_>>().join(", ")
-        }
-        DialError::Denied { cause } => format!("refused on this side: {cause}"),
-        other => other.to_string(),
-    }
-}
-
-/// The innermost cause: libp2p wraps errors in several layers that say nothing.
-fn root(error: &io::Error) -> String {
-    let mut cause: &(dyn std::error::Error + 'static) = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }

@@ -29,6 +29,7 @@ mod bucket;
 mod budget;
 mod candidates;
 pub mod config;
+mod dial_failure;
 mod dialling;
 mod discovery;
 mod error;

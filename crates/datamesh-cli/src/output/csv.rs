@@ -1,83 +1,63 @@
 //! Answers as comma-separated values (RFC 4180), made of what the JSON says.
 //!
-//! An answer that is a list has a row for each of its objects; of an answer with lists in it, the first one that
-//! is a list of objects gives the rows; an answer without one is one row. Fields within fields have
-//! names with dots, lists within a row are joined by semicolons. The first row names the columns.
+//! An answer that is a list, or has one that it is about, has a row for each of the list's items, under columns that
+//! are always the same. Every other answer has a row for each of its values: their name and what they are.
+//! What is within another has a name with a dot; items of a list have their number for a name there, and stand in
+//! one cell, between semicolons, in a row of a list. No cell holds JSON.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::error::{Stop, failed};
 
 /// Writes answers that follow each other under one head.
 #[derive(Debug, Default)]
 pub(crate) struct Csv {
-    columns: Vec<String>,
     /// The head is written.
     begun: bool,
 }
 
 impl Csv {
-    /// Has these columns, whatever the first answer has.
-    pub(crate) fn set_columns(&mut self, columns: &[&str]) {
-        self.columns = columns.iter().map(|name| (*name).to_owned()).collect();
-    }
-
-    /// The rows of an answer, under a head if they are the first.
+    /// A row for each item of `list`.
     ///
     /// # Errors
     /// [`Stop`] where they cannot be encoded.
-    pub(crate) fn rows(&mut self, answer: &Value) -> Result<String, Stop> {
-        let rows: Vec<Map<String, Value>> = rows(answer).into_iter().map(flat).collect();
-        if self.columns.is_empty() {
-            for name in rows.iter().flat_map(Map::keys) {
-                if !self.columns.contains(name) {
-                    self.columns.push(name.clone());
-                }
-            }
-        }
+    pub(crate) fn rows(&mut self, list: &[Value], columns: &[&str]) -> Result<String, Stop> {
+        let row = |item: &Value| columns.iter().map(|name| cell(at(item, name))).collect();
+        self.write(columns, list.iter().map(row))
+    }
+
+    /// A row for each value of an answer.
+    ///
+    /// # Errors
+    /// [`Stop`] where they cannot be encoded.
+    pub(crate) fn values(&mut self, answer: &Value) -> Result<String, Stop> {
+        let mut rows = Vec::new();
+        values(String::new(), answer, &mut rows);
+        self.write(&["name", "value"], rows.into_iter().map(Vec::from))
+    }
+
+    fn write(
+        &mut self,
+        columns: &[&str],
+        rows: impl Iterator<Item = Vec<String>>,
+    ) -> Result<String, Stop> {
         let mut out = csv::Writer::from_writer(Vec::new());
         let wrong = |error: csv::Error| Stop::Failed(failed(error));
-        if !self.begun && !self.columns.is_empty() {
-            out.write_record(&self.columns).map_err(wrong)?;
+        if !self.begun {
+            out.write_record(columns).map_err(wrong)?;
             self.begun = true;
         }
-        for row in &rows {
-            let cells =
-                self.columns.iter().map(|name| row.get(name).map_or_else(String::new, cell));
-            out.write_record(cells).map_err(wrong)?;
+        for row in rows {
+            out.write_record(row).map_err(wrong)?;
         }
         let bytes = out.into_inner().map_err(|error| Stop::Failed(failed(error)))?;
         String::from_utf8(bytes).map_err(|error| Stop::Failed(failed(error)))
     }
 }
 
-fn objects(value: &Value) -> Option<Vec<&Map<String, Value>>> {
-    value.as_array()?.iter().map(Value::as_object).collect()
-}
-
-fn rows(answer: &Value) -> Vec<&Map<String, Value>> {
-    if let Some(list) = objects(answer) {
-        return list;
-    }
-    let Some(answer) = answer.as_object() else { return Vec::new() };
-    answer.values().find_map(objects).unwrap_or_else(|| vec![answer])
-}
-
-/// A row without objects in it.
-fn flat(row: &Map<String, Value>) -> Map<String, Value> {
-    let mut out = Map::new();
-    for (name, value) in row {
-        match value {
-            Value::Object(inner) => {
-                let inner = flat(inner).into_iter();
-                out.extend(inner.map(|(below, value)| (format!("{name}.{below}"), value)));
-            }
-            value => {
-                out.insert(name.clone(), value.clone());
-            }
-        }
-    }
-    out
+/// What an item has under a name with dots.
+fn at<'a>(item: &'a Value, name: &str) -> &'a Value {
+    name.split('.').try_fold(item, |value, name| value.get(name)).unwrap_or(&Value::Null)
 }
 
 fn cell(value: &Value) -> String {
@@ -85,7 +65,28 @@ fn cell(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(";"),
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(name, value)| format!("{name}={}", cell(value)));
+            fields.collect::<Vec<_>>().join(" ")
+        }
         value => value.to_string(),
+    }
+}
+
+fn values(name: String, value: &Value, rows: &mut Vec<[String; 2]>) {
+    let below = |inner: &str| match name.as_str() {
+        "" => inner.to_owned(),
+        name => format!("{name}.{inner}"),
+    };
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(field, value)| values(below(field), value, rows));
+        }
+        Value::Array(items) => {
+            let items = items.iter().enumerate();
+            items.for_each(|(at, item)| values(below(&at.to_string()), item, rows));
+        }
+        value => rows.push([name, cell(value)]),
     }
 }
 
@@ -95,38 +96,24 @@ mod tests {
 
     use super::*;
 
-    fn csv(answer: &Value) -> String {
-        Csv::default().rows(answer).unwrap_or_default()
-    }
-
     #[test]
-    fn the_first_list_of_objects_gives_the_rows() {
-        let answer = json!({
-            "more": false,
-            "names": ["not", "objects"],
-            "files": [
-                {"path": "a, \"b\"", "size": 7, "tags": ["x", "y"], "leases": {"days": null}},
-                {"path": "c", "size": 8, "note": "later"},
-            ],
-            "failed": [{"path": "d"}],
-        });
-        let expected = "path,size,tags,leases.days,note\n\"a, \"\"b\"\"\",7,x;y,,\nc,8,,,later\n";
-        assert_eq!(csv(&answer), expected);
-    }
-
-    #[test]
-    fn an_answer_without_a_list_is_one_row_and_an_empty_list_is_none() {
-        assert_eq!(csv(&json!({"a": 1, "b": {"c": true}})), "a,b.c\n1,true\n");
-        assert_eq!(csv(&json!({"files": [], "more": false})), "");
-        assert_eq!(csv(&json!([{"x": "y"}])), "x\ny\n");
-    }
-
-    #[test]
-    fn answers_that_follow_each_other_have_one_head() {
+    fn a_list_has_a_row_for_each_item_under_columns_that_stay() {
+        let list = [
+            json!({"path": "a, \"b\"", "tags": ["x", "y"], "leases": {"days": null}, "size": 7}),
+            json!({"path": "c", "leases": {"days": 3}, "detail": {"a": 1, "b": "two"}}),
+        ];
+        let columns = ["path", "tags", "leases.days", "detail"];
         let mut csv = Csv::default();
-        let mut next = |answer: &Value| csv.rows(answer).unwrap_or_default();
-        assert_eq!(next(&json!([])), "");
-        assert_eq!(next(&json!([{"a": 1}])), "a\n1\n");
-        assert_eq!(next(&json!([{"b": 3, "a": 2}])), "2\n");
+        let mut next = |list: &[Value]| csv.rows(list, &columns).unwrap_or_default();
+        assert_eq!(next(&[]), "path,tags,leases.days,detail\n");
+        assert_eq!(next(&list), "\"a, \"\"b\"\"\",x;y,,\nc,,3,a=1 b=two\n");
+        assert_eq!(next(&[]), "");
+    }
+
+    #[test]
+    fn other_answers_have_a_row_for_each_value() {
+        let answer = json!({"a": 1, "b": {"c": true, "d": [{"e": "x"}, {"e": null}]}, "f": []});
+        let rows = "name,value\na,1\nb.c,true\nb.d.0.e,x\nb.d.1.e,\n";
+        assert_eq!(Csv::default().values(&answer).unwrap_or_default(), rows);
     }
 }

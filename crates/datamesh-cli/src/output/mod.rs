@@ -3,6 +3,7 @@
 //! Standard output carries the answer alone, as a table, as JSON or as CSV; progress, notes and warnings go
 //! to standard error. A reader of standard output that leaves early ends the program quietly.
 
+pub(crate) mod columns;
 mod csv;
 mod program;
 mod progress;
@@ -62,11 +63,6 @@ impl Output {
         self.csv.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers as CSV have these columns, whatever the first of them has.
-    pub(crate) fn csv_columns(&self, columns: &[&str]) {
-        self.csv().set_columns(columns);
-    }
-
     /// Answers are for programs.
     pub(crate) fn is_for_programs(&self) -> bool {
         self.format != Format::Table
@@ -87,20 +83,30 @@ impl Output {
         !self.quiet && io::stderr().is_terminal()
     }
 
-    /// Writes an answer that is about one thing for programs: as CSV in one row, whatever lists it has.
-    pub(crate) fn answer_about_one<T: Serialize + ?Sized>(&self, answer: &T) -> Result<(), Stop> {
+    /// Writes an answer for programs that is about the list under the name `list` in it, or is one where that is
+    /// empty. As CSV it has these columns.
+    pub(crate) fn answer_rows<T: Serialize + ?Sized>(
+        &self,
+        answer: &T,
+        list: &str,
+        columns: &[&str],
+    ) -> Result<(), Stop> {
         if self.format != Format::Csv {
             return self.answer(answer);
         }
-        self.answer(&[answer])
+        let answer = serde_json::to_value(answer).map_err(failed)?;
+        let rows = if list.is_empty() { Some(&answer) } else { answer.get(list) };
+        let rows = rows.and_then(serde_json::Value::as_array).map_or(&[][..], Vec::as_slice);
+        let text = self.csv().rows(rows, columns)?;
+        self.raw(&text)
     }
 
     /// Writes an answer for programs.
     pub(crate) fn answer<T: Serialize + ?Sized>(&self, answer: &T) -> Result<(), Stop> {
         if self.format == Format::Csv {
             let answer = serde_json::to_value(answer).map_err(failed)?;
-            let rows = self.csv().rows(&answer)?;
-            return self.raw(&rows);
+            let text = self.csv().values(&answer)?;
+            return self.raw(&text);
         }
         let text = if io::stdout().is_terminal() {
             serde_json::to_string_pretty(answer)

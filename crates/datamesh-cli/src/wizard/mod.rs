@@ -78,12 +78,12 @@ async fn do_all(context: &Context, answers: Answers) -> Result<(), Stop> {
     }
     let program = visible(&questions::program(&context.home));
     if let Some(ticket) = answers.ticket
-        && let Err(stop) = JoinArgs::with(ticket).run(context).await
+        && !enter(context, ticket).await?
     {
         output.warn(format!(
             "the rest is done, and the mesh is yet to be entered: `{program} join TICKET`"
         ));
-        return Err(stop);
+        return Ok(());
     }
     if answers.node.is_some() {
         output.note(format!(
@@ -91,6 +91,21 @@ async fn do_all(context: &Context, answers: Answers) -> Result<(), Stop> {
         ));
     }
     Ok(())
+}
+
+/// Enters the mesh, with another ticket where one was of no use; or not, where there is no other.
+async fn enter(context: &Context, mut ticket: String) -> Result<bool, Stop> {
+    loop {
+        match JoinArgs::with(ticket).run(context).await {
+            Err(Stop::Failed(error)) => report(&error, context.global.wants_json()),
+            done => return done.map(|_| true),
+        }
+        match waiting(questions::other_ticket).await? {
+            Ok(Some(other)) => ticket = other,
+            Ok(None) | Err(NoAnswer::Interrupted) => return Ok(false),
+            Err(NoAnswer::Unreadable(error)) => return Err(error.into()),
+        }
+    }
 }
 
 /// Makes the account, with another question where the answer to one cannot be taken.

@@ -81,12 +81,7 @@ pub(super) fn ask(home: &Home) -> Result<Option<Answers>, NoAnswer> {
         1..=3 => Some(
             Input::<String>::new()
                 .with_prompt("The ticket")
-                .validate_with(|text: &String| match text.trim().parse::<InviteTicket>() {
-                    Ok(_) => Ok(()),
-                    Err(error) => {
-                        Err(format!("{error}; somebody in the mesh makes it by `datamesh invite`"))
-                    }
-                })
+                .validate_with(|text: &String| check_ticket(text))
                 .interact_text()
                 .map_err(wrong)?,
         ),
@@ -119,6 +114,26 @@ pub(super) fn ask(home: &Home) -> Result<Option<Answers>, NoAnswer> {
     to_stderr("");
     let agreed = Confirm::new().with_prompt("Do it?").default(true).interact().map_err(wrong)?;
     Ok(agreed.then_some(answers))
+}
+
+fn check_ticket(text: &str) -> Result<(), String> {
+    let read = text.trim().parse::<InviteTicket>();
+    read.map(drop)
+        .map_err(|error| format!("{error}; somebody in the mesh makes it by `datamesh invite`"))
+}
+
+/// Asks for a ticket in place of one that was of no use. Nothing where there is none.
+pub(super) fn other_ticket() -> Result<Option<String>, NoAnswer> {
+    let text = Input::<String>::new()
+        .with_prompt("Another ticket, or empty to do it later")
+        .allow_empty(true)
+        .validate_with(|text: &String| match text.trim() {
+            "" => Ok(()),
+            text => check_ticket(text),
+        })
+        .interact_text()
+        .map_err(wrong)?;
+    Ok((!text.trim().is_empty()).then_some(text))
 }
 
 /// The program as it must be called for this home.

@@ -230,10 +230,14 @@ fn answers_are_written_as_csv_with_times_that_are_text() {
     assert_eq!(csv(&["search", "three"]).1.len(), 1);
     assert_eq!(csv(&["peers"]).1.len(), 1);
     assert!(csv(&["config", "show"]).1.len() > 30);
+    // What is about one thing has a row for each value, and what is about nothing its head.
     let (head, rows) = csv(&["stats"]);
-    assert!(head.contains(&"catalog.files".to_owned()), "{head:?}");
-    assert_eq!(rows.len(), 1);
-    assert!(mesh.run("n0", &["search", "nothing", "--format", "csv"]).ok().out.is_empty());
+    assert_eq!(head, ["name", "value"]);
+    assert!(rows.contains(&vec!["catalog.files".to_owned(), "2".to_owned()]), "{rows:?}");
+    let (_, rows) = csv(&["info", "work/three"]);
+    assert!(rows.iter().any(|row| row[0] == "version.path" && row[1] == "work/three"), "{rows:?}");
+    let (head, rows) = csv(&["search", "nothing"]);
+    assert_eq!((&head[0][..], rows.len()), ("path", 0));
     let wrong = mesh.run("n0", &["get", "nobody", "--format", "csv"]).code(3);
     assert!(wrong.out.is_empty());
     let json = mesh.run("n0", &["list", "-r", "--json"]).ok().json();

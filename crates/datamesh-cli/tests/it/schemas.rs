@@ -264,6 +264,64 @@ pub(crate) fn compare(name: &str, answers: &[Value]) -> Vec<String> {
     refused
 }
 
+/// Names of what a row of a list has: of what is within another with a dot, unless it is one cell of `head`.
+fn cells(form: &Form, before: &str, head: &[String]) -> BTreeSet<String> {
+    let cell = |(name, inner): (&String, &Form)| {
+        let name = format!("{before}{name}");
+        if inner.fields.is_empty() || head.contains(&name) {
+            return [name].into();
+        }
+        cells(inner, &format!("{name}."), head)
+    };
+    form.fields.iter().flat_map(cell).collect()
+}
+
+/// As CSV, answers that are lists have the fields of their items for columns, whether there are items or not.
+fn columns_are_as_in_the_schemas(mesh: &Mesh, file: &str, tree: &str) {
+    let lists: [(&str, &str, &[&str]); 28] = [
+        ("list", "entries", &["list", "--limit", "1"]),
+        ("search", "files", &["search", "nowhere"]),
+        ("recent", "files", &["recent", "--limit", "1"]),
+        ("popular", "files", &["popular", "--period", "day"]),
+        ("versions", "versions", &["versions", "c.bin"]),
+        ("put", "stored", &["put", file, "as.csv"]),
+        ("duplicate", "files", &["duplicate", "as.csv", "twice.csv"]),
+        ("rename", "files", &["rename", "twice.csv", "moved.csv"]),
+        ("batch-put.plan", "files", &["batch-put", "-r", tree, "--into", "x", "--dry-run"]),
+        ("batch-get.plan", "files", &["batch-get", "as.csv", tree, "--dry-run"]),
+        ("batch-tag", "files", &["batch-tag", "as.csv", "--add-tags", "csv"]),
+        ("pin", "files", &["pin", "as.csv"]),
+        ("pin.list", "", &["pin"]),
+        ("share.list", "shares", &["share", "list", "moved.csv"]),
+        ("sync", "actions", &["sync", tree, "csv", "--dry-run"]),
+        ("bootstrap.list", "", &["bootstrap", "list"]),
+        ("networks", "", &["networks"]),
+        ("peers", "", &["peers"]),
+        ("discover", "peers", &["discover", "--timeout", "10ms"]),
+        ("network", "nodes", &["network"]),
+        ("distribution", "nodes", &["distribution"]),
+        ("doctor", "", &["doctor"]),
+        ("config.show", "", &["config", "show"]),
+        ("advanced.workers", "", &["advanced", "workers"]),
+        ("advanced.journal", "transfers", &["advanced", "journal"]),
+        ("advanced.check", "", &["advanced", "check"]),
+        ("keys.list", "logs", &["keys", "list"]),
+        ("audit.list", "", &["audit", "list", "--limit", "1"]),
+    ];
+    for (name, list, arguments) in lists {
+        let out = mesh.run("n0", &[&["--format", "csv"], arguments].concat()).ok().out;
+        let mut rows = csv::Reader::from_reader(out.as_bytes());
+        let head: Vec<String> = rows.headers().unwrap().iter().map(str::to_owned).collect();
+        let schema = std::fs::read(folder().join(format!("{name}.json"))).unwrap();
+        let form = Form::read(&serde_json::from_slice(&schema).unwrap());
+        let form = if list.is_empty() { &form } else { &form.fields[list] };
+        let items = form.items.as_deref().unwrap();
+        let columns: BTreeSet<String> = head.iter().cloned().collect();
+        assert_eq!(columns, cells(items, "", &head), "{name}");
+        assert_eq!(columns.len(), head.len(), "{name}");
+    }
+}
+
 #[test]
 fn answers_have_the_form_that_the_schemas_say() {
     let mesh = Mesh::of(PROGRAM, 7);
@@ -327,6 +385,7 @@ fn answers_have_the_form_that_the_schemas_say() {
     ask("batch-put", &["batch-put", "-r", &at("tree"), "--into", "more"]);
     ask("batch-put.plan", &["batch-put", "-r", &at("tree"), "--into", "more", "--dry-run"]);
     ask("batch-get", &["batch-get", "more/**", &at("fetched")]);
+    ask("batch-get.plan", &["batch-get", "more/**", &at("fetched"), "--dry-run"]);
     ask("remove", &["remove", "renamed.bin"]);
     ask("versions", &["versions", "renamed.bin"]);
     ask("versions", &["versions", "c.bin"]);
@@ -339,6 +398,8 @@ fn answers_have_the_form_that_the_schemas_say() {
         &["optimize", "--analyze", "--defrag", "--compress", "--rebalance", "--dry-run"],
     );
     ask("optimize", &["optimize", "--rescheme", "--scheme", "1+5", "tree/a.txt"]);
+    ask("sync", &["sync", &at("tree"), "synced"]);
+    std::fs::rename(at("tree/a.txt"), at("tree/b.txt")).unwrap();
     ask("sync", &["sync", &at("tree"), "synced"]);
     ask("export", &["export", &at("all.tar")]);
     ask("import", &["import", &at("all.tar"), "--preserve-structure", "--into", "imported"]);
@@ -386,6 +447,7 @@ fn answers_have_the_form_that_the_schemas_say() {
     let refused: Vec<String> =
         answers.iter().flat_map(|(name, answers)| compare(name, answers)).collect();
     assert_eq!(refused, [] as [&str; 0], "DATAMESH_BLESS=1 takes what is new");
+    columns_are_as_in_the_schemas(&mesh, &at("c.bin"), &at("tree"));
     // Every schema is compared with something.
     for entry in std::fs::read_dir(folder()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();

@@ -76,11 +76,16 @@ fn is_rate(text: &str) -> Result<(), String> {
     }
 }
 
-fn is_size(text: &str) -> Result<(), String> {
+/// The least that a node offers, in bytes: below it hardly a segment's shard finds room.
+const OFFER_BYTES_MIN: u64 = 16 << 20;
+
+fn is_offer(text: &str) -> Result<(), String> {
     match text {
         "" => Ok(()),
         text => match parse_size(text)? {
-            0 => Err("a node that stores nothing is none".to_owned()),
+            0..OFFER_BYTES_MIN => Err(format!(
+                "\"{text}\" is too little to store anything: a node offers at least 16MiB"
+            )),
             _ => Ok(()),
         },
     }
@@ -406,7 +411,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "service.storage",
         default: "",
         about: "bytes offered for shards, for instance 8GiB; half of the free space if empty",
-        check: is_size,
+        check: is_offer,
     },
     Key {
         name: "storage.compression",

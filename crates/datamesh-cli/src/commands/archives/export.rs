@@ -155,7 +155,7 @@ fn tell(
     if stdout {
         output.note(said);
     } else if output.is_for_programs() {
-        output.answer_about_one(report)?;
+        output.answer(report)?;
     } else {
         let dest = visible(&dest.display().to_string());
         output.line(format!("{said} to {dest}  {}", size(report.archive_bytes)))?;

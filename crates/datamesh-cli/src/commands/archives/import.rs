@@ -162,7 +162,7 @@ fn tell(context: &Context, report: &ImportReport, verbose: bool) -> Result<Outco
     let bytes = size(report.bytes);
     let files = plural(report.file_count, "file");
     if output.is_for_programs() {
-        output.answer_about_one(report)?;
+        output.answer(report)?;
     } else if report.dry_run {
         let mut table = Table::new(&["NAME", ">SIZE", "TAGS"]);
         for file in &report.files {

@@ -10,7 +10,7 @@ use crate::commands::files::{merged, tell_fetched};
 use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed};
-use crate::output::{Table, Transfer, plural, size};
+use crate::output::{Table, Transfer, columns, plural, size};
 use crate::waiting::waiting;
 
 /// Files of a page of the list of what would be fetched.
@@ -115,7 +115,8 @@ impl BatchGetArgs {
         }
         let outcome = if failed.is_empty() { Outcome::Done } else { Outcome::Partial };
         if output.is_for_programs() {
-            output.answer(&serde_json::json!({ "files": files, "failed": failed }))?;
+            let plan = serde_json::json!({ "files": files, "failed": failed });
+            output.answer_rows(&plan, "files", columns::FILES)?;
             return Ok(outcome);
         }
         let mut table = Table::new(&["NAME", "SIZE"]);

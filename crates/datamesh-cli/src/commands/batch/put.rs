@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::commands::files::tell_stored;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{Table, Transfer, plural, size};
+use crate::output::{Table, Transfer, columns, plural, size};
 use crate::values::mesh_folder;
 use crate::waiting::waiting;
 
@@ -142,7 +142,8 @@ impl BatchPutArgs {
         });
         let planned: Vec<Planned> = planned.collect();
         if output.is_for_programs() {
-            output.answer(&serde_json::json!({ "files": planned, "failed": failed }))?;
+            let plan = serde_json::json!({ "files": planned, "failed": failed });
+            output.answer_rows(&plan, "files", columns::PLANNED)?;
             return Ok(outcome);
         }
         let mut table = Table::new(&["NAME", "SIZE", "TAGS", "FILE"]);

@@ -5,7 +5,7 @@ use datamesh_api::{LabelRequest, OperationsExt};
 use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, usage};
-use crate::output::{Table, plural};
+use crate::output::{Table, columns, plural};
 
 /// Change tags and notes of files that are stored already
 ///
@@ -59,7 +59,7 @@ impl BatchTagArgs {
         let partly = reply.pending > 0 || !reply.failed.is_empty();
         let outcome = if partly { Outcome::Partial } else { Outcome::Done };
         if output.is_for_programs() {
-            output.answer(&reply)?;
+            output.answer_rows(&reply, "files", columns::LABELLED)?;
             return Ok(outcome);
         }
         let mut table = Table::new(&["NAME", "TAGS", "NOTE"]);

@@ -8,7 +8,7 @@ use datamesh_api::{
 use crate::commands::network::findings;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, usage};
-use crate::output::{Output, Table, ago, node_id, plural, short, size, time};
+use crate::output::{Output, Table, ago, columns, node_id, plural, short, size, time};
 
 /// Look inside: background work, the journal of puts, the store, the catalog, and their proof
 #[derive(Debug, clap::Args)]
@@ -67,7 +67,7 @@ fn there<T>(part: Option<T>, what: &str) -> Result<T, Stop> {
 
 fn tell_workers(output: &Output, workers: &[WorkerStats]) -> Result<Outcome, Stop> {
     if output.is_for_programs() {
-        output.answer(workers)?;
+        output.answer_rows(workers, "", columns::WORKERS)?;
         return Ok(Outcome::Done);
     }
     let mut table = Table::new(&["WORKER", "STATE", "SINCE", ">RESTARTS", "PROGRESS", "THROTTLE"]);
@@ -111,7 +111,7 @@ fn tell_checks(output: &Output, reply: &InternalsReply) -> Result<Outcome, Stop>
     let wrong = reply.checks.iter().any(|check| check.severity == Severity::Critical);
     let outcome = if wrong { Outcome::Bad } else { Outcome::Done };
     if output.is_for_programs() {
-        output.answer(&reply.checks)?;
+        output.answer_rows(&reply.checks, "", columns::FINDINGS)?;
         return Ok(outcome);
     }
     output.table(&findings(&reply.checks))?;
@@ -120,7 +120,7 @@ fn tell_checks(output: &Output, reply: &InternalsReply) -> Result<Outcome, Stop>
 
 fn tell_journal(output: &Output, journal: &JournalState) -> Result<Outcome, Stop> {
     if output.is_for_programs() {
-        output.answer(journal)?;
+        output.answer_rows(journal, "transfers", columns::TRANSFERS)?;
         return Ok(Outcome::Done);
     }
     let mut table = Table::new(&["TO", ">SIZE", "BEGUN", "STATE", "FROM"]);
@@ -152,7 +152,7 @@ fn tell_journal(output: &Output, journal: &JournalState) -> Result<Outcome, Stop
 
 fn tell_store(output: &Output, store: &StoreState) -> Result<Outcome, Stop> {
     if output.is_for_programs() {
-        output.answer_about_one(store)?;
+        output.answer(store)?;
         return Ok(Outcome::Done);
     }
     let mut table = Table::pairs();
@@ -182,7 +182,7 @@ fn tell_store(output: &Output, store: &StoreState) -> Result<Outcome, Stop> {
 
 fn tell_catalog(output: &Output, catalog: &CatalogState) -> Result<Outcome, Stop> {
     if output.is_for_programs() {
-        output.answer_about_one(catalog)?;
+        output.answer(catalog)?;
         return Ok(Outcome::Done);
     }
     let mut logs = Table::new(&["LOG", ">OPERATIONS", ""]);

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::completion::settings;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::Table;
+use crate::output::{Table, columns};
 
 /// Show and change this home's settings
 ///
@@ -58,7 +58,8 @@ impl ConfigArgs {
             ConfigCommand::Show => {
                 let settings = config::show(home)?;
                 if output.is_for_programs() {
-                    output.answer(&settings.iter().map(answer).collect::<Vec<_>>())?;
+                    let settings: Vec<_> = settings.iter().map(answer).collect();
+                    output.answer_rows(&settings, "", columns::SETTINGS)?;
                 } else {
                     let mut table = Table::new(&["SETTING", "VALUE", "FROM", "MEANING"]);
                     for setting in &settings {

@@ -5,6 +5,7 @@ use datamesh_api::Severity;
 use crate::commands::network::findings;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
+use crate::output::columns;
 
 /// Look for what keeps this home from working
 #[derive(Debug, clap::Args)]
@@ -20,7 +21,7 @@ impl DoctorArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
         let found = datamesh_node::doctor(&context.home).await;
         if context.output.is_for_programs() {
-            context.output.answer(&found)?;
+            context.output.answer_rows(&found, "", columns::FINDINGS)?;
         } else {
             context.output.table(&findings(&found))?;
         }

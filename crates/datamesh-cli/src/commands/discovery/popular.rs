@@ -7,7 +7,7 @@ use super::{By, FilterArgs, limit, sort};
 use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{Table, size, time};
+use crate::output::{Table, columns, size, time};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
@@ -78,7 +78,7 @@ impl PopularArgs {
         }
         let output = &context.output;
         if output.is_for_programs() {
-            output.answer(&reply)?;
+            output.answer_rows(&reply, "files", columns::POPULAR)?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::new(&["NAME", ">FETCHED", "LAST", ">SIZE"]);

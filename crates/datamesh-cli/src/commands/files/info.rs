@@ -47,7 +47,7 @@ impl InfoArgs {
         let reply = operations.info(request).await?;
         let output = &context.output;
         if output.is_for_programs() {
-            output.answer_about_one(&reply)?;
+            output.answer(&reply)?;
             return Ok(Outcome::Done);
         }
         output.line(about(&reply))?;

@@ -6,7 +6,7 @@ use crate::commands::discovery::{By, FilterArgs};
 use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{Format, Table, size, time};
+use crate::output::{Format, Table, columns, size, time};
 use crate::values::mesh_folder;
 
 use super::protection;
@@ -114,12 +114,6 @@ impl ListArgs {
     }
 }
 
-/// Columns of a list as CSV.
-const COLUMNS: [&str; 16] = [
-    "type", "path", "kind", "file", "version", "number", "size", "hash", "created", "modified",
-    "tags", "note", "scheme", "degraded", "deleted", "purged",
-];
-
 /// Writes page by page what reads as one answer.
 #[derive(Default)]
 struct Pages {
@@ -138,8 +132,7 @@ impl Pages {
             Format::Json => self.json(context, &entries, more),
             Format::Csv => {
                 self.count += entries.len();
-                context.output.csv_columns(&COLUMNS);
-                context.output.answer(&entries)
+                context.output.answer_rows(&entries, "", columns::ENTRIES)
             }
             Format::Table | Format::Archive(_) => self.table(context, &entries),
         }

@@ -7,7 +7,7 @@ use datamesh_api::{OperationsExt, PinReply, PinRequest, PinsReply, PinsRequest};
 use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, usage};
-use crate::output::{Output, Table, plural, time, visible};
+use crate::output::{Output, Table, columns, plural, time, visible};
 use crate::values::duration;
 
 /// Keep files from being swept, and have them mended before others
@@ -97,7 +97,7 @@ fn tell(output: &Output, reply: &PinReply, done: &str) -> Result<Outcome, Stop> 
     let partly = reply.pending > 0 || !reply.failed.is_empty();
     let outcome = if partly { Outcome::Partial } else { Outcome::Done };
     if output.is_for_programs() {
-        output.answer(reply)?;
+        output.answer_rows(reply, "files", columns::PINNED)?;
         return Ok(outcome);
     }
     for file in &reply.files {
@@ -118,7 +118,7 @@ fn tell(output: &Output, reply: &PinReply, done: &str) -> Result<Outcome, Stop> 
 
 fn tell_pins(output: &Output, reply: &PinsReply) -> Result<Outcome, Stop> {
     if output.is_for_programs() {
-        output.answer(&reply.pins)?;
+        output.answer_rows(&reply.pins, "", columns::PINS)?;
         return Ok(Outcome::Done);
     }
     let mut table = Table::new(&["NAME", ">PRIORITY", "UNTIL", "SINCE"]);

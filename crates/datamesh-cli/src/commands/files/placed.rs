@@ -5,7 +5,7 @@ use datamesh_core::MeshPath;
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{plural, visible};
+use crate::output::{columns, plural, visible};
 use crate::values::mesh_path;
 
 /// Names that are printed one by one; of more the number says enough.
@@ -30,7 +30,7 @@ pub(super) fn show(context: &Context, done: &str, reply: &PlacedReply) -> Result
     let output = &context.output;
     let outcome = if reply.pending > 0 { Outcome::Partial } else { Outcome::Done };
     if output.is_for_programs() {
-        output.answer(reply)?;
+        output.answer_rows(reply, "files", columns::PLACED)?;
         return Ok(outcome);
     }
     for file in reply.files.iter().take(NAMED_MAX) {

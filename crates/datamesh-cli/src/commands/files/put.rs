@@ -7,7 +7,7 @@ use datamesh_core::{MeshPath, Scheme};
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed, usage};
-use crate::output::{Transfer, plural, rate, size, visible};
+use crate::output::{Transfer, columns, plural, rate, size, visible};
 use crate::values::{mesh_folder, mesh_path};
 use crate::waiting::waiting;
 use datamesh_mirror::local::{self, LocalSource};
@@ -163,7 +163,7 @@ pub(crate) fn tell_stored(
     let bytes: u64 = reply.stored.iter().map(|stored| stored.size).sum();
     let owed: usize = reply.stored.iter().map(|stored| stored.owed).sum();
     if output.is_for_programs() {
-        output.answer(reply)?;
+        output.answer_rows(reply, "stored", columns::STORED)?;
     } else {
         for stored in reply.stored.iter().filter(|_| !many || output.is_verbose()) {
             let protected = match (stored.scheme, stored.margin) {

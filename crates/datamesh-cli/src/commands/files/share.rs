@@ -14,7 +14,7 @@ use super::qr::Qr;
 use crate::completion::{self, mesh_names};
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed, usage};
-use crate::output::{Output, Table, is_plain, time, visible};
+use crate::output::{Output, Table, columns, is_plain, time, visible};
 use crate::password::Password;
 use crate::values::duration;
 use crate::waiting::waiting;
@@ -138,7 +138,7 @@ impl ShareArgs {
         let reply = operations.share(ShareRequest { name, to, expires_ms }).await?;
         let share = &reply.share;
         if output.is_for_programs() {
-            output.answer_about_one(share)?;
+            output.answer(share)?;
         } else {
             told_share(output, share)?;
         }
@@ -301,7 +301,7 @@ async fn list(context: &Context, links: bool, name: Option<String>) -> Result<Ou
     let reply = operations.shares(SharesRequest { name, links }).await?;
     let output = &context.output;
     if output.is_for_programs() {
-        output.answer(&reply)?;
+        output.answer_rows(&reply, "shares", columns::SHARES)?;
         return Ok(Outcome::Done);
     }
     if reply.shares.is_empty() {
@@ -333,7 +333,7 @@ async fn revoke(context: &Context, shares: Vec<String>) -> Result<Outcome, Stop>
     let reply = operations.unshare(UnshareRequest { shares }).await?;
     let output = &context.output;
     if output.is_for_programs() {
-        output.answer(&reply)?;
+        output.answer_rows(&reply, "shares", columns::SHARES)?;
     } else {
         for share in &reply.shares {
             let name = share.path.as_ref().map_or("(deleted)", |path| path.as_str());

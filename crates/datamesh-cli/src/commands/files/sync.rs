@@ -12,7 +12,7 @@ use datamesh_node::PasswordSource;
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop, usage};
-use crate::output::{Table, Transfer, plural, size, visible};
+use crate::output::{Table, Transfer, columns, plural, size, visible};
 use crate::signals::Signals;
 use crate::values::{duration, mesh_folder, mesh_path};
 use crate::waiting::waiting;
@@ -235,7 +235,7 @@ async fn pass(
 fn tell(context: &Context, report: &Report) -> Result<Outcome, Stop> {
     let output = &context.output;
     if output.is_for_programs() {
-        output.answer(report)?;
+        output.answer_rows(report, "actions", columns::ACTIONS)?;
     } else if report.dry_run {
         let mut table = Table::new(&["ACTION", "NAME", "TO", ">SIZE"]);
         for action in &report.actions {

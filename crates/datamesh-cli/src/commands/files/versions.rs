@@ -8,7 +8,7 @@ use crate::commands::maintenance::{kept_pinned, released};
 use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, usage};
-use crate::output::{Table, plural, size, time, visible};
+use crate::output::{Table, columns, plural, size, time, visible};
 
 use super::protection;
 
@@ -83,7 +83,7 @@ impl VersionsArgs {
         for name in self.names {
             let reply = operations.versions(VersionsRequest { name }).await?;
             if output.is_for_programs() {
-                output.answer(&reply)?;
+                output.answer_rows(&reply, "versions", columns::FILES)?;
                 continue;
             }
             for (at, version) in reply.versions.iter().enumerate() {

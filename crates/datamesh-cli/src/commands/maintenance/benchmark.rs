@@ -6,7 +6,7 @@ use datamesh_api::{BenchmarkRequest, Figure, OperationsExt};
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{Table, short};
+use crate::output::{Table, columns, short};
 use crate::values::{duration, size};
 
 /// Measure this machine, its shard store and the mesh, each figure beside what bounds it
@@ -61,7 +61,7 @@ impl BenchmarkArgs {
         let output = &context.output;
         let outcome = if reply.skipped.is_empty() { Outcome::Done } else { Outcome::Partial };
         if output.is_for_programs() {
-            output.answer(&reply)?;
+            output.answer_rows(&reply, "figures", columns::FIGURES)?;
             return Ok(outcome);
         }
         let mut group = None;

@@ -66,7 +66,7 @@ impl CleanupArgs {
         let outcome = if partial { Outcome::Partial } else { Outcome::Done };
         let output = &context.output;
         if output.is_for_programs() {
-            output.answer_about_one(&reply)?;
+            output.answer(&reply)?;
             return Ok(outcome);
         }
         let would = if dry_run { "would give up" } else { "gave up" };

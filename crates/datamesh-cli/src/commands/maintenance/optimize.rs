@@ -103,7 +103,7 @@ impl OptimizeArgs {
         let outcome = if partly { Outcome::Partial } else { Outcome::Done };
         let output = &context.output;
         if output.is_for_programs() {
-            output.answer_about_one(&reply)?;
+            output.answer(&reply)?;
             return Ok(outcome);
         }
         if let Some(analysis) = &reply.analysis {

@@ -68,7 +68,7 @@ impl RepairArgs {
         let partial = !reply.waiting.is_empty() || !reply.failed.is_empty() || few > 0;
         let output = &context.output;
         if output.is_for_programs() {
-            output.answer_about_one(&reply)?;
+            output.answer(&reply)?;
         } else {
             let mut table = Table::pairs();
             if checks {
@@ -184,6 +184,11 @@ pub(crate) fn worker(table: &mut Table, state: &RepairState) {
     if state.storm {
         table.pair("storm", "many nodes fell silent: only segments without margin are mended");
     }
+    leaving(table, state);
+}
+
+/// How far a node is that gives its shards to others before it goes.
+pub(crate) fn leaving(table: &mut Table, state: &RepairState) {
     if let Some(drain) = &state.drain {
         table.pair("leaving", format!("{} of {} left", drain.left, plural(drain.shards, "shard")));
     }

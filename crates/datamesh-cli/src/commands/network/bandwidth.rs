@@ -8,7 +8,7 @@ use crate::completion::peers;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 use crate::output::{Output, Table, node_id, plural, rate, size};
-use crate::values::duration;
+use crate::values::some_duration;
 
 /// Measure what this node moves, or what the way to another node carries
 ///
@@ -27,7 +27,7 @@ pub(crate) struct BandwidthArgs {
     test_peer: Option<String>,
 
     /// For how long
-    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = duration)]
+    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = some_duration)]
     duration: Duration,
 }
 

@@ -6,7 +6,7 @@ use datamesh_api::{DiscoverRequest, FoundBy, OperationsExt};
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{Table, node_id, plural, visible};
+use crate::output::{Table, columns, node_id, plural, visible};
 use crate::values::duration;
 
 /// Look for peers now, in all ways that are switched on
@@ -31,7 +31,7 @@ impl DiscoverArgs {
         let reply = operations.discover(DiscoverRequest { timeout_ms }).await?;
         let output = &context.output;
         if output.is_for_programs() {
-            output.answer(&reply)?;
+            output.answer_rows(&reply, "peers", columns::FOUND)?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::new(&["PEER", "MEMBER", "CONNECTED", "FOUND BY", "ADDRESSES"]);

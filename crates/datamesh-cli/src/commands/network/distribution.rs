@@ -4,7 +4,7 @@ use datamesh_api::{DistributionRequest, OperationsExt};
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{Table, node_id, plural};
+use crate::output::{Table, columns, node_id, plural};
 
 /// Show where the shards of all files, or of one, are: by node and by failure domain
 ///
@@ -25,7 +25,7 @@ impl DistributionArgs {
         let reply = operations.distribution(DistributionRequest { name: self.name }).await?;
         let output = &context.output;
         if output.is_for_programs() {
-            output.answer(&reply)?;
+            output.answer_rows(&reply, "nodes", columns::HOLDERS)?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::new(&["NODE", "DOMAIN", ">SHARDS"]);

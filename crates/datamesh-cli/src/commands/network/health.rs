@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use datamesh_api::{HealthReply, HealthRequest, OperationsExt, Severity};
 
+use crate::commands::maintenance::leaving;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 use crate::output::{Table, plural, rate, size};
@@ -110,6 +111,7 @@ fn numbers(reply: &HealthReply) -> Table {
         let (left, speed) = (size(repair.bytes_left), rate(repair.bytes_per_second));
         let (queued, active) = (repair.queued, repair.active);
         table.pair("repair", format!("{queued} queued, {active} active, {left} left, {speed}"));
+        leaving(&mut table, repair);
     }
     table
 }

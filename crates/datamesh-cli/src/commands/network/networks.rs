@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::Table;
+use crate::output::{Table, columns};
 
 /// Show and choose how much of the network is switched on
 ///
@@ -57,7 +57,7 @@ impl NetworksArgs {
         let chosen = config::get(home, "network.preset")?.value;
         if output.is_for_programs() {
             let presets: Vec<_> = PRESETS.iter().map(|preset| answer(preset, &chosen)).collect();
-            output.answer(&presets)?;
+            output.answer_rows(&presets, "", columns::PRESETS)?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::new(&[

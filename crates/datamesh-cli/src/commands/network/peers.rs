@@ -4,7 +4,7 @@ use datamesh_api::{OperationsExt, PeerInfo, PeerState, PeersRequest};
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{Table, ago, node_id, rate, size};
+use crate::output::{Table, ago, columns, node_id, rate, size};
 
 /// List the nodes of the mesh
 ///
@@ -22,14 +22,16 @@ impl PeersArgs {
         let reply = operations.peers(PeersRequest {}).await?;
         let output = &context.output;
         if output.is_for_programs() {
-            output.answer(&reply.peers)?;
+            output.answer_rows(&reply.peers, "", columns::PEERS)?;
             return Ok(Outcome::Done);
         }
-        let mut table = Table::new(&[
-            "NODE", "STATE", "DOMAIN", "OPERATOR", ">OFFERS", ">FREE", ">LATENCY", ">RATE", "HEARD",
-        ]);
+        let operators = reply.peers.iter().any(has_operator);
+        let mut columns = vec!["NODE", "STATE", "DOMAIN"];
+        columns.extend(operators.then_some("OPERATOR"));
+        columns.extend([">OFFERS", ">FREE", ">LATENCY", ">RATE", "HEARD"]);
+        let mut table = Table::new(&columns);
         for peer in &reply.peers {
-            table.row(row(peer));
+            table.row(row(peer, operators));
         }
         output.table(&table)?;
         if reply.peers.is_empty() {
@@ -39,7 +41,12 @@ impl PeersArgs {
     }
 }
 
-fn row(peer: &PeerInfo) -> [String; 9] {
+/// Whether somebody was named: else a node has a name made of its id.
+fn has_operator(peer: &PeerInfo) -> bool {
+    peer.operator.strip_prefix("node-").is_none_or(|id| !peer.node.to_string().ends_with(id))
+}
+
+fn row(peer: &PeerInfo, operator: bool) -> Vec<String> {
     let state = match peer.state {
         PeerState::Alive => "alive",
         PeerState::Silent => "silent",
@@ -47,15 +54,19 @@ fn row(peer: &PeerInfo) -> [String; 9] {
         PeerState::Gone => "gone",
     };
     let free = u128::from(peer.capacity) * u128::from(peer.free_sixteenths.min(16)) / 16;
-    [
-        node_id(&peer.node),
-        if peer.local { format!("{state}, here") } else { state.to_owned() },
-        peer.domain.clone(),
-        peer.operator.clone(),
+    let latency = match peer.latency_ms {
+        _ if peer.local => "here".to_owned(),
+        Some(ms) => format!("{ms:.1} ms"),
+        None => "-".to_owned(),
+    };
+    let mut row = vec![node_id(&peer.node), state.to_owned(), peer.domain.clone()];
+    row.extend(operator.then(|| peer.operator.clone()));
+    row.extend([
         size(peer.capacity),
         size(u64::try_from(free).unwrap_or(u64::MAX)),
-        peer.latency_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms")),
+        latency,
         peer.goodput.map_or_else(|| "-".to_owned(), rate),
         ago(peer.heard),
-    ]
+    ]);
+    row
 }

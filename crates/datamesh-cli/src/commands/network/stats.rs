@@ -25,7 +25,7 @@ impl StatsArgs {
         let reply = operations.stats(StatsRequest {}).await?;
         let output = &context.output;
         if output.is_for_programs() {
-            output.answer_about_one(&reply)?;
+            output.answer(&reply)?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::pairs();

@@ -9,7 +9,7 @@ use datamesh_core::NodeId;
 use super::picture;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{Output, Table, node_id, plural, short, width};
+use crate::output::{Output, Table, columns, node_id, plural, short, width};
 use crate::writing::{READABLE, refuse_existing, write_file};
 
 /// Ask nodes whom they are connected to
@@ -56,7 +56,7 @@ impl NetworkArgs {
             }
         }
         if output.is_for_programs() {
-            output.answer(&reply)?;
+            output.answer_rows(&reply, "nodes", columns::NODES)?;
             return Ok(Outcome::Done);
         }
         if self.visualize {

@@ -6,7 +6,7 @@ use datamesh_api::{BootstrapPeer, BootstrapRequest, OperationsExt};
 use crate::completion::addresses;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{Table, ago, node_id, visible};
+use crate::output::{Table, ago, columns, node_id, visible};
 
 /// List, change and try the peers that a node turns to when it knows no better
 ///
@@ -63,7 +63,7 @@ impl BootstrapArgs {
         let reply = operations.bootstrap(request).await?;
         let output = &context.output;
         if output.is_for_programs() {
-            output.answer(&reply.peers)?;
+            output.answer_rows(&reply.peers, "", columns::BOOTSTRAP)?;
         } else {
             let mut table = Table::new(&[
                 "ADDRESS",

@@ -12,7 +12,7 @@ use crate::context::Context;
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 
 use crate::error::{Outcome, Stop, failed};
-use crate::values::{duration, size};
+use crate::values::{offer, some_duration};
 
 /// Run this home's node until it is told to stop
 ///
@@ -35,8 +35,8 @@ pub(crate) struct ServiceArgs {
     #[arg(long, value_name = "MULTIADDR")]
     listen: Vec<String>,
 
-    /// Most bytes that the store may take
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    /// Most bytes that the store may take, at least 16MiB
+    #[arg(long, value_name = "SIZE", value_parser = offer)]
     storage: Option<u64>,
 
     /// The failure domain, from large to small: machines with the same one fail together
@@ -53,7 +53,7 @@ pub(crate) struct ServiceArgs {
     lease_days: Option<u32>,
 
     /// Stop after this time
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = some_duration)]
     timeout: Option<Duration>,
 
     /// Write the log to files datamesh.DATE.log in this folder instead of to standard error

@@ -10,7 +10,7 @@ use datamesh_node::{AuditFilter, RecordedEntry, list_audit_log, verify_audit_log
 
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed};
-use crate::output::{Table, plural, time};
+use crate::output::{Table, columns, plural, time};
 use crate::writing::{PRIVATE, write_file};
 
 /// Show, check and copy out the record of what was done in this home
@@ -158,7 +158,8 @@ impl AuditArgs {
             AuditCommand::List(wanted) => {
                 let entries = list_audit_log(home, &wanted.filter())?;
                 if output.is_for_programs() {
-                    output.answer(&entries.iter().map(told).collect::<Result<Vec<_>, _>>()?)?;
+                    let entries = entries.iter().map(told).collect::<Result<Vec<_>, _>>()?;
+                    output.answer_rows(&entries, "", columns::AUDIT_LOG)?;
                     return Ok(Outcome::Done);
                 }
                 let mut table = Table::new(&[">NUMBER", "TIME", "EVENT", "DETAIL"]);

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::commands::maintenance::released;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, failed, usage};
-use crate::output::{Table, plural, size, time};
+use crate::output::{Table, columns, plural, size, time};
 use crate::waiting::waiting;
 use crate::words;
 use crate::writing::{PRIVATE, write_file};
@@ -138,7 +138,7 @@ async fn list(context: &Context) -> Result<Outcome, Stop> {
     let reply = operations.keys(KeysRequest::default()).await?;
     let output = &context.output;
     if output.is_for_programs() {
-        output.answer(&reply)?;
+        output.answer_rows(&reply, "logs", columns::DEVICES)?;
         return Ok(Outcome::Done);
     }
     output.line(format!("account {}", reply.account))?;

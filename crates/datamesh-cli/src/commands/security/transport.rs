@@ -22,7 +22,7 @@ impl TransportArgs {
         let reply = operations.transport(TransportRequest {}).await?;
         let output = &context.output;
         if output.is_for_programs() {
-            output.answer_about_one(&reply)?;
+            output.answer(&reply)?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::new(&["WHAT", "HOW"]);
