@@ -565,13 +565,17 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     };
     let text = serde_json::to_vec_pretty(&status)
         .map_err(|error| OperationError::new(ErrorKind::Failed, error))?;
+    // Whoever reads that it is ready may end it, or have it read its settings again, at once.
+    let mut ends = Ends::catch()?;
+    let hangups = reload::catch();
     home.write("status.json", &text)?;
     tracing::info!(node = %status.peer_id, listen = ?status.listen, "ready");
     let version = ("version", status.version.clone());
     audit_log.record("service.start", &[("node", node.to_string()), version]);
 
-    let mut ends = Ends::catch()?;
-    tasks.spawn(reload::run(home.clone(), reloads, stop.clone()));
+    if let Some(hangups) = hangups {
+        tasks.spawn(reload::run(home.clone(), hangups, reloads, stop.clone()));
+    }
     tell(supervisor::State::Ready);
     let ended = ends.wait(options.timeout, options.drain.then_some(&*repairer)).await;
     tracing::info!("stopping; a second signal ends it at once");

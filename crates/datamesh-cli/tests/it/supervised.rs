@@ -3,8 +3,8 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use datamesh_testkit::fixtures::noise;
 use datamesh_testkit::processes::{Mesh, wait_for};
@@ -103,4 +103,33 @@ fn a_second_signal_ends_what_the_first_lets_finish() {
     // What was not finished is not there, and the home is as it was.
     mesh.start(0, &[]);
     assert!(!mesh.run("n0", &["list"]).ok().out.contains("endless"));
+}
+
+/// Starts a service and sends it a signal as soon as it says that it is ready.
+fn told_at_once(mesh: &Mesh, signal: Signal) -> (Child, Pid) {
+    let ready = mesh.path("n0").join("status.json");
+    let service = mesh.service(0, &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let service = service.unwrap();
+    let pid = Pid::from_raw(service.id().cast_signed()).unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    while !ready.exists() {
+        assert!(Instant::now() < end, "the service is not ready");
+    }
+    kill_process(pid, signal).unwrap();
+    (service, pid)
+}
+
+#[test]
+fn who_reads_that_a_service_is_ready_may_tell_it_something_at_once() {
+    let mesh = Mesh::empty(PROGRAM);
+    mesh.init("n0");
+    for _ in 0..5 {
+        let (mut service, _) = told_at_once(&mesh, Signal::TERM);
+        assert!(service.wait().unwrap().success());
+        assert!(!mesh.path("n0").join("status.json").exists());
+        let (mut service, pid) = told_at_once(&mesh, Signal::HUP);
+        mesh.run("n0", &["stats"]).ok();
+        kill_process(pid, Signal::TERM).unwrap();
+        assert!(service.wait().unwrap().success());
+    }
 }

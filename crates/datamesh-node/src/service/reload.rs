@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datamesh_api::OperationError;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::supervisor::{State, tell};
@@ -15,15 +15,22 @@ use crate::workers::{BandwidthWorker, Limits};
 /// Settings that count at once; a dot at the end stands for all that begin so.
 const AT_ONCE: [&str; 2] = ["bandwidth.", "repair.rate"];
 
-/// Reads the settings again at each SIGHUP until `stop`.
-pub(super) async fn run(home: Home, limits: Arc<BandwidthWorker>, stop: CancellationToken) {
-    let mut hangup = match signal(SignalKind::hangup()) {
-        Ok(hangup) => hangup,
-        Err(error) => {
+/// Catches SIGHUP from now on. Nothing where that cannot be.
+pub(super) fn catch() -> Option<Signal> {
+    signal(SignalKind::hangup())
+        .inspect_err(|error| {
             tracing::warn!(%error, "SIGHUP cannot be caught: settings are not read again");
-            return;
-        }
-    };
+        })
+        .ok()
+}
+
+/// Reads the settings again at each SIGHUP until `stop`.
+pub(super) async fn run(
+    home: Home,
+    mut hangup: Signal,
+    limits: Arc<BandwidthWorker>,
+    stop: CancellationToken,
+) {
     let mut before = values(&home).unwrap_or_default();
     while stop.run_until_cancelled(hangup.recv()).await.flatten().is_some() {
         tell(State::Reloading);
