@@ -17,9 +17,14 @@ pub(crate) const READABLE: u32 = 0o666;
 
 /// Refuses a name that is taken, before anything is asked or made for the file.
 pub(crate) fn refuse_existing(path: &Path) -> Result<(), OperationError> {
-    match path.symlink_metadata() {
-        Ok(_) => Err(taken(path)),
-        Err(_) => Ok(()),
+    if path.symlink_metadata().is_ok() {
+        return Err(taken(path));
+    }
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) if !folder.is_dir() => {
+            Err(usage(format!("the folder \"{}\" is not there", folder.display())))
+        }
+        _ => Ok(()),
     }
 }
 

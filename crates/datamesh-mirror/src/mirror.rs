@@ -122,6 +122,7 @@ impl Mirror {
         let keys = operations.keys(KeysRequest { whole: true }).await?;
         let mut found = self.scan(options).await?;
         let mut listed = remote::list(operations, self.remote.as_ref(), &found.rules).await?;
+        self.check_not_mistyped(&listed, options)?;
         self.check_not_unmounted(&found, options)?;
         if self.base.root().is_some_and(|root| root != found.root) {
             self.base.distrust();
@@ -223,6 +224,23 @@ impl Mirror {
         let scan = move || scan::scan(&folder, &base, rules, &home);
         let scanned = tokio::task::spawn_blocking(scan).await.map_err(broke_off)?;
         scanned.map_err(|error| OperationError::of(ErrorKind::Failed, &error))
+    }
+
+    /// A folder that is to be followed, was never followed, and is not there is more often a name that was
+    /// mistyped than one that is still to come.
+    fn check_not_mistyped(
+        &self,
+        listed: &remote::Listed,
+        options: &Options,
+    ) -> Result<(), OperationError> {
+        let Some(remote) = &self.remote else { return Ok(()) };
+        let nothing = listed.tree.is_empty() && listed.ignored.is_empty();
+        let followed = !self.base.entries().is_empty();
+        if options.direction != Direction::Down || !nothing || followed {
+            return Ok(());
+        }
+        let message = format!("there is nothing at or below \"{remote}\"");
+        Err(OperationError::new(ErrorKind::NotFound, message))
     }
 
     /// An empty folder where there were files is more often a disk that is not mounted than a wish to

@@ -118,7 +118,7 @@ fn sharing_error(error: &SharingError) -> OperationError {
         SharingError::ExpiryPast | SharingError::OtherMesh => made(ErrorKind::Usage),
         SharingError::Ambiguous { .. } => made(ErrorKind::Usage).hint("give more digits"),
         SharingError::NoContact => made(ErrorKind::NotFound)
-            .hint("ask the person to run: datamesh keys recipient, and for what it prints"),
+            .hint("ask the person to run \"datamesh keys recipient\", and for what it prints"),
         SharingError::NoShare { .. } => {
             made(ErrorKind::NotFound).hint("see them with: datamesh share list")
         }

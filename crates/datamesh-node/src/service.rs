@@ -24,6 +24,8 @@ use tokio_util::task::TaskTracker;
 
 use self::end::{End, Ends};
 use self::supervisor::tell;
+pub use reload::counts_at_once;
+
 use crate::account::{self, PasswordSource};
 use crate::audit_log::{AuditLog, NotedAdmissions};
 use crate::bootstrap::Bootstrap;

@@ -155,7 +155,7 @@ fn node(home: &Home) -> Result<Node, NoAnswer> {
     let host = host.trim();
     let usual = if host.parse::<Domain>().is_ok() { host } else { "" };
     let domain = setting("Its failure domain", "service.domain", usual)?;
-    to_stderr("\nWhere others reach it. Empty for any free port.");
+    to_stderr("\nWhere others reach it. With 0 for the port it takes any that is free.");
     let listen = setting("It listens on", "service.listen", "/ip4/0.0.0.0/tcp/4600")?;
     Ok(Node { storage, listen, domain })
 }

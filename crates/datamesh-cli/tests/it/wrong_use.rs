@@ -3,9 +3,9 @@
 use std::fs;
 
 use datamesh_testkit::fixtures::noise;
-use datamesh_testkit::processes::Mesh;
+use datamesh_testkit::processes::{Done, Mesh};
 
-use crate::{PROGRAM, program};
+use crate::{PROGRAM, program, small_disk};
 
 #[test]
 fn a_home_with_nothing_says_what_to_do() {
@@ -156,4 +156,70 @@ fn a_wrong_password_and_damaged_files_are_told_apart_and_change_nothing() {
     let back = mesh.text(&mesh.path("back"));
     mesh.run("n0", &["get", "--", "file", &back]).ok();
     assert!(fs::read(&back).unwrap() == noise(1, 10_000));
+}
+
+#[test]
+fn what_fits_nothing_or_contradicts_itself_is_said() {
+    let mesh = Mesh::of(PROGRAM, 1);
+    for name in ["a/one.txt", "a/two.txt"] {
+        let put = ["put", "--allow-degraded", "--", "-", name];
+        mesh.pipe("n0", &put, &noise(1, 500)).ok();
+    }
+    // A pattern that no file fits is a failure beside others that have files.
+    let dest = mesh.text(&mesh.path("fetched"));
+    for command in [
+        &["batch-tag", "--add-tags", "x", "a/*", "b*"][..],
+        &["pin", "a/*", "b*"],
+        &["unpin", "a/*", "b*"],
+        &["batch-get", "a/*", "b*", &dest],
+    ] {
+        let done = mesh.run("n0", &[&["--json"], command].concat()).code(4).json();
+        assert_eq!(done["failed"][0]["path"], "b*", "{command:?}: {done}");
+        assert_eq!(done["failed"].as_array().unwrap().len(), 1, "{command:?}: {done}");
+    }
+    assert_eq!(fs::read_dir(&dest).unwrap().count(), 2);
+
+    let folder = mesh.path("folder");
+    fs::create_dir(&folder).unwrap();
+    let folder = mesh.text(&folder);
+    for (command, code, why) in [
+        (&["batch-tag", "a/*", "--add-tags", "x", "--remove-tags", "x"][..], 2, "taken away"),
+        (&["share", "a/one.txt", "--link", "--expires", "99999999d"], 2, "hundred years"),
+        (&["invite", "--expires", "99999999d"], 2, "hundred years"),
+        (&["pin", "a/one.txt", "--duration", "99999999d"], 2, "hundred years"),
+        (&["share", "a/one.txt", "--link", "--qr-file", "/no/such/x.png"], 2, "is not there"),
+        (&["get", "datamesh://bogus"], 2, "link"),
+        (&["get", "-r", "datamesh://share/x", "there"], 2, "newest version of one file"),
+        (&["sync", "--download", &folder, "nowhere"], 3, "nothing at or below \"nowhere\""),
+    ] {
+        let done = mesh.run("n0", command).code(code);
+        assert!(done.err.contains(why) && done.out.is_empty(), "{command:?}: {}", done.err);
+    }
+    // What was refused was not made.
+    let shares = mesh.run("n0", &["--json", "share", "list"]).ok().json();
+    assert_eq!(shares["shares"].as_array().unwrap().len(), 0, "{shares}");
+}
+
+#[test]
+fn what_was_fetched_before_the_disk_was_full_is_told() {
+    let mesh = Mesh::of(PROGRAM, 1);
+    for (name, length) in [("a", 5000), ("b", 2_000_000)] {
+        let put = ["put", "--allow-degraded", "--", "-", name];
+        mesh.pipe("n0", &put, &noise(1, length)).ok();
+    }
+    let disk = mesh.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let script = r#""$PROGRAM" --home "$HOME_OF" batch-get '*' "$FOLDER"
+        code=$?; wc -c "$FOLDER/a"; exit $code"#;
+    let Some(mut shell) = small_disk::shell(&disk, 400 << 10, script) else { return };
+    let output = shell
+        .env("PROGRAM", PROGRAM)
+        .env("HOME_OF", mesh.path("n0"))
+        .env("DATAMESH_PASSWORD_FILE", mesh.path("password"))
+        .output()
+        .unwrap();
+    let done = Done::from(output);
+    assert_eq!(done.code, 4, "{}{}", done.out, done.err);
+    let told = done.err.contains("no space left") && done.err.contains("written before it: 1");
+    assert!(told && done.out.starts_with("5000 "), "{}{}", done.out, done.err);
 }

@@ -16,6 +16,9 @@ use crate::Secret;
 /// Begins every link and code, so that people and programs recognise one. No path of an account begins so.
 const PREFIX: &str = "datamesh://share/";
 
+/// What no name of a file begins with.
+const SCHEME: &str = "datamesh://";
+
 /// BLAKE3 derive-key contexts of the checksums.
 const CHECKSUM_CONTEXT: &str = "datamesh 2026 share link checksum v1";
 const SECRET_CHECKSUM_CONTEXT: &str = "datamesh 2026 share link secret checksum v1";
@@ -107,7 +110,7 @@ impl ShareLink {
 
     /// Whether text is meant to be a link, whole or not.
     pub fn is_meant(text: &str) -> bool {
-        text.trim_start().starts_with(PREFIX)
+        text.trim_start().starts_with(SCHEME)
     }
 
     /// The link's text, with its secret.

@@ -55,6 +55,8 @@ pub(super) struct Told {
     pub(super) left: u64,
     /// Bytes that arrived of entries which could not be written.
     pub(super) lost: u64,
+    /// Entries that were written whole.
+    pub(super) whole: u64,
 }
 
 /// Who is told of a number of bytes.
@@ -152,9 +154,15 @@ impl LocalSink {
         }
         let mut told = self.told();
         match &told.stopped {
-            Some(stopped) if !told.closed => {
-                Err(OperationError::new(ErrorKind::Failed, &stopped.message))
-            }
+            Some(stopped) if !told.closed => Err(match told.whole {
+                0 => OperationError::new(ErrorKind::Failed, &stopped.message),
+                whole => {
+                    let message = format!("{}; written before it: {whole}", stopped.message);
+                    OperationError::new(ErrorKind::Partial, message).hint(
+                        "what is whole stays: the same command fetches all once it can be written",
+                    )
+                }
+            }),
             _ => {
                 let (lost, closed) = (told.lost, told.closed);
                 Ok(Written { failed: std::mem::take(&mut told.failed), lost, closed })

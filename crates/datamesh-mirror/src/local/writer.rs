@@ -162,7 +162,10 @@ impl Writer {
                 self.told().lost += bytes;
             }
             let failure = match done {
-                Ok(()) => continue,
+                Ok(()) => {
+                    self.told().whole += u64::from(is_whole && !failed);
+                    continue;
+                }
                 Err(failure) => failure,
             };
             // Dropping a part removes it.
@@ -174,6 +177,8 @@ impl Writer {
                 }
                 Failure::All(reason) => {
                     told.stopped = Some(StreamError::new(format!("\"{path}\": {reason}")));
+                    drop(told);
+                    self.parts.sync_last();
                     return;
                 }
                 Failure::Closed => {

@@ -137,7 +137,7 @@ impl HomeOperations {
         }
         let client = self.current_client().await?;
         let wrap = |error: ClientError| convert::client_error(&error);
-        let (mut single, mut whole) = (false, true);
+        let (mut single, mut whole, mut unfit) = (false, true, Vec::new());
         let wanted = match request {
             // Done above: it needs no client.
             GetRequest::Shared { .. } => return Err(no_such_name()),
@@ -146,11 +146,12 @@ impl HomeOperations {
                 let patterns = Patterns::read(&patterns)?;
                 let catalog = self.whole_catalog().await?;
                 let paths = self.blocking(catalog, move |_, catalog| patterns.files(catalog));
-                let paths = paths.await?;
-                if paths.is_empty() {
+                let meant = paths.await?;
+                if meant.files.is_empty() {
                     return Err(no_such_name());
                 }
-                Wanted::Files(paths, usize::from(parallel))
+                unfit = meant.unfit;
+                Wanted::Files(meant.files, usize::from(parallel))
             }
             GetRequest::File { name, version, range } => {
                 (single, whole) = (true, range.is_none());
@@ -174,7 +175,7 @@ impl HomeOperations {
             files: report.files,
             bytes: report.bytes,
             resumed_bytes: report.resumed_bytes,
-            failed: convert::failures(report.failed),
+            failed: [convert::failures(report.failed), unfit].concat(),
             faults: convert::faults(report.faults),
         })
     }

@@ -16,7 +16,7 @@ use datamesh_client::LabelChange;
 use datamesh_core::{FileId, MeshPath};
 
 use super::files::no_such_name;
-use super::patterns::Patterns;
+use super::patterns::{Meant, Patterns};
 use super::{HomeOperations, Shared};
 use crate::convert;
 
@@ -186,7 +186,7 @@ impl HomeOperations {
             let missing = patterns.missing(catalog)?.len();
             Ok((patterns.files(catalog)?, missing))
         });
-        let (paths, missing) = found.await?;
+        let (Meant { files: paths, unfit }, missing) = found.await?;
         if paths.len() <= missing {
             return Err(no_such_name());
         }
@@ -201,7 +201,7 @@ impl HomeOperations {
         };
         Ok(LabelReply {
             files: done.files.into_iter().map(file).collect(),
-            failed: convert::failures(done.failed),
+            failed: [convert::failures(done.failed), unfit].concat(),
             dry_run,
             pending: done.pending,
         })

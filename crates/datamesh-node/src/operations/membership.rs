@@ -12,6 +12,7 @@ use datamesh_crypto::SigningKey;
 use datamesh_engine::{Engine, Standing};
 use datamesh_net::{Network, NetworkConfig, Reach, only_on_loopback};
 
+use super::pins::check_term;
 use super::{HomeOperations, engine_over};
 use crate::discovery::Discovery;
 use crate::mesh::{self, InviteTerms, LateService};
@@ -162,6 +163,7 @@ impl HomeOperations {
                 None => made.hint("invites come from the home that founded the mesh"),
             });
         };
+        check_term(request.expires_ms)?;
         let node = mesh::node_key(home)?;
         let addresses = match self.shared.network.get() {
             Some(network) if self.shared.node.is_some() => network.announced(),

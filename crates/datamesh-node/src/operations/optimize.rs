@@ -300,15 +300,15 @@ impl HomeOperations {
         findings: &mut Findings,
     ) -> Result<(), OperationError> {
         let packs = compact(node, true).await?;
+        let measured = format!(
+            "{} of the {} that this node's packs have are dead",
+            amount(packs.dead),
+            amount(packs.used)
+        );
         if packs.dead >= GAIN_BYTES_MIN && packs.dead > packs.used / 4 {
-            let measured = format!(
-                "{} of the {} that this node's packs have are dead",
-                amount(packs.dead),
-                amount(packs.used)
-            );
             findings.advise("packs", measured, Some(packs.dead), "datamesh optimize --defrag");
         } else {
-            findings.fine("little in this node's packs is dead");
+            findings.fine(format!("{measured}, too little to rewrite them"));
         }
         let engine = self.engine().await?;
         let free: Vec<u8> = engine

@@ -1,6 +1,8 @@
 //! Files that a request means by paths and by patterns of paths.
 
-use datamesh_api::{OperationError, grammar};
+use std::collections::BTreeSet;
+
+use datamesh_api::{EntryFailure, OperationError, grammar};
 use datamesh_catalog::{AccountDb, CatalogError, Cursor, ListQuery, Listed, Page};
 use datamesh_core::MeshPath;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -21,6 +23,16 @@ pub(super) struct Patterns {
     /// Patterns that could be paths too: a file that is called so is meant by its name.
     perhaps: Vec<MeshPath>,
     globs: GlobSet,
+    /// What `globs` was made of, in the same order.
+    texts: Vec<String>,
+}
+
+/// The files that are meant.
+pub(super) struct Meant {
+    /// In the order of their names.
+    pub(super) files: Vec<MeshPath>,
+    /// A failure for each pattern that no file fits.
+    pub(super) unfit: Vec<EntryFailure>,
 }
 
 impl Patterns {
@@ -33,24 +45,29 @@ impl Patterns {
             return Err(wrong("at most 1000 patterns of at most 4096 bytes are taken".to_owned()));
         }
         let (mut paths, mut perhaps, mut globs) = (Vec::new(), Vec::new(), GlobSetBuilder::new());
+        let mut texts = Vec::new();
         for pattern in patterns {
             if grammar::is_pattern(pattern) {
                 perhaps.extend(pattern.parse());
                 let glob = GlobBuilder::new(pattern).literal_separator(true).build();
                 globs.add(glob.map_err(|error| wrong(error.to_string()))?);
+                texts.push(pattern.clone());
             } else {
                 paths
                     .push(pattern.parse().map_err(|error| wrong(format!("{pattern:?}: {error}")))?);
             }
         }
         let globs = globs.build().map_err(|error| wrong(error.to_string()))?;
-        Ok(Self { paths, perhaps, globs })
+        Ok(Self { paths, perhaps, globs, texts })
     }
 
-    /// The files that are meant, in the order of their names. Blocks.
-    pub(super) fn files(mut self, catalog: &AccountDb) -> Result<Vec<MeshPath>, CatalogError> {
+    /// The files that are meant. Blocks.
+    pub(super) fn files(mut self, catalog: &AccountDb) -> Result<Meant, CatalogError> {
+        let mut fit = BTreeSet::new();
         for path in std::mem::take(&mut self.perhaps) {
             if catalog.current_at(&path)?.is_some() {
+                let is = |text: &String| text.parse().is_ok_and(|it: MeshPath| it == path);
+                fit.extend(self.texts.iter().position(is));
                 self.paths.push(path);
             }
         }
@@ -63,8 +80,13 @@ impl Patterns {
                 ..ListQuery::default()
             };
             let page = catalog.list(&query)?;
-            let files = page.rows.iter().map(Listed::path);
-            self.paths.extend(files.filter(|path| self.globs.is_match(path.as_str())).cloned());
+            for path in page.rows.iter().map(Listed::path) {
+                let globs = self.globs.matches(path.as_str());
+                if !globs.is_empty() {
+                    self.paths.push(path.clone());
+                }
+                fit.extend(globs);
+            }
             match page.next {
                 Some(next) => after = Some(next),
                 None => break,
@@ -72,7 +94,9 @@ impl Patterns {
         }
         self.paths.sort();
         self.paths.dedup();
-        Ok(self.paths)
+        let unfit = self.texts.into_iter().enumerate().filter(|(at, _)| !fit.contains(at));
+        let failure = |path| EntryFailure { path, reason: "no file fits".to_owned() };
+        Ok(Meant { files: self.paths, unfit: unfit.map(|(_, text)| failure(text)).collect() })
     }
 
     fn fits_glob(&self, path: &MeshPath) -> bool {

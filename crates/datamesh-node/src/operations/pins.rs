@@ -7,26 +7,32 @@ use datamesh_client::ClientError;
 
 use super::HomeOperations;
 use super::files::no_such_name;
-use super::patterns::Patterns;
+use super::patterns::{Meant, Patterns};
 use crate::convert;
 
 fn wrap(error: ClientError) -> OperationError {
     convert::client_error(&error)
 }
 
+/// Refuses a time so far away that no calendar has it.
+pub(super) fn check_term(term_ms: u64) -> Result<(), OperationError> {
+    match term_ms {
+        0..=PinRequest::TERM_MAX_MS => Ok(()),
+        _ => Err(OperationError::usage("what ends does so within a hundred years")),
+    }
+}
+
 impl HomeOperations {
     pub(super) async fn do_pin(&self, request: PinRequest) -> Result<PinReply, OperationError> {
         let PinRequest { patterns, priority, term_ms } = request;
-        if term_ms > PinRequest::TERM_MAX_MS {
-            let message = "a pin that ends does so within a hundred years";
-            return Err(OperationError::usage(message).hint("without a duration it does not end"));
-        }
+        check_term(term_ms).map_err(|error| error.hint("a pin without a duration does not end"))?;
         let patterns = Patterns::read(&patterns)?;
         let client = self.current_client().await?;
         let until = if term_ms == 0 { 0 } else { client.engine().now().saturating_add(term_ms) };
         let terms = priority.map(|priority| datamesh_client::PinTerms { priority, until });
         let catalog = self.whole_catalog().await?;
-        let paths = self.blocking(catalog, move |_, catalog| patterns.files(catalog)).await?;
+        let meant = self.blocking(catalog, move |_, catalog| patterns.files(catalog)).await?;
+        let Meant { files: paths, unfit } = meant;
         if paths.is_empty() {
             return Err(no_such_name());
         }
@@ -40,7 +46,7 @@ impl HomeOperations {
         };
         Ok(PinReply {
             files: done.files.into_iter().map(file).collect(),
-            failed: convert::failures(done.failed),
+            failed: [convert::failures(done.failed), unfit].concat(),
             segments: done.told.segments,
             told: done.told.told,
             unread: done.told.unread,

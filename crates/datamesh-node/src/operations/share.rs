@@ -13,12 +13,13 @@ use datamesh_crypto::{Recipient, ShareLink};
 use zeroize::Zeroizing;
 
 use super::HomeOperations;
+use super::pins::check_term;
 use crate::convert;
 
 fn recipient(text: &str) -> Result<Recipient, OperationError> {
     text.parse().map_err(|error: datamesh_crypto::share::RecipientError| {
         OperationError::of(ErrorKind::Usage, &error)
-            .hint("it is what that person's `datamesh keys recipient` prints")
+            .hint("it is what \"datamesh keys recipient\" prints there")
     })
 }
 
@@ -53,6 +54,8 @@ impl HomeOperations {
         &self,
         request: ShareRequest,
     ) -> Result<ShareReply, OperationError> {
+        check_term(request.expires_ms)
+            .map_err(|error| error.hint("a share without --expires does not end by itself"))?;
         let client = self.whole_client().await?;
         let to = match request.to {
             ShareTarget::Link { password: text } => ShareTo::Link(password(text)),

@@ -95,8 +95,13 @@ pub(super) fn judge_scrub(scrub: &ScrubHealth) -> Finding {
             ..finding("scrub", Severity::Warning, format!("{found} shards were found damaged"))
         };
     }
-    let part = (scrub.done * 100).checked_div(scrub.total).unwrap_or(100);
-    finding("scrub", Severity::Ok, format!("{part} % of the store read, nothing damaged"))
+    let message = match (scrub.done * 100).checked_div(scrub.total) {
+        Some(part) => {
+            format!("{part} % read of what was there when the pass began, nothing damaged")
+        }
+        None => "nothing was there to read when the last pass began".to_owned(),
+    };
+    finding("scrub", Severity::Ok, message)
 }
 
 /// Workers that are not as they should be.

@@ -15,6 +15,11 @@ use crate::workers::{BandwidthWorker, Limits};
 /// Settings that count at once; a dot at the end stands for all that begin so.
 const AT_ONCE: [&str; 2] = ["bandwidth.", "repair.rate"];
 
+/// Whether a running service takes up a change of this setting at SIGHUP; else at its next start.
+pub fn counts_at_once(key: &str) -> bool {
+    AT_ONCE.iter().any(|begin| key.starts_with(begin))
+}
+
 /// Catches SIGHUP from now on. Nothing where that cannot be.
 pub(super) fn catch() -> Option<Signal> {
     signal(SignalKind::hangup())
@@ -42,8 +47,8 @@ pub(super) async fn run(
                     if before.get(key) == Some(value) {
                         continue;
                     }
-                    let now = AT_ONCE.iter().any(|begin| key.starts_with(begin));
-                    let counts = if now { "at once" } else { "from the next start on" };
+                    let counts =
+                        if counts_at_once(key) { "at once" } else { "from the next start on" };
                     tracing::info!(key, value, counts, "a setting changed");
                 }
                 tracing::info!("the settings were read again");

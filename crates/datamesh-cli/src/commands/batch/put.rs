@@ -69,7 +69,7 @@ pub(crate) struct BatchPutArgs {
     dry_run: bool,
 
     /// Files, folders, or patterns
-    #[arg(required = true, value_name = "GLOB|DIR")]
+    #[arg(required = true, value_name = "GLOB|DIR", value_hint = clap::ValueHint::AnyPath)]
     patterns: Vec<String>,
 }
 

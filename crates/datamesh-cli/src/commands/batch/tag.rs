@@ -5,7 +5,7 @@ use datamesh_api::{LabelRequest, OperationsExt};
 use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, usage};
-use crate::output::{Table, columns, plural};
+use crate::output::{Table, columns, plural, visible};
 
 /// Change tags and notes of files that are stored already
 ///
@@ -45,6 +45,10 @@ impl BatchTagArgs {
         if self.add_tags.is_empty() && self.remove_tags.is_empty() && self.note.is_none() {
             let nothing = usage("there is nothing to change");
             return Err(nothing.hint("give --add-tags, --remove-tags or --note").into());
+        }
+        if let Some(tag) = self.add_tags.iter().find(|tag| self.remove_tags.contains(tag)) {
+            let both = format!("\"{}\" is to be added and taken away", visible(tag));
+            return Err(usage(both).into());
         }
         let operations = context.connect().await?;
         let request = LabelRequest {

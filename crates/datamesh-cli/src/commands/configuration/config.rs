@@ -90,7 +90,11 @@ impl ConfigArgs {
                     if setting.origin == "environment" {
                         output.warn("the environment says otherwise and is what counts");
                     }
-                    output.note("a running service takes it up when it is started again");
+                    let when = match datamesh_node::counts_at_once(setting.key) {
+                        true => "at SIGHUP",
+                        false => "when it is started again",
+                    };
+                    output.note(format!("a running service takes it up {when}"));
                 }
             }
             ConfigCommand::Generate => output.raw(&config::generate())?,

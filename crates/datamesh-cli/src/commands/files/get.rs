@@ -63,9 +63,9 @@ pub(crate) struct GetArgs {
 
 impl GetArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
+        let link = self.link().await?;
         let (target, name) = self.target()?;
         let streams = matches!(target, Target::Stdout);
-        let link = self.link().await?;
         let mut sink = waiting(move || LocalSink::open(target)).await??;
         let (operations, request) = match link {
             Some((link, password)) => {
@@ -195,15 +195,14 @@ pub(crate) fn tell_fetched(
     streams: bool,
 ) -> Result<Outcome, Stop> {
     let output = &context.output;
-    output.failures("fetched", &reply.failed);
     output.faults(&reply.faults);
-    if reply.files == 0
-        && let Some(first) = reply.failed.first()
-    {
-        let reason = match reply.failed.len() {
-            1 => format!("\"{}\" was not fetched: {}", first.path, first.reason),
-            count => format!("none of {count} entries was fetched"),
-        };
+    if let (0, [one]) = (reply.files, reply.failed.as_slice()) {
+        let reason = format!("\"{}\" was not fetched: {}", one.path, one.reason);
+        return Err(failed(reason).into());
+    }
+    output.failures("fetched", &reply.failed);
+    if reply.files == 0 && !reply.failed.is_empty() {
+        let reason = format!("none of {} entries was fetched", reply.failed.len());
         return Err(failed(reason).into());
     }
     if streams {

@@ -152,12 +152,13 @@ pub(crate) fn tell_stored(
     many: bool,
 ) -> Result<Outcome, Stop> {
     let output = &context.output;
+    if let (true, [one]) = (reply.stored.is_empty(), reply.failed.as_slice()) {
+        let reason = format!("\"{}\" was not stored: {}", one.path, one.reason);
+        return Err(failed(reason).into());
+    }
     output.failures("stored", &reply.failed);
     if reply.stored.is_empty() && !reply.failed.is_empty() {
-        let reason = match reply.failed.as_slice() {
-            [one] => format!("\"{}\" was not stored: {}", one.path, one.reason),
-            all => format!("none of {} entries was stored", all.len()),
-        };
+        let reason = format!("none of {} entries was stored", reply.failed.len());
         return Err(failed(reason).into());
     }
     let bytes: u64 = reply.stored.iter().map(|stored| stored.size).sum();

@@ -271,11 +271,13 @@ pub(super) fn told_share(output: &Output, share: &ShareInfo) -> Result<(), Stop>
     }
     let name = share.path.as_ref().map_or("", |path| path.as_str());
     let who = match (&share.person, share.password) {
-        (Some(_), _) => "only the person whose key was given can open it, with: datamesh get CODE",
-        (None, true) => {
-            "whoever has the line and knows the password can open it: datamesh get LINK"
+        (Some(_), _) => {
+            "only the person whose key was given can open it, with \"datamesh get CODE\""
         }
-        (None, false) => "whoever has the line can open it: datamesh get LINK",
+        (None, true) => {
+            "whoever has the line and knows the password can open it with \"datamesh get LINK\""
+        }
+        (None, false) => "whoever has the line can open it with \"datamesh get LINK\"",
     };
     let name = visible(name);
     output.note(format!("shared {name} as {}, {}: {who}", id(share), standing(share)));

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Stop, usage};
 use crate::output::{Table, Transfer, columns, plural, size, visible};
 use crate::signals::Signals;
-use crate::values::{duration, mesh_folder, mesh_path};
+use crate::values::{mesh_folder, mesh_path, some_duration};
 use crate::waiting::waiting;
 
 /// What was done that is told line by line; of more the number says enough.
@@ -70,7 +70,7 @@ pub(crate) struct SyncArgs {
     parallel: u8,
 
     /// How often --watch looks at the mesh, and at a folder that the system cannot watch
-    #[arg(long, requires = "watch", value_name = "TIME", default_value = "30s", value_parser = duration)]
+    #[arg(long, requires = "watch", value_name = "TIME", default_value = "30s", value_parser = some_duration)]
     interval: Duration,
 
     /// Only say what would be done
@@ -171,6 +171,8 @@ impl SyncArgs {
             }
         };
         output.note(format!("watching {}; Ctrl-C ends it", mirror.folder().display()));
+        // What stays as it is is said once, not pass after pass.
+        let mut said = String::new();
         loop {
             let passed = tokio::select! {
                 biased;
@@ -181,7 +183,9 @@ impl SyncArgs {
                 // What the pass had done by then is kept.
                 None => break mirror.save()?,
                 Some(Ok(report)) => {
-                    let told = report.did_something() || report.is_partial();
+                    let left = format!("{:?}{:?}{:?}", report.kept, report.failed, report.stopped);
+                    let told = report.did_something() || report.is_partial() && said != left;
+                    said = left;
                     match told.then(|| tell(context, &report)).transpose() {
                         Ok(_) => {}
                         Err(Stop::Closed) => return Err(Stop::Closed),
@@ -189,7 +193,12 @@ impl SyncArgs {
                     }
                 }
                 // The next pass may do better.
-                Some(Err(error)) => not_now(context, &error),
+                Some(Err(error)) => {
+                    if said != error.message {
+                        not_now(context, &error);
+                    }
+                    said = error.message;
+                }
             }
             let changed = async {
                 match &changes {

@@ -8,9 +8,9 @@ use datamesh_api::{HealthReply, HealthRequest, OperationsExt, Severity};
 use crate::commands::maintenance::leaving;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{Table, plural, rate, size};
+use crate::output::{Table, ago, plural, rate, size};
 use crate::signals::Signals;
-use crate::values::duration;
+use crate::values::some_duration;
 
 use super::findings;
 
@@ -35,7 +35,7 @@ pub(crate) struct HealthArgs {
     continuous: bool,
 
     /// How often, with --continuous
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration, requires = "continuous")]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = some_duration, requires = "continuous")]
     interval: Duration,
 }
 
@@ -111,6 +111,8 @@ fn numbers(reply: &HealthReply) -> Table {
         let (left, speed) = (size(repair.bytes_left), rate(repair.bytes_per_second));
         let (queued, active) = (repair.queued, repair.active);
         table.pair("repair", format!("{queued} queued, {active} active, {left} left, {speed}"));
+        let looked = repair.looked.map_or_else(|| "not yet".to_owned(), ago);
+        table.pair("looked at all", looked);
         leaving(&mut table, repair);
     }
     table

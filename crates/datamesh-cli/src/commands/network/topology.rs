@@ -163,10 +163,8 @@ fn matrix(output: &Output, reply: &NetworkReply) -> Result<(), Stop> {
         }
         output.line(row)?;
     }
-    output.note(
-        "round trips in milliseconds as the node of the row sees them; + not measured, r through a relay, \
-         \u{b7} not connected, ? not asked or silent",
-    );
+    output.note("milliseconds of a round trip, as the node of the row sees it;");
+    output.note("+ not measured, r through a relay, \u{b7} not connected, ? not asked or silent");
     if nodes.len() < reply.nodes.len() {
         let left = plural((reply.nodes.len() - nodes.len()) as u64, "node");
         output.note(format!("{left} more have no room here: --svg FILE shows all"));
