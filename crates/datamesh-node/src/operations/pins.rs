@@ -18,7 +18,7 @@ fn wrap(error: ClientError) -> OperationError {
 pub(super) fn check_term(term_ms: u64) -> Result<(), OperationError> {
     match term_ms {
         0..=PinRequest::TERM_MAX_MS => Ok(()),
-        _ => Err(OperationError::usage("what ends does so within a hundred years")),
+        _ => Err(OperationError::usage("it cannot end more than a hundred years from now")),
     }
 }
 
