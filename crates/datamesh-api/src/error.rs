@@ -78,7 +78,7 @@ impl OperationError {
 }
 
 /// A message without the numbers by which the system knows what its text says.
-fn without_codes(mut message: String) -> String {
+pub fn without_codes(mut message: String) -> String {
     const BEFORE: &str = " (os error ";
     while let Some(start) = message.find(BEFORE) {
         let digits = message[start + BEFORE.len()..].bytes().take_while(u8::is_ascii_digit).count();

@@ -32,7 +32,7 @@ pub use collect::{
     CleanupReply, CleanupRequest, DuplicatesReply, LowFile, LowHealthReply, PurgeReply,
     PurgeRequest, ReleaseReply, RepackReply, RewriteReply, UndeleteReply, UndeleteRequest,
 };
-pub use error::{ErrorKind, OperationError};
+pub use error::{ErrorKind, OperationError, without_codes};
 pub use files::{
     DuplicateRequest, EntryFailure, FileVersion, GetReply, GetRequest, InfoReply, InfoRequest,
     ListEntry, ListReply, ListRequest, PeerFault, PlacedFile, PlacedReply, PutReply, PutRequest,

@@ -27,11 +27,6 @@ pub struct PinRequest {
     pub term_ms: u64,
 }
 
-impl PinRequest {
-    /// The longest pin that has an end: a hundred years.
-    pub const TERM_MAX_MS: u64 = 100 * 365 * 86_400_000;
-}
-
 /// A file whose pin changed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PinnedPath {

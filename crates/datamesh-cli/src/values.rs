@@ -23,7 +23,7 @@ pub(crate) fn offer(text: &str) -> Result<u64, String> {
 /// A length of time that is not none.
 pub(crate) fn some_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err("no time is too short".to_owned()),
+        Duration::ZERO => Err("0 is no length of time".to_owned()),
         time => Ok(time),
     }
 }

@@ -15,8 +15,8 @@ pub(crate) const PRIVATE: u32 = 0o600;
 /// The mode of a file that anybody may read, as far as the umask lets.
 pub(crate) const READABLE: u32 = 0o666;
 
-/// Refuses a name that is taken, before anything is asked or made for the file.
-pub(crate) fn refuse_existing(path: &Path) -> Result<(), OperationError> {
+/// Refuses a name that is taken or whose folder is not there, before anything is asked or made for the file.
+pub(crate) fn check_place(path: &Path) -> Result<(), OperationError> {
     if path.symlink_metadata().is_ok() {
         return Err(taken(path));
     }

@@ -67,6 +67,9 @@ impl Client {
     ) -> BoxFuture<'a, Result<Labelled, ClientError>> {
         Box::pin(async move {
             let (add, remove) = (checked_tags(&change.add)?, checked_tags(&change.remove)?);
+            if add.iter().any(|tag| remove.contains(tag)) {
+                return Err(ClientError::Tags("a tag is either added or taken away"));
+            }
             if change.note.as_ref().is_some_and(|note| note.len() > NOTE_BYTES_MAX) {
                 return Err(ClientError::Tags("a note has at most 4096 bytes"));
             }

@@ -233,14 +233,11 @@ impl Mirror {
         listed: &remote::Listed,
         options: &Options,
     ) -> Result<(), OperationError> {
-        let Some(remote) = &self.remote else { return Ok(()) };
-        let nothing = listed.tree.is_empty() && listed.ignored.is_empty();
         let followed = !self.base.entries().is_empty();
-        if options.direction != Direction::Down || !nothing || followed {
-            return Ok(());
+        match &listed.absent {
+            Some(error) if options.direction == Direction::Down && !followed => Err(error.clone()),
+            _ => Ok(()),
         }
-        let message = format!("there is nothing at or below \"{remote}\"");
-        Err(OperationError::new(ErrorKind::NotFound, message))
     }
 
     /// An empty folder where there were files is more often a disk that is not mounted than a wish to

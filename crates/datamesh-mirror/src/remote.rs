@@ -21,6 +21,8 @@ pub(crate) struct Listed {
     pub(crate) tree: RemoteTree,
     /// What is left out.
     pub(crate) ignored: BTreeSet<MeshPath>,
+    /// What the mesh says of a folder that is not there.
+    pub(crate) absent: Option<OperationError>,
 }
 
 /// The name on the mesh of what is named from the mirrored folder; nothing where it is too long.
@@ -58,7 +60,10 @@ pub(crate) async fn list(
         let page = match operations.list(request).await {
             Ok(page) => page,
             // Nothing was stored there yet.
-            Err(error) if error.kind == ErrorKind::NotFound => return Ok(listed),
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                listed.absent = Some(error);
+                return Ok(listed);
+            }
             Err(error) => return Err(error),
         };
         for entry in page.entries {

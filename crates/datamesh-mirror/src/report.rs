@@ -64,4 +64,49 @@ impl Report {
     pub fn is_partial(&self) -> bool {
         self.may_be_old || !self.failed.is_empty() || self.pending > 0 || self.stopped.is_some()
     }
+
+    /// What was left as it is, and why: equal texts mean that there is nothing more to say of it than after the
+    /// pass before.
+    pub fn left(&self) -> String {
+        let Self { kept, failed, stopped, may_be_old, pending, .. } = self;
+        format!("{kept:?} {failed:?} {stopped:?} {may_be_old} {}", *pending > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_makes_a_pass_partial_is_among_what_it_left() {
+        let done = || Report {
+            dry_run: false,
+            direction: Direction::Up,
+            folder: String::new(),
+            remote: String::new(),
+            base: Found::None,
+            may_be_old: false,
+            actions: Vec::new(),
+            unchanged: 0,
+            uploaded: Amount::default(),
+            known_bytes: 0,
+            resumed_bytes: 0,
+            downloaded: Amount::default(),
+            kept: Vec::new(),
+            failed: Vec::new(),
+            faults: Vec::new(),
+            pending: 0,
+            stopped: None,
+        };
+        let failure = EntryFailure { path: String::new(), reason: String::new() };
+        for partial in [
+            Report { may_be_old: true, ..done() },
+            Report { pending: 1, ..done() },
+            Report { failed: vec![failure], ..done() },
+            Report { stopped: Some(OperationError::usage("")), ..done() },
+        ] {
+            assert!(partial.is_partial());
+            assert_ne!(partial.left(), done().left());
+        }
+    }
 }

@@ -49,6 +49,6 @@ pub use keys::{KEY_FILE_BYTES_MAX, add_device, export_keys, import_keys, recover
 pub use mesh::has_mesh;
 pub use presets::{PRESETS, Preset};
 pub use recover::{RecoveredAccount, check_words, recover_account};
-pub use service::{ServiceOptions, counts_at_once, run_service};
+pub use service::{ServiceOptions, counts_at_once, run_service, usual_operator};
 pub use system::SystemEntropy;
 pub use visit::{LinkLook, connect_for_link, is_link, look_at_link};

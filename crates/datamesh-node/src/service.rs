@@ -187,6 +187,12 @@ struct Wish {
     lease_days: Option<u32>,
 }
 
+/// The operator of a node for which nobody was named: a name made of its id.
+pub fn usual_operator(node: &NodeId) -> String {
+    let name = node.to_string();
+    format!("node-{}", &name[name.len() - 8..])
+}
+
 impl Wish {
     /// What is asked for at the first start, with defaults for what nobody set.
     fn first(&self, home: &Home, node: NodeId) -> Result<NodeRequest, OperationError> {
@@ -197,7 +203,7 @@ impl Wish {
             // A node of its own is its own failure domain.
             None => format!("node-{short}").parse().map_err(OperationError::usage)?,
         };
-        let operator = self.operator.clone().unwrap_or_else(|| format!("node-{short}"));
+        let operator = self.operator.clone().unwrap_or_else(|| usual_operator(&node));
         if operator.len() > OPERATOR_BYTES_MAX || operator.chars().any(char::is_control) {
             return Err(OperationError::usage(format!(
                 "an operator's name has at most {OPERATOR_BYTES_MAX} bytes and no control characters"

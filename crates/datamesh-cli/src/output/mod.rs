@@ -83,8 +83,8 @@ impl Output {
         !self.quiet && io::stderr().is_terminal()
     }
 
-    /// Writes an answer for programs that is about the list under the name `list` in it, or is one where that is
-    /// empty. As CSV it has these columns.
+    /// Writes an answer for programs that is about the list at `list` in it, a JSON pointer: `/files`, or nothing
+    /// for the answer itself. As CSV it has these columns.
     pub(crate) fn answer_rows<T: Serialize + ?Sized>(
         &self,
         answer: &T,
@@ -95,7 +95,7 @@ impl Output {
             return self.answer(answer);
         }
         let answer = serde_json::to_value(answer).map_err(failed)?;
-        let rows = if list.is_empty() { Some(&answer) } else { answer.get(list) };
+        let rows = answer.pointer(list);
         let rows = rows.and_then(serde_json::Value::as_array).map_or(&[][..], Vec::as_slice);
         let text = self.csv().rows(rows, columns)?;
         self.raw(&text)

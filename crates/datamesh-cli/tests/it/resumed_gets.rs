@@ -223,17 +223,18 @@ fn a_disk_that_is_full_costs_nothing_of_what_was_there() {
          \"$PROGRAM\" --home \"$HOME_OF\" get -q -- large \"$FOLDER\"; echo \"code $?\"
          cmp \"$WHOLE\" \"$FOLDER/large\" && find \"$FOLDER\" -type f";
     let name = format!(".large.{}.datamesh-part", &blake3::hash(&bytes).to_hex()[..32]);
-    let Some(mut shell) = small_disk::shell(&folder, 8 << 20, script) else { return };
-    let output = shell
-        .env("PART", mesh.path("part"))
-        .env("PART_NAME", &name)
-        .env("WHOLE", mesh.path("whole"))
-        .env("PROGRAM", PROGRAM)
-        .env("HOME_OF", mesh.path("n0"))
-        .env("DATAMESH_PASSWORD_FILE", mesh.path("password"))
-        .output()
-        .unwrap();
-    let done = Done::from(output);
+    let Some(done) = small_disk::run(
+        &mesh,
+        (&folder, 8 << 20),
+        script,
+        &[
+            ("PART", mesh.path("part").as_os_str()),
+            ("PART_NAME", name.as_ref()),
+            ("WHOLE", mesh.path("whole").as_os_str()),
+        ],
+    ) else {
+        return;
+    };
     let (part, large) = (folder.join(name), folder.join("large"));
     let fetched = format!("fetched large  {}", "38.1 MiB");
     let expected = format!("code 1\n{}\n{fetched}\ncode 0\n{}\n", part.display(), large.display());

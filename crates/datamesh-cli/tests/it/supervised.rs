@@ -108,7 +108,8 @@ fn a_second_signal_ends_what_the_first_lets_finish() {
 /// Starts a service and sends it a signal as soon as it says that it is ready.
 fn told_at_once(mesh: &Mesh, signal: Signal) -> (Child, Pid) {
     let ready = mesh.path("n0").join("status.json");
-    let service = mesh.service(0, &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let service =
+        mesh.service(0, &["--timeout", "2min"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let service = service.unwrap();
     let pid = Pid::from_raw(service.id().cast_signed()).unwrap();
     let end = Instant::now() + Duration::from_secs(60);

@@ -233,16 +233,14 @@ fn a_full_disk_and_one_that_cannot_be_written_lose_nothing() {
          cat \"$FOLDER/a\"; cmp \"$FOLDER/large\" \"$WHOLE\"
          mount -o remount,ro \"$FOLDER\"; SYNC; echo newer > \"$NEWER\"
          \"$PROGRAM\" --home \"$HOME_OF\" put -q -- \"$NEWER\" tree/z >&2; SYNC --bidirectional";
-    let Some(mut shell) = small_disk::shell(&disk, 1 << 20, script) else { return };
-    let output = shell
-        .env("PROGRAM", PROGRAM)
-        .env("HOME_OF", mesh.path("n0"))
-        .env("WHOLE", tree.join("large"))
-        .env("NEWER", mesh.path("newer"))
-        .env("DATAMESH_PASSWORD_FILE", mesh.path("password"))
-        .output()
-        .unwrap();
-    let done = Done::from(output);
+    let Some(done) = small_disk::run(
+        &mesh,
+        (&disk, 1 << 20),
+        script,
+        &[("WHOLE", tree.join("large").as_os_str()), ("NEWER", mesh.path("newer").as_os_str())],
+    ) else {
+        return;
+    };
     assert!(done.err.contains("no space left"), "{}", done.err);
     assert!(done.err.contains("read-only"), "{}", done.err);
     let small = format!("{}\n", disk.join("a").display());

@@ -281,14 +281,7 @@ fn a_full_disk_fails_the_get_and_leaves_nothing_behind() {
          \"$PROGRAM\" --home \"$HOME_OF\" get -- large \"$FOLDER\"; echo \"code $?\"
          \"$PROGRAM\" --home \"$HOME_OF\" get -r -- tree \"$FOLDER/tree\"; echo \"code $?\"
          cat \"$FOLDER/large\"; find \"$FOLDER\" -type f";
-    let Some(mut shell) = small_disk::shell(&folder, 1 << 20, script) else { return };
-    let output = shell
-        .env("PROGRAM", PROGRAM)
-        .env("HOME_OF", mesh.path("n0"))
-        .env("DATAMESH_PASSWORD_FILE", mesh.path("password"))
-        .output()
-        .unwrap();
-    let done = Done::from(output);
+    let Some(done) = small_disk::run(&mesh, (&folder, 1 << 20), script, &[]) else { return };
     let large = folder.join("large");
     assert_eq!(done.out, format!("code 1\ncode 1\nold\n{}\n", large.display()), "{}", done.err);
     assert!(done.err.contains("no space left"), "{}", done.err);

@@ -3,7 +3,7 @@
 use std::fs;
 
 use datamesh_testkit::fixtures::noise;
-use datamesh_testkit::processes::{Done, Mesh};
+use datamesh_testkit::processes::Mesh;
 
 use crate::{PROGRAM, program, small_disk};
 
@@ -183,7 +183,11 @@ fn what_fits_nothing_or_contradicts_itself_is_said() {
     fs::create_dir(&folder).unwrap();
     let folder = mesh.text(&folder);
     for (command, code, why) in [
-        (&["batch-tag", "a/*", "--add-tags", "x", "--remove-tags", "x"][..], 2, "taken away"),
+        (
+            &["batch-tag", "a/*", "--add-tags", "x", "--remove-tags", "x"][..],
+            2,
+            "added or taken away",
+        ),
         (&["share", "a/one.txt", "--link", "--expires", "99999999d"], 2, "hundred years"),
         (&["invite", "--expires", "99999999d"], 2, "hundred years"),
         (&["pin", "a/one.txt", "--duration", "99999999d"], 2, "hundred years"),
@@ -209,17 +213,11 @@ fn what_was_fetched_before_the_disk_was_full_is_told() {
     }
     let disk = mesh.path("disk");
     fs::create_dir(&disk).unwrap();
-    let script = r#""$PROGRAM" --home "$HOME_OF" batch-get '*' "$FOLDER"
-        code=$?; wc -c "$FOLDER/a"; exit $code"#;
-    let Some(mut shell) = small_disk::shell(&disk, 400 << 10, script) else { return };
-    let output = shell
-        .env("PROGRAM", PROGRAM)
-        .env("HOME_OF", mesh.path("n0"))
-        .env("DATAMESH_PASSWORD_FILE", mesh.path("password"))
-        .output()
-        .unwrap();
-    let done = Done::from(output);
-    assert_eq!(done.code, 4, "{}{}", done.out, done.err);
-    let told = done.err.contains("no space left") && done.err.contains("written before it: 1");
-    assert!(told && done.out.starts_with("5000 "), "{}{}", done.out, done.err);
+    let script = r#"set -f; for get in "batch-get *" "get -r /"; do
+        "$PROGRAM" --home "$HOME_OF" $get "$FOLDER"; echo "code $?"; wc -c < "$FOLDER/a"; find "$FOLDER" -type f -delete; done"#;
+    let Some(done) = small_disk::run(&mesh, (&disk, 400 << 10), script, &[]) else { return };
+    assert_eq!(done.out, "code 4\n5000\ncode 4\n5000\n", "{}", done.err);
+    for said in ["no space left", "written before it: 1"] {
+        assert_eq!(done.err.matches(said).count(), 2, "{}", done.err);
+    }
 }

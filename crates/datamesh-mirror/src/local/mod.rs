@@ -38,9 +38,8 @@ const QUEUE_ITEMS: usize = 24;
 
 /// A reason for people: the system's text without the error number.
 pub(crate) fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(at) => text[..at].to_lowercase(),
-        None => text,
+    match error.raw_os_error() {
+        Some(_) => datamesh_api::without_codes(error.to_string()).to_lowercase(),
+        None => error.to_string(),
     }
 }

@@ -12,7 +12,7 @@ use datamesh_crypto::SigningKey;
 use datamesh_engine::{Engine, Standing};
 use datamesh_net::{Network, NetworkConfig, Reach, only_on_loopback};
 
-use super::pins::check_term;
+use super::term::check_term;
 use super::{HomeOperations, engine_over};
 use crate::discovery::Discovery;
 use crate::mesh::{self, InviteTerms, LateService};

@@ -18,6 +18,7 @@ mod repair;
 mod security;
 pub(crate) mod share;
 mod state;
+mod term;
 mod upkeep;
 mod ways;
 

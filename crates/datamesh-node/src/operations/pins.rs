@@ -8,18 +8,11 @@ use datamesh_client::ClientError;
 use super::HomeOperations;
 use super::files::no_such_name;
 use super::patterns::{Meant, Patterns};
+use super::term::check_term;
 use crate::convert;
 
 fn wrap(error: ClientError) -> OperationError {
     convert::client_error(&error)
-}
-
-/// Refuses a time so far away that no calendar has it.
-pub(super) fn check_term(term_ms: u64) -> Result<(), OperationError> {
-    match term_ms {
-        0..=PinRequest::TERM_MAX_MS => Ok(()),
-        _ => Err(OperationError::usage("it cannot end more than a hundred years from now")),
-    }
 }
 
 impl HomeOperations {

@@ -13,7 +13,7 @@ use datamesh_crypto::{Recipient, ShareLink};
 use zeroize::Zeroizing;
 
 use super::HomeOperations;
-use super::pins::check_term;
+use super::term::check_term;
 use crate::convert;
 
 fn recipient(text: &str) -> Result<Recipient, OperationError> {

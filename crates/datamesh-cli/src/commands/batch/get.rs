@@ -114,9 +114,10 @@ impl BatchGetArgs {
             });
         }
         let outcome = if failed.is_empty() { Outcome::Done } else { Outcome::Partial };
+        output.failures("fetched", &failed);
         if output.is_for_programs() {
             let plan = serde_json::json!({ "files": files, "failed": failed });
-            output.answer_rows(&plan, "files", columns::FILES)?;
+            output.answer_rows(&plan, "/files", columns::FILES)?;
             return Ok(outcome);
         }
         let mut table = Table::new(&["NAME", "SIZE"]);
@@ -127,7 +128,6 @@ impl BatchGetArgs {
         let bytes = files.iter().map(|file| file.size).sum();
         let count = plural(files.len() as u64, "file");
         output.note(format!("{count}, {} would be fetched", size(bytes)));
-        output.failures("fetched", &failed);
         Ok(outcome)
     }
 }

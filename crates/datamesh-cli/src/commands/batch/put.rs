@@ -141,9 +141,10 @@ impl BatchPutArgs {
             tags: [&tags[..], &file.tags].concat(),
         });
         let planned: Vec<Planned> = planned.collect();
+        output.failures("stored", &failed);
         if output.is_for_programs() {
             let plan = serde_json::json!({ "files": planned, "failed": failed });
-            output.answer_rows(&plan, "files", columns::PLANNED)?;
+            output.answer_rows(&plan, "/files", columns::PLANNED)?;
             return Ok(outcome);
         }
         let mut table = Table::new(&["NAME", "SIZE", "TAGS", "FILE"]);
@@ -151,7 +152,6 @@ impl BatchPutArgs {
             table.row([&file.path, &size(file.size), &file.tags.join(","), &file.file]);
         }
         output.table(&table)?;
-        output.failures("stored", &failed);
         output.note(format!("{}, {} would be stored", plural(count, "file"), size(bytes)));
         Ok(outcome)
     }

@@ -5,7 +5,7 @@ use datamesh_api::{LabelRequest, OperationsExt};
 use crate::completion::mesh_names;
 use crate::context::Context;
 use crate::error::{Outcome, Stop, usage};
-use crate::output::{Table, columns, plural, visible};
+use crate::output::{Table, columns, plural};
 
 /// Change tags and notes of files that are stored already
 ///
@@ -46,10 +46,6 @@ impl BatchTagArgs {
             let nothing = usage("there is nothing to change");
             return Err(nothing.hint("give --add-tags, --remove-tags or --note").into());
         }
-        if let Some(tag) = self.add_tags.iter().find(|tag| self.remove_tags.contains(tag)) {
-            let both = format!("\"{}\" is to be added and taken away", visible(tag));
-            return Err(usage(both).into());
-        }
         let operations = context.connect().await?;
         let request = LabelRequest {
             patterns: self.patterns,
@@ -62,8 +58,9 @@ impl BatchTagArgs {
         let output = &context.output;
         let partly = reply.pending > 0 || !reply.failed.is_empty();
         let outcome = if partly { Outcome::Partial } else { Outcome::Done };
+        output.failures("changed", &reply.failed);
         if output.is_for_programs() {
-            output.answer_rows(&reply, "files", columns::LABELLED)?;
+            output.answer_rows(&reply, "/files", columns::LABELLED)?;
             return Ok(outcome);
         }
         let mut table = Table::new(&["NAME", "TAGS", "NOTE"]);
@@ -72,7 +69,6 @@ impl BatchTagArgs {
             table.row([file.path.as_str(), &file.tags.join(","), &file.note]);
         }
         output.table(&table)?;
-        output.failures("changed", &reply.failed);
         let (all, changed) = (reply.files.len() as u64, changed.count() as u64);
         let would = if reply.dry_run { "would be changed" } else { "changed" };
         let rest = all - changed;

@@ -120,7 +120,7 @@ fn tell_checks(output: &Output, reply: &InternalsReply) -> Result<Outcome, Stop>
 
 fn tell_journal(output: &Output, journal: &JournalState) -> Result<Outcome, Stop> {
     if output.is_for_programs() {
-        output.answer_rows(journal, "transfers", columns::TRANSFERS)?;
+        output.answer_rows(journal, "/transfers", columns::TRANSFERS)?;
         return Ok(Outcome::Done);
     }
     let mut table = Table::new(&["TO", ">SIZE", "BEGUN", "STATE", "FROM"]);

@@ -78,7 +78,7 @@ impl PopularArgs {
         }
         let output = &context.output;
         if output.is_for_programs() {
-            output.answer_rows(&reply, "files", columns::POPULAR)?;
+            output.answer_rows(&reply, "/files", columns::POPULAR)?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::new(&["NAME", ">FETCHED", "LAST", ">SIZE"]);

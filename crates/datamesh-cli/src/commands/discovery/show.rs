@@ -11,7 +11,7 @@ use crate::output::{Table, columns};
 pub(crate) fn show(context: &Context, reply: &SearchReply) -> Result<Outcome, Stop> {
     let output = &context.output;
     if output.is_for_programs() {
-        output.answer_rows(reply, "files", columns::FILES)?;
+        output.answer_rows(reply, "/files", columns::FILES)?;
         return Ok(Outcome::Done);
     }
     let mut table = Table::new(&["NAME", ">SIZE", "STORED", "SCHEME", "TAGS"]);

@@ -96,15 +96,15 @@ impl UnpinArgs {
 fn tell(output: &Output, reply: &PinReply, done: &str) -> Result<Outcome, Stop> {
     let partly = reply.pending > 0 || !reply.failed.is_empty();
     let outcome = if partly { Outcome::Partial } else { Outcome::Done };
+    output.failures(done, &reply.failed);
     if output.is_for_programs() {
-        output.answer_rows(reply, "files", columns::PINNED)?;
+        output.answer_rows(reply, "/files", columns::PINNED)?;
         return Ok(outcome);
     }
     for file in &reply.files {
         let how = if file.unchanged { format!("{done} already") } else { done.to_owned() };
         output.line(format!("{how} {}", visible(file.path.as_str())))?;
     }
-    output.failures(done, &reply.failed);
     if reply.segments > 0 {
         let (told, segments) = (reply.told, plural(reply.segments, "segment"));
         output.note(format!("the holders of {told} of {segments} know it"));

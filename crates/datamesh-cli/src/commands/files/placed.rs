@@ -30,7 +30,7 @@ pub(super) fn show(context: &Context, done: &str, reply: &PlacedReply) -> Result
     let output = &context.output;
     let outcome = if reply.pending > 0 { Outcome::Partial } else { Outcome::Done };
     if output.is_for_programs() {
-        output.answer_rows(reply, "files", columns::PLACED)?;
+        output.answer_rows(reply, "/files", columns::PLACED)?;
         return Ok(outcome);
     }
     for file in reply.files.iter().take(NAMED_MAX) {

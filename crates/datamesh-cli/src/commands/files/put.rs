@@ -164,7 +164,7 @@ pub(crate) fn tell_stored(
     let bytes: u64 = reply.stored.iter().map(|stored| stored.size).sum();
     let owed: usize = reply.stored.iter().map(|stored| stored.owed).sum();
     if output.is_for_programs() {
-        output.answer_rows(reply, "stored", columns::STORED)?;
+        output.answer_rows(reply, "/stored", columns::STORED)?;
     } else {
         for stored in reply.stored.iter().filter(|_| !many || output.is_verbose()) {
             let protected = match (stored.scheme, stored.margin) {

@@ -18,7 +18,7 @@ use crate::output::{Output, Table, columns, is_plain, time, visible};
 use crate::password::Password;
 use crate::values::duration;
 use crate::waiting::waiting;
-use crate::writing::{PRIVATE, refuse_existing, write_file};
+use crate::writing::{PRIVATE, check_place, write_file};
 
 /// Digits of a share's id that are shown.
 const DIGITS: usize = 8;
@@ -178,7 +178,7 @@ impl ShareArgs {
                 Err(usage(format!("\"{}\" names no picture", file.display()))
                     .hint("end the name with .png or .svg"))
             }
-            Some(file) => refuse_existing(file),
+            Some(file) => check_place(file),
             None => Ok(()),
         }
     }
@@ -303,7 +303,7 @@ async fn list(context: &Context, links: bool, name: Option<String>) -> Result<Ou
     let reply = operations.shares(SharesRequest { name, links }).await?;
     let output = &context.output;
     if output.is_for_programs() {
-        output.answer_rows(&reply, "shares", columns::SHARES)?;
+        output.answer_rows(&reply, "/shares", columns::SHARES)?;
         return Ok(Outcome::Done);
     }
     if reply.shares.is_empty() {
@@ -335,7 +335,7 @@ async fn revoke(context: &Context, shares: Vec<String>) -> Result<Outcome, Stop>
     let reply = operations.unshare(UnshareRequest { shares }).await?;
     let output = &context.output;
     if output.is_for_programs() {
-        output.answer_rows(&reply, "shares", columns::SHARES)?;
+        output.answer_rows(&reply, "/shares", columns::SHARES)?;
     } else {
         for share in &reply.shares {
             let name = share.path.as_ref().map_or("(deleted)", |path| path.as_str());

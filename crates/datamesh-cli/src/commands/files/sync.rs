@@ -183,7 +183,7 @@ impl SyncArgs {
                 // What the pass had done by then is kept.
                 None => break mirror.save()?,
                 Some(Ok(report)) => {
-                    let left = format!("{:?}{:?}{:?}", report.kept, report.failed, report.stopped);
+                    let left = report.left();
                     let told = report.did_something() || report.is_partial() && said != left;
                     said = left;
                     match told.then(|| tell(context, &report)).transpose() {
@@ -244,7 +244,7 @@ async fn pass(
 fn tell(context: &Context, report: &Report) -> Result<Outcome, Stop> {
     let output = &context.output;
     if output.is_for_programs() {
-        output.answer_rows(report, "actions", columns::ACTIONS)?;
+        output.answer_rows(report, "/actions", columns::ACTIONS)?;
     } else if report.dry_run {
         let mut table = Table::new(&["ACTION", "NAME", "TO", ">SIZE"]);
         for action in &report.actions {

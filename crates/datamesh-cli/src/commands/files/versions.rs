@@ -83,7 +83,7 @@ impl VersionsArgs {
         for name in self.names {
             let reply = operations.versions(VersionsRequest { name }).await?;
             if output.is_for_programs() {
-                output.answer_rows(&reply, "versions", columns::FILES)?;
+                output.answer_rows(&reply, "/versions", columns::FILES)?;
                 continue;
             }
             for (at, version) in reply.versions.iter().enumerate() {

@@ -61,7 +61,7 @@ impl BenchmarkArgs {
         let output = &context.output;
         let outcome = if reply.skipped.is_empty() { Outcome::Done } else { Outcome::Partial };
         if output.is_for_programs() {
-            output.answer_rows(&reply, "figures", columns::FIGURES)?;
+            output.answer_rows(&reply, "/figures", columns::FIGURES)?;
             return Ok(outcome);
         }
         let mut group = None;

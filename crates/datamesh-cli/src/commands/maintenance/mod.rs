@@ -9,7 +9,7 @@ pub(crate) use benchmark::BenchmarkArgs;
 pub(crate) use cleanup::CleanupArgs;
 pub(crate) use optimize::OptimizeArgs;
 pub(crate) use repair::RepairArgs;
-pub(crate) use repair::{leases, leaving, worker};
+pub(crate) use repair::{leases, leaving, looked, worker};
 
 use datamesh_api::ReleaseReply;
 

@@ -162,8 +162,7 @@ pub(crate) fn leases(table: &mut Table, state: &LeaseState) {
 
 /// How the repair of a node stands.
 pub(crate) fn worker(table: &mut Table, state: &RepairState) {
-    let looked = state.looked.map_or_else(|| "not yet".to_owned(), ago);
-    table.pair("looked at all", looked);
+    looked(table, state);
     let open = format!(
         "{} queued, {} active, {} later, {} waiting for domains, {} dead letters",
         state.queued, state.active, state.later, state.waiting, state.dead_letter
@@ -185,6 +184,12 @@ pub(crate) fn worker(table: &mut Table, state: &RepairState) {
         table.pair("storm", "many nodes fell silent: only segments without margin are mended");
     }
     leaving(table, state);
+}
+
+/// When a node last went through all that it knows.
+pub(crate) fn looked(table: &mut Table, state: &RepairState) {
+    let looked = state.looked.map_or_else(|| "not yet".to_owned(), ago);
+    table.pair("looked at all", looked);
 }
 
 /// How far a node is that gives its shards to others before it goes.

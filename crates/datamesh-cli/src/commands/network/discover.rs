@@ -31,7 +31,7 @@ impl DiscoverArgs {
         let reply = operations.discover(DiscoverRequest { timeout_ms }).await?;
         let output = &context.output;
         if output.is_for_programs() {
-            output.answer_rows(&reply, "peers", columns::FOUND)?;
+            output.answer_rows(&reply, "/peers", columns::FOUND)?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::new(&["PEER", "MEMBER", "CONNECTED", "FOUND BY", "ADDRESSES"]);

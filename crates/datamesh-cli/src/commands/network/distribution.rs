@@ -25,7 +25,7 @@ impl DistributionArgs {
         let reply = operations.distribution(DistributionRequest { name: self.name }).await?;
         let output = &context.output;
         if output.is_for_programs() {
-            output.answer_rows(&reply, "nodes", columns::HOLDERS)?;
+            output.answer_rows(&reply, "/nodes", columns::HOLDERS)?;
             return Ok(Outcome::Done);
         }
         let mut table = Table::new(&["NODE", "DOMAIN", ">SHARDS"]);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use datamesh_api::{HealthReply, HealthRequest, OperationsExt, Severity};
 
-use crate::commands::maintenance::leaving;
+use crate::commands::maintenance::{leaving, looked};
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
-use crate::output::{Table, ago, plural, rate, size};
+use crate::output::{Table, plural, rate, size};
 use crate::signals::Signals;
 use crate::values::some_duration;
 
@@ -111,8 +111,7 @@ fn numbers(reply: &HealthReply) -> Table {
         let (left, speed) = (size(repair.bytes_left), rate(repair.bytes_per_second));
         let (queued, active) = (repair.queued, repair.active);
         table.pair("repair", format!("{queued} queued, {active} active, {left} left, {speed}"));
-        let looked = repair.looked.map_or_else(|| "not yet".to_owned(), ago);
-        table.pair("looked at all", looked);
+        looked(&mut table, repair);
         leaving(&mut table, repair);
     }
     table

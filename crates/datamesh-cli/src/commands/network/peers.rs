@@ -25,7 +25,10 @@ impl PeersArgs {
             output.answer_rows(&reply.peers, "", columns::PEERS)?;
             return Ok(Outcome::Done);
         }
-        let operators = reply.peers.iter().any(has_operator);
+        let operators = reply
+            .peers
+            .iter()
+            .any(|peer| peer.operator != datamesh_node::usual_operator(&peer.node));
         let mut columns = vec!["NODE", "STATE", "DOMAIN"];
         columns.extend(operators.then_some("OPERATOR"));
         columns.extend([">OFFERS", ">FREE", ">LATENCY", ">RATE", "HEARD"]);
@@ -39,11 +42,6 @@ impl PeersArgs {
         }
         Ok(Outcome::Done)
     }
-}
-
-/// Whether somebody was named: else a node has a name made of its id.
-fn has_operator(peer: &PeerInfo) -> bool {
-    peer.operator.strip_prefix("node-").is_none_or(|id| !peer.node.to_string().ends_with(id))
 }
 
 fn row(peer: &PeerInfo, operator: bool) -> Vec<String> {

@@ -10,7 +10,7 @@ use super::picture;
 use crate::context::Context;
 use crate::error::{Outcome, Stop};
 use crate::output::{Output, Table, columns, node_id, plural, short, width};
-use crate::writing::{READABLE, refuse_existing, write_file};
+use crate::writing::{READABLE, check_place, write_file};
 
 /// Ask nodes whom they are connected to
 ///
@@ -44,7 +44,7 @@ pub(crate) struct NetworkArgs {
 impl NetworkArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Outcome, Stop> {
         for path in self.svg.iter().chain(&self.dot) {
-            refuse_existing(path)?;
+            check_place(path)?;
         }
         let operations = context.connect().await?;
         let reply = operations.network(NetworkRequest { depth: self.depth }).await?;
@@ -56,7 +56,7 @@ impl NetworkArgs {
             }
         }
         if output.is_for_programs() {
-            output.answer_rows(&reply, "nodes", columns::NODES)?;
+            output.answer_rows(&reply, "/nodes", columns::NODES)?;
             return Ok(Outcome::Done);
         }
         if self.visualize {

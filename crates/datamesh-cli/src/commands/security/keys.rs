@@ -138,7 +138,7 @@ async fn list(context: &Context) -> Result<Outcome, Stop> {
     let reply = operations.keys(KeysRequest::default()).await?;
     let output = &context.output;
     if output.is_for_programs() {
-        output.answer_rows(&reply, "logs", columns::DEVICES)?;
+        output.answer_rows(&reply, "/logs", columns::DEVICES)?;
         return Ok(Outcome::Done);
     }
     output.line(format!("account {}", reply.account))?;
