@@ -264,8 +264,10 @@ impl Engine {
             let node = listing.node;
             let request = Request::Segments(listing);
             let transport = &*self.transport;
-            let answer = ask(transport, node, &request, Bytes::new(), LEASES_DEADLINE).await?;
-            match answer {
+            let answer = ask(transport, node, &request, Bytes::new(), LEASES_DEADLINE).await;
+            // Whoever took it for silent and reads its list asks it for what stands there, too.
+            self.note_answer(&node, answer.as_ref().is_err_and(AskError::is_absence));
+            match answer? {
                 (Reply::Segments { listed, more }, _) => Ok((listed, more)),
                 _ => Err(AskError::OffTopic { peer: node }),
             }

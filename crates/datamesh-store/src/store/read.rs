@@ -26,7 +26,8 @@ pub struct StoredShard {
 impl Store {
     /// The copy of a shard that is held.
     pub(super) fn locate(&self, segment: SegmentId, shard: u8) -> Result<Copy, StoreError> {
-        match self.index().shard(segment, shard) {
+        let known = self.index().shard(segment, shard);
+        match known {
             Some((copy, ShardState::Held)) => Ok(copy),
             Some((_, ShardState::Damaged)) => {
                 Err(StoreError::Damaged { segment, shard, damage: Damage::Known })
@@ -40,7 +41,10 @@ impl Store {
     /// The copy of a shard that is held, or that was moved and is still here: whoever asks for it by
     /// what it remembers gets it.
     fn served(&self, segment: SegmentId, shard: u8) -> Result<Copy, StoreError> {
-        match self.index().shard(segment, shard) {
+        // The index is free again before it is asked once more: with a writer waiting in between, both
+        // would wait for ever.
+        let known = self.index().shard(segment, shard);
+        match known {
             Some((copy, ShardState::Moved)) => Ok(copy),
             _ => self.locate(segment, shard),
         }

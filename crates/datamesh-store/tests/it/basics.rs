@@ -1,6 +1,7 @@
 //! What the store does on a disk that works.
 
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use datamesh_core::lease::{Renewal, SegmentPin};
 use datamesh_core::{Scheme, SegmentId, Signature};
@@ -152,6 +153,34 @@ fn parallel_writers_never_pass_a_grant_and_share_groups() {
     assert_eq!((usage.shards, usage.grants[0].bytes), (50, 50 * 2048));
     let held = segments.iter().filter(|segment| store.held(segment.id()) != 0);
     assert_eq!(held.map(|segment| assert_whole(&store, segment, 3)).count(), 50);
+}
+
+/// A reader that looks at the index twice with a writer between the two waited for that writer, which
+/// waited for the reader.
+#[test]
+fn readers_and_writers_at_once_do_not_wait_for_each_other() {
+    let disk = FaultyDisk::new(1, 256 * MIB);
+    let store = open(disk.mount(), MIB).unwrap();
+    let (read, written) = (Segment::small(0), Segment::small(1));
+    put(&store, &read, 0).unwrap();
+    put(&store, &written, 0).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = || {
+            while !done.load(Ordering::Relaxed) {
+                assert_whole(&store, &read, 0);
+            }
+        };
+        let readers = [scope.spawn(reader), scope.spawn(reader)];
+        for epoch in 1..=5_000 {
+            let segment = written.id();
+            let renewal = Renewal { segment, epoch, expiry: 0, signature: Signature([4; 64]) };
+            store.renew_lease(&renewal).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+    assert_eq!(store.lease(written.id()).unwrap().epoch, 5_000);
 }
 
 #[test]
