@@ -102,7 +102,12 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "collection(",
-        &["crates/datamesh-node/src/service.rs", "crates/datamesh-store/src/store/collect.rs"],
+        &[
+            "crates/datamesh-node/src/service.rs",
+            "crates/datamesh-store/src/store/collect.rs",
+            // Its test of writers that meet a compaction.
+            "crates/datamesh-store/src/store/compact.rs",
+        ],
         "the service gives the power to remove to the collector",
     ),
 ];

@@ -52,6 +52,14 @@ pub enum CatalogError {
     /// The catalog is being restored from the mesh and has not everything yet.
     #[error("the catalog of this device is not whole yet: it is being restored from the mesh")]
     Incomplete,
+    /// Operations of this device's log came from elsewhere, as its files were put back from a copy.
+    #[error(
+        "the catalog of this device was put back from a copy: it must hear from the mesh before it adds anything"
+    )]
+    Behind {
+        /// The log that is given up.
+        log: LogId,
+    },
     /// A segment was referred to again since it was renewed for another reference.
     #[error("segment {segment} was referred to meanwhile, or the contents of a log were not told")]
     Referred {

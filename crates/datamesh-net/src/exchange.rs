@@ -78,15 +78,12 @@ impl Caller {
     ) -> Result<Message, TransportError> {
         let peer = self.peers.lease(id);
         let begun = Instant::now();
-        let patience = Patience::new(deadline, self.limits.body_bytes_per_second_min);
-        let asked = Asked { request: &request, reply_max, patience: &patience };
         let entered = peer.breaker().enter(begun);
         let result = match entered {
             Err(left) => Err(TransportError::Resting { peer: id, left }),
             Ok(()) => tokio::select! {
                 () = self.closing.cancelled() => Err(TransportError::Shutdown),
-                result = patience.bound(self.exchange(&peer, asked)) => result
-                    .unwrap_or_else(|after| Err(TransportError::Timeout { peer: id, after })),
+                result = self.exchange_in_turn(&peer, &request, reply_max, deadline) => result,
             },
         };
         match &result {
@@ -107,10 +104,26 @@ impl Caller {
         result
     }
 
+    /// An exchange once there is a place for it. Whoever waits for that says nothing of the peer: the time
+    /// for its answer begins afterwards.
+    async fn exchange_in_turn(
+        &self,
+        peer: &Lease,
+        request: &Message,
+        reply_max: usize,
+        deadline: Duration,
+    ) -> Result<Message, TransportError> {
+        let turn = timeout(deadline, self.turn(peer)).await;
+        let _turn = turn.unwrap_or(Err(TransportError::Busy { peer: peer.id }))?;
+        let patience = Patience::new(deadline, self.limits.body_bytes_per_second_min);
+        let asked = Asked { request, reply_max, patience: &patience };
+        let exchanged = patience.bound(self.exchange(peer, asked)).await;
+        exchanged.unwrap_or_else(|after| Err(TransportError::Timeout { peer: peer.id, after }))
+    }
+
     async fn exchange(&self, peer: &Lease, asked: Asked<'_>) -> Result<Message, TransportError> {
         let id = peer.id;
         let lengths = Lengths::of(asked.request).map_err(|error| self.failure(id, error))?;
-        let _turn = self.turn(peer).await?;
         hold_back(self.throttle.own_up(lengths.body), asked.patience).await;
 
         if let Some(kept) = peer.take_idle() {

@@ -10,11 +10,13 @@ use std::io::{self, IoSlice};
 use std::iter;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::UpgradeInfo;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade};
+use tokio::time::{Sleep, sleep};
 use yamux::{Connection, ConnectionError, Mode};
 
 use crate::io::JoinWrites;
@@ -36,6 +38,10 @@ const WINDOW_BYTES_MAX: usize = STREAMS_MAX * 256 * 1024 + 32 * 1024 * 1024;
 /// Inbound streams that wait until the connection's task takes them; more are reset.
 const INBOUND_WAITING_MAX: usize = 256;
 
+/// Most time for what is still to be sent when a connection is closed. A peer that is gone takes none of it,
+/// and without a bound it would count as connected until the system gives up, a quarter of an hour later.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Makes a [`Muxer`] of an encrypted connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Yamux;
@@ -54,6 +60,7 @@ impl Yamux {
             connection: Connection::new(JoinWrites::new(socket), config, mode),
             waiting: VecDeque::new(),
             waker: None,
+            closing: None,
         }
     }
 }
@@ -95,6 +102,8 @@ pub(crate) struct Muxer<C> {
     connection: Connection<JoinWrites<C>>,
     waiting: VecDeque<MuxedStream>,
     waker: Option<Waker>,
+    /// Since it is being closed: when that is over.
+    closing: Option<Pin<Box<Sleep>>>,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
@@ -136,7 +145,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), MuxerError>> {
-        self.get_mut().connection.poll_close(cx).map_err(MuxerError)
+        let this = self.get_mut();
+        if let Poll::Ready(closed) = this.connection.poll_close(cx) {
+            return Poll::Ready(closed.map_err(MuxerError));
+        }
+        let closing = this.closing.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT)));
+        ready!(closing.as_mut().poll(cx));
+        Poll::Ready(Err(MuxerError(ConnectionError::Io(io::ErrorKind::TimedOut.into()))))
     }
 
     fn poll(
@@ -203,3 +218,31 @@ impl AsyncWrite for MuxedStream {
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub(crate) struct MuxerError(ConnectionError);
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use futures::AsyncWriteExt;
+    use tokio_util::compat::TokioAsyncReadCompatExt;
+
+    use super::*;
+
+    /// Its buffer is full and nothing reads: what is left can never be sent.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_peer_is_gone_closes_all_the_same() {
+        let (ours, _theirs) = tokio::io::duplex(1024);
+        let mut muxer = Yamux::connection(ours.compat(), Mode::Client);
+        let open = future::poll_fn(|cx| Pin::new(&mut muxer).poll_outbound(cx));
+        let mut stream = open.await.unwrap();
+        let sending = stream.write_all(&[1; 100_000]);
+        let driving = future::poll_fn(|cx| Pin::new(&mut muxer).poll_inbound(cx));
+        tokio::select! {
+            _ = driving => panic!("nobody opens a stream"),
+            _ = tokio::time::timeout(Duration::from_secs(1), sending) => {}
+        }
+        let closing = future::poll_fn(|cx| Pin::new(&mut muxer).poll_close(cx));
+        let closed = tokio::time::timeout(Duration::from_secs(60), closing).await;
+        assert!(closed.is_ok_and(|closed| closed.is_err()));
+    }
+}

@@ -7,6 +7,7 @@ use datamesh_core::message::Link;
 use datamesh_core::{BoxFuture, Message, NodeId, Transport, TransportError};
 use libp2p::relay;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -48,6 +49,8 @@ struct Inner {
     serving: TaskTracker,
     /// The actor and the connections.
     tasks: TaskTracker,
+    /// The actor panicked.
+    failed: CancellationToken,
     abandon: CancellationToken,
     disconnect: CancellationToken,
     /// End everything when the last handle goes.
@@ -147,7 +150,9 @@ impl Network {
             });
             actor.listen(&listen).await?;
             actor.announce(external);
-            tasks.spawn(actor.run());
+            let failed = CancellationToken::new();
+            let running = tasks.spawn(actor.run());
+            tasks.spawn(cancel_on_panic(running, failed.clone()));
             let caller = Caller {
                 reply_bytes: reply_budget(&limits),
                 limits,
@@ -169,6 +174,7 @@ impl Network {
                     sightings,
                     serving,
                     tasks,
+                    failed,
                     abandon: abandon.clone(),
                     disconnect: disconnect.clone(),
                     _guards: [closing, abandon, disconnect].map(CancellationToken::drop_guard),
@@ -348,6 +354,11 @@ impl Network {
         self.inner.caller.peers.statuses()
     }
 
+    /// Returns if the network broke down, and never otherwise: then nothing is sent or received any more.
+    pub fn failed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.inner.failed.cancelled())
+    }
+
     /// Ends the network: no request is accepted any more, those being served may finish within
     /// the grace of the limits, connections are closed, the peer book is written, and every task
     /// has ended when this returns. Calls under way fail with [`TransportError::Shutdown`].
@@ -368,6 +379,13 @@ impl Network {
                 tracing::warn!("the peer book was not written");
             }
         })
+    }
+}
+
+/// Waits for a task and tells where it panicked: it was dropped then, and what it did is done by nobody.
+async fn cancel_on_panic(task: JoinHandle<()>, failed: CancellationToken) {
+    if task.await.is_err_and(|error| error.is_panic()) {
+        failed.cancel();
     }
 }
 

@@ -234,6 +234,8 @@ pub(crate) fn catalog_error(error: &CatalogError) -> OperationError {
         CatalogError::Incomplete => {
             OperationError { kind: ErrorKind::Network, ..made }.hint("start more of its nodes")
         }
+        CatalogError::Behind { .. } => OperationError { kind: ErrorKind::Network, ..made }
+            .hint("try again when enough of the mesh's nodes answer: datamesh peers"),
         CatalogError::Search { .. } => OperationError { kind: ErrorKind::Usage, ..made },
         CatalogError::DiskFull => made.hint("make room on the disk of the home and try again"),
         _ => made,

@@ -92,7 +92,11 @@ impl Bootstrap {
 
     /// The list in the order in which its peers are turned to.
     fn read(&self) -> Result<Vec<Entry>, OperationError> {
-        let Some(bytes) = self.home.read(FILE)? else { return Ok(Vec::new()) };
+        self.entries(self.home.read(FILE)?)
+    }
+
+    fn entries(&self, bytes: Option<Vec<u8>>) -> Result<Vec<Entry>, OperationError> {
+        let Some(bytes) = bytes else { return Ok(Vec::new()) };
         let wrong = |why: String| {
             OperationError::usage(format!(
                 "{} cannot be used: {why}",
@@ -105,10 +109,16 @@ impl Bootstrap {
         Ok(entries)
     }
 
-    fn write(&self, entries: &[Entry]) -> Result<(), OperationError> {
-        let text = serde_json::to_vec_pretty(entries)
-            .map_err(|error| OperationError::of(ErrorKind::Failed, &error))?;
-        self.home.write(FILE, &text)
+    fn change(
+        &self,
+        change: impl FnOnce(&mut Vec<Entry>) -> Result<(), OperationError>,
+    ) -> Result<(), OperationError> {
+        self.home.change(FILE, |bytes| {
+            let mut entries = self.entries(bytes)?;
+            change(&mut entries)?;
+            serde_json::to_vec_pretty(&entries)
+                .map_err(|error| OperationError::of(ErrorKind::Failed, &error))
+        })
     }
 
     /// The list with what was seen of its peers.
@@ -147,30 +157,33 @@ impl Bootstrap {
                 "a region has at most {REGION_BYTES_MAX} bytes and no control characters"
             )));
         }
-        let mut entries = self.read()?;
-        entries.retain(|entry| entry.address != address);
-        if entries.len() >= PEERS_MAX {
-            return Err(OperationError::usage(format!(
-                "the list has {PEERS_MAX} peers, which is all it takes"
-            ))
-            .hint("take one off: datamesh bootstrap remove <address>"));
-        }
-        entries.push(Entry { address: address.to_owned(), priority, region });
-        self.write(&entries)
+        self.change(|entries| {
+            entries.retain(|entry| entry.address != address);
+            if entries.len() >= PEERS_MAX {
+                return Err(OperationError::usage(format!(
+                    "the list has {PEERS_MAX} peers, which is all it takes"
+                ))
+                .hint("take one off: datamesh bootstrap remove <address>"));
+            }
+            entries.push(Entry { address: address.to_owned(), priority, region });
+            Ok(())
+        })
     }
 
     /// Takes a peer off.
     pub(crate) fn remove(&self, address: &str) -> Result<(), OperationError> {
-        let mut entries = self.read()?;
-        let before = entries.len();
-        entries.retain(|entry| entry.address != address);
-        if entries.len() == before {
-            let message = format!("{address} is not on the list");
-            return Err(OperationError::new(ErrorKind::NotFound, message)
-                .hint("the list: datamesh bootstrap list"));
-        }
+        self.change(|entries| {
+            let before = entries.len();
+            entries.retain(|entry| entry.address != address);
+            if entries.len() == before {
+                let message = format!("{address} is not on the list");
+                return Err(OperationError::new(ErrorKind::NotFound, message)
+                    .hint("the list: datamesh bootstrap list"));
+            }
+            Ok(())
+        })?;
         self.seen().remove(address);
-        self.write(&entries)
+        Ok(())
     }
 
     /// Turns to one peer and compares membership views with it.

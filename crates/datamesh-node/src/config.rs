@@ -194,19 +194,24 @@ pub fn set(home: &Home, name: &str, value: &str) -> Result<(), OperationError> {
     let key = key(name)?;
     (key.check)(value)
         .map_err(|why| OperationError::usage(format!("{name} cannot be \"{value}\": {why}")))?;
-    let mut settings = read_file(home)?;
-    settings.insert(key.name, value.to_owned());
-    let mut table = toml::Table::new();
-    for (name, value) in settings {
-        let (section, field) = name.split_once('.').unwrap_or(("", name));
-        let entry = table
-            .entry(section.to_owned())
-            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        if let toml::Value::Table(inner) = entry {
-            inner.insert(field.to_owned(), toml::Value::String(value));
+    home.change(FILE, |bytes| {
+        let mut settings = match bytes {
+            Some(bytes) => settings_in(bytes, &home.file(FILE))?,
+            None => BTreeMap::new(),
+        };
+        settings.insert(key.name, value.to_owned());
+        let mut table = toml::Table::new();
+        for (name, value) in settings {
+            let (section, field) = name.split_once('.').unwrap_or(("", name));
+            let entry = table
+                .entry(section.to_owned())
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            if let toml::Value::Table(inner) = entry {
+                inner.insert(field.to_owned(), toml::Value::String(value));
+            }
         }
-    }
-    home.write(FILE, table.to_string().as_bytes())
+        Ok(table.to_string().into_bytes())
+    })
 }
 
 /// A settings file that says what every setting means and has all of them at their defaults, commented out.

@@ -140,14 +140,43 @@ impl Home {
 
     /// Writes a small file whole or not at all, synced, readable by its owner only.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), OperationError> {
+        let folder = self.alone_in_folder_of(name)?;
+        self.replace(name, bytes, &folder)
+    }
+
+    /// Reads a small file, nothing where there is none, and writes what `change` makes of it, as
+    /// [`write`](Self::write) does. Of several that do so at once none undoes another's change.
+    pub(crate) fn change(
+        &self,
+        name: &str,
+        change: impl FnOnce(Option<Vec<u8>>) -> Result<Vec<u8>, OperationError>,
+    ) -> Result<(), OperationError> {
+        let folder = self.alone_in_folder_of(name)?;
+        let bytes = change(self.read(name)?)?;
+        self.replace(name, &bytes, &folder)
+    }
+
+    /// The folder that a file is in, which is made where it is not there. Nobody else writes small files
+    /// there until it is dropped.
+    fn alone_in_folder_of(&self, name: &str) -> Result<File, OperationError> {
+        let path = self.file(name);
+        let folder = path.parent().unwrap_or(&self.path);
+        let opened = (|| {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            let opened = File::open(folder)?;
+            rustix::fs::flock(&opened, rustix::fs::FlockOperation::LockExclusive)?;
+            Ok(opened)
+        })();
+        opened.map_err(|error: io::Error| file_error("writing", &path, &error))
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8], folder: &File) -> Result<(), OperationError> {
         let path = self.file(name);
         if bytes.len() as u64 > SMALL_FILE_BYTES_MAX {
             return Err(too_large("writing", &path));
         }
-        let folder = path.parent().unwrap_or(&self.path).to_owned();
         let draft = path.with_extension("draft");
         let written = (|| {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
             let mut file = OpenOptions::new()
                 .write(true)
                 .create(true)
@@ -157,7 +186,7 @@ impl Home {
             file.write_all(bytes)?;
             file.sync_all()?;
             fs::rename(&draft, &path)?;
-            File::open(&folder)?.sync_all()
+            folder.sync_all()
         })();
         written.map_err(|error| file_error("writing", &path, &error))
     }
@@ -313,6 +342,34 @@ mod tests {
         symlink(&elsewhere, folder).unwrap();
         let refused = socket().unwrap_err();
         assert!(refused.message.contains("not a folder"), "{}", refused.message);
+    }
+
+    #[test]
+    fn of_changes_at_once_none_is_undone_and_none_is_half_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path().to_owned());
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let home = &home;
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        let append = |bytes: Option<Vec<u8>>| {
+                            let mut bytes = bytes.unwrap_or_default();
+                            bytes.push(number);
+                            Ok(bytes)
+                        };
+                        home.change("list", append).unwrap();
+                        home.write("other", &vec![number; 100 + 100 * usize::from(number)])
+                            .unwrap();
+                    }
+                });
+            }
+        });
+        let mut bytes = home.read("list").unwrap().unwrap();
+        bytes.sort_unstable();
+        assert_eq!(bytes, [[0; 20], [1; 20], [2; 20], [3; 20]].concat());
+        let other = home.read("other").unwrap().unwrap();
+        assert_eq!(other, vec![other[0]; 100 + 100 * usize::from(other[0])]);
     }
 
     #[test]

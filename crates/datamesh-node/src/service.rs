@@ -22,7 +22,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::end::{End, Ends};
+use self::end::{End, Ends, panicked};
 use self::supervisor::tell;
 pub use reload::counts_at_once;
 
@@ -55,7 +55,7 @@ const GOSSIPS_MIN: u32 = 10;
 /// Least time between exchanges of adverts.
 const GOSSIP_MIN: Duration = Duration::from_millis(100);
 
-/// How long commands and workers may take to end.
+/// How long commands and workers may take to end, and after them connections.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a service runs; what is `None` comes from the configuration.
@@ -511,7 +511,7 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
     let follows = HomeOperations::with_open_keys(&shared).is_some();
     let server = LocalServer::bind(&socket, Arc::clone(&shared))?;
 
-    tasks.spawn(server.run(stop.clone(), tasks.clone()));
+    let serving = tasks.spawn(server.run(stop.clone(), tasks.clone()));
     let throttle =
         format!("an exchange each {}", humantime::format_duration(config.gossip_interval));
     let membership = Description::of("membership", throttle);
@@ -585,7 +585,16 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         tasks.spawn(reload::run(home.clone(), hangups, reloads, stop.clone()));
     }
     tell(supervisor::State::Ready);
-    let ended = ends.wait(options.timeout, options.drain.then_some(&*repairer)).await;
+    let broken = async {
+        tokio::select! {
+            () = network.failed() => "its network",
+            () = panicked(serving) => "what answers its commands",
+        }
+    };
+    let ended = ends.wait(options.timeout, options.drain.then_some(&*repairer), broken).await;
+    if let End::Broken(part) = ended {
+        tracing::error!("{part} broke down");
+    }
     tracing::info!("stopping; a second signal ends it at once");
     tell(supervisor::State::Stopping);
     audit_log.record("service.stop", &[("node", node.to_string())]);
@@ -596,8 +605,15 @@ pub async fn run_service(home: &Home, options: ServiceOptions) -> Result<(), Ope
         () = tokio::time::sleep(STOP_PATIENCE) => tracing::warn!("work under way is given up"),
         () = ends.signal() => tracing::warn!("told twice: work under way is given up"),
     }
-    network.shutdown().await;
+    if tokio::time::timeout(STOP_PATIENCE, network.shutdown()).await.is_err() {
+        tracing::warn!("some connections did not end in time");
+    }
     drop(std::fs::remove_file(home.file("status.json")));
+    if let End::Broken(part) = ended {
+        let message = format!("the node was stopped: {part} broke down");
+        return Err(OperationError::new(ErrorKind::Failed, message)
+            .hint("its log says where; start it again: nothing that was acknowledged is lost"));
+    }
     if options.drain && ended != End::Drained {
         let left = repairer.status().drain.unwrap_or_default().left;
         let message = format!("the node was stopped before it was drained; {left} shards are left");

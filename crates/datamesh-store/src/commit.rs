@@ -94,6 +94,8 @@ pub(crate) struct Queue {
     done: BTreeMap<u64, Result<(), StoreError>>,
     next: u64,
     leading: bool,
+    /// Groups that were led to their end.
+    turns: u64,
     shards: BTreeSet<(SegmentId, u8)>,
     grants: BTreeMap<GrantId, u64>,
 }
@@ -160,6 +162,15 @@ impl Commit {
         self.changed.notify_all();
     }
 
+    /// Waits until the group that is being written now, if one is, is published or has failed.
+    pub(crate) fn settle(&self) {
+        let mut queue = self.lock();
+        let turns = queue.turns;
+        while queue.leading && queue.turns == turns {
+            queue = self.wait(queue);
+        }
+    }
+
     /// Queues `work` and returns once it is durable or has failed.
     ///
     /// `write` writes a group and gives a result for each of its works in order; `publish` makes
@@ -222,6 +233,7 @@ impl<'a> Turn<'a> {
             queue.done.insert(ticket, results.next().unwrap_or_else(unknown));
         }
         queue.leading = false;
+        queue.turns += 1;
         self.commit.changed.notify_all();
     }
 }

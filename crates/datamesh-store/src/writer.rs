@@ -50,7 +50,8 @@ pub(crate) struct PackWriter {
     disk: Arc<dyn Disk>,
     pub(crate) config: StoreConfig,
     pub(crate) open: Option<OpenPack>,
-    next_number: u32,
+    /// Number of the next pack that is begun.
+    pub(crate) next_number: u32,
     /// Bytes of packs that take no more appends.
     closed_bytes: u64,
     failures: u32,

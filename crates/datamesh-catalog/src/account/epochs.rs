@@ -12,8 +12,8 @@ use crate::index::{self, Step};
 use crate::points;
 
 use super::record::{
-    self, LOGS, LogState, OWED, Place, SEQUENCE_MAX, SHARES_TOLD, Tally, epochs_key, owner_key,
-    save, tally_key,
+    self, BEHIND, LOGS, LogState, OWED, PROMISES, Place, SEQUENCE_MAX, SHARES_TOLD, Tally,
+    epochs_key, owner_key, save, tally_key,
 };
 use super::{AccountDb, fold, operations};
 
@@ -77,10 +77,12 @@ fn derive_anew(connection: &Connection) -> Result<()> {
         tally.owed += 1;
         Ok(Step::On)
     })?;
-    index::walk_prefix(connection, SHARES_TOLD, &[], |key, value| {
-        kept.push(([SHARES_TOLD, key].concat(), value.to_vec()));
-        Ok(Step::On)
-    })?;
+    for kind in [BEHIND, PROMISES, SHARES_TOLD] {
+        index::walk_prefix(connection, kind, &[], |key, value| {
+            kept.push(([kind, key].concat(), value.to_vec()));
+            Ok(Step::On)
+        })?;
+    }
     index::clear(connection)?;
     for (key, value) in &kept {
         index::put(connection, key, value)?;

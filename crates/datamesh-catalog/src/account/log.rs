@@ -12,13 +12,15 @@ use datamesh_core::{Hash, LogId, PublicKey, SegmentId, Signature, Timestamp};
 use rusqlite::Connection;
 
 use crate::error::{CatalogError, Result, damaged};
+use crate::index;
 use crate::points;
 
 use super::contents::{self, Contents, Unindexed};
 use super::owed::{self, Owed};
 use super::promised;
 use super::record::{
-    LOGS_MAX, LogState, Place, SEQUENCE_MAX, Tally, load, log_key, require, save, tally_key,
+    LOGS_MAX, LogState, OwnerRecord, Place, SEQUENCE_MAX, Tally, behind_key, load, log_key,
+    owner_key, require, save, tally_key,
 };
 use super::{AccountDb, fold, operations, record};
 
@@ -81,7 +83,8 @@ impl AccountDb {
     /// # Errors
     /// [`CatalogError::Unreadable`] for a change that no reader would accept,
     /// [`CatalogError::VersionTaken`] for a version id used before, [`CatalogError::Signature`]
-    /// where `sign` used another key, [`CatalogError::Referred`] where a segment must be renewed again.
+    /// where `sign` used another key, [`CatalogError::Referred`] where a segment must be renewed again,
+    /// [`CatalogError::Behind`] where another log must be taken first.
     pub fn append(
         &self,
         append: Append,
@@ -93,8 +96,12 @@ impl AccountDb {
             return Ok(Vec::new());
         }
         self.require_whole()?;
-        let log = self.owner().log;
         let made = self.write(points::CATALOG_APPEND, |connection| {
+            // Here, as another log may just have been taken.
+            let log = require::<OwnerRecord>(connection, &owner_key(), "the owner")?.log;
+            if index::get(connection, &behind_key(&log))?.is_some() {
+                return Err(CatalogError::Behind { log });
+            }
             contents::require_renewed(connection, &append.renewed)?;
             let mut batch = Batch::begin(connection, &log)?;
             let from = Unindexed { log, after: batch.state.sequence };
@@ -128,6 +135,9 @@ impl AccountDb {
     /// new, all synced. Operations that are there already are passed over; unknown kinds are kept.
     /// All of them or, on an error, none.
     ///
+    /// Where operations of this device's own log are new here, its files were put back from a copy. In the
+    /// same transaction nothing more can be added to that log: see [`is_behind`](Self::is_behind).
+    ///
     /// # Errors
     /// [`CatalogError::UnknownLog`], [`CatalogError::Gap`], [`CatalogError::Fork`],
     /// [`CatalogError::Clock`] and [`CatalogError::Signature`] for what is not the next operation.
@@ -137,13 +147,19 @@ impl AccountDb {
             return Ok(0);
         };
         let new = self.write(points::CATALOG_COMMIT, |connection| {
+            let own = require::<OwnerRecord>(connection, &owner_key(), "the owner")?.log;
             let mut batch = Batch::begin(connection, &first.log)?;
-            let mut new = 0;
+            let (mut new, mut is_behind) = (0, false);
             for operation in operations {
                 batch.turn_to(connection, &operation.log)?;
-                new += usize::from(batch.take(connection, operation, Signed::Elsewhere)?);
+                let is_new = batch.take(connection, operation, Signed::Elsewhere)?;
+                new += usize::from(is_new);
+                is_behind |= is_new && operation.log == own;
             }
             batch.end(connection)?;
+            if is_behind {
+                index::put(connection, &behind_key(&own), &[])?;
+            }
             Ok(new)
         })?;
         let own = self.owner().log;

@@ -4,6 +4,7 @@
 //! | key | value | |
 //! |---|---|---|
 //! | `a` | [`OwnerRecord`] | whose catalog this is |
+//! | `b` log | nothing | a log of this device that it does not know all of by itself: it goes on in another |
 //! | `c` | [`Tally`] | counts, and the highest clock seen |
 //! | `d` path | [`PathState`] | a deleted path |
 //! | `e` | an epochs record | the newest that was seen, as it came |
@@ -341,6 +342,12 @@ pub(super) fn indexed_key(log: &LogId) -> Vec<u8> {
 
 pub(super) fn uses_key(segment: &SegmentId) -> Vec<u8> {
     [b"u", &segment.0[..]].concat()
+}
+
+pub(super) const BEHIND: &[u8] = b"b";
+
+pub(super) fn behind_key(log: &LogId) -> Vec<u8> {
+    [BEHIND, &log.0].concat()
 }
 
 pub(super) const PROMISES: &[u8] = b"y";

@@ -11,7 +11,7 @@ use crate::error::{Result, damaged, read};
 use crate::index::{self, Step};
 use crate::points;
 
-use super::record::{LOGS, LogState, OwnerRecord, owner_key, require, save};
+use super::record::{LOGS, LogState, OwnerRecord, behind_key, owner_key, require, save};
 use super::{AccountDb, Owner, log};
 
 /// How far a log has come here.
@@ -64,6 +64,16 @@ impl AccountDb {
             })
         })?;
         Ok(ends)
+    }
+
+    /// Whether operations of this device's own log came from elsewhere: others may follow that it never sees,
+    /// so it adds nothing until it [takes another](Self::take_log).
+    ///
+    /// # Errors
+    /// [`CatalogError`](crate::CatalogError) where that cannot be read.
+    pub fn is_behind(&self) -> Result<bool> {
+        let log = self.owner().log;
+        self.read(|connection| Ok(index::get(connection, &behind_key(&log))?.is_some()))
     }
 
     /// From now on this device adds to `log`, which must never have been written to. The log before

@@ -260,3 +260,29 @@ fn a_version_owes_as_many_shards_as_it_has() {
     assert!(catalog.db.append(append, |body| sign(1, Context::Operation, body)).is_err());
     assert_eq!(catalog.db.totals().unwrap().owed, count as u64);
 }
+
+/// Its files were put back from a copy, and the mesh tells it what it had done since.
+#[test]
+fn a_log_of_which_operations_come_from_elsewhere_is_added_to_no_more() {
+    let (whole, copy) = (Catalog::new(), Catalog::new());
+    let first = whole.append(vec![change(put("a", "1"))]);
+    assert_eq!(copy.db.commit(&first).unwrap(), 1);
+    assert!(copy.db.is_behind().unwrap() && !whole.db.is_behind().unwrap());
+    let refused = |catalog: &Catalog| {
+        let added = catalog.try_append(vec![change(put("b", "2"))]);
+        matches!(added, Err(CatalogError::Behind { log }) if log == owner(1).log)
+    };
+    assert!(refused(&copy));
+    // Whoever learnt it may have ended before it took another log.
+    let copy = copy.reopened();
+    assert!(copy.db.is_behind().unwrap() && refused(&copy));
+    let fresh = LogId([8; 16]);
+    copy.db.take_log(fresh).unwrap();
+    assert!(!copy.db.is_behind().unwrap());
+    let added = copy.append(vec![change(put("b", "2"))]);
+    assert_eq!((added[0].log, added[0].sequence), (fresh, 1));
+    // What it has already says nothing.
+    assert_eq!(whole.db.commit(&first).unwrap(), 0);
+    assert!(!whole.db.is_behind().unwrap());
+    copy.db.check().unwrap();
+}

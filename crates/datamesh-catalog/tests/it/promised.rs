@@ -3,7 +3,7 @@
 use datamesh_catalog::Append;
 use datamesh_core::{Context, LogId, SegmentId};
 
-use crate::fixture::{Catalog, change, put, sign};
+use crate::fixture::{Catalog, certificate, change, put, sign};
 
 fn refer(catalog: &Catalog, name: &str, segments: &[u8]) {
     let append = Append {
@@ -42,4 +42,17 @@ fn what_an_earlier_log_of_the_device_promised_is_due() {
     assert_eq!(promised(&catalog, 0), [1]);
     catalog.db.keep_promises(&[SegmentId([1; 32])], 0).unwrap();
     assert!(promised(&catalog, 9).is_empty());
+}
+
+/// What a revoked device wrote goes, and every row is derived anew; a promise follows from none.
+#[test]
+fn a_promise_outlives_what_a_revoked_device_wrote() {
+    let (here, there) = (Catalog::of(1), Catalog::of(2));
+    refer(&here, "a", &[1]);
+    let made = there.append(vec![change(put("b", "b")), change(put("c", "c"))]);
+    here.db.admit(LogId([2; 16]), &certificate(2)).unwrap();
+    assert_eq!(here.db.commit(&made).unwrap(), 2);
+    here.db.keep_epochs(b"a record", &[(LogId([2; 16]), 1)]).unwrap();
+    assert_eq!(here.db.check().unwrap().operations, 2);
+    assert_eq!(promised(&here, 1), [1]);
 }

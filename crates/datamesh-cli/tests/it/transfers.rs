@@ -1,6 +1,7 @@
 //! Files in and out of a mesh of real processes.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
@@ -208,6 +209,18 @@ fn versions_ranges_and_streams() {
     drop(get.stdout.take());
     let done = Done::from(get.wait_with_output().unwrap()).code(1);
     assert!(done.err.contains("cut short"), "{}", done.err);
+
+    // One that reads no more keeps nobody: a signal ends the command all the same.
+    let mut get = mesh
+        .command("n0", &["-q", "get", "--", "folder/file", "-"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut reader = get.stdout.take().unwrap();
+    reader.read_exact(&mut [0]).unwrap();
+    kill_process(Pid::from_child(&get), Signal::INT).unwrap();
+    assert_eq!(get.wait().unwrap().code(), Some(130));
+    drop(reader);
 
     let removed = mesh.run("n0", &["remove", "--json", "--", "folder/file", "-rf"]).ok().json();
     assert_eq!(removed["removed"].as_array().unwrap().len(), 2);

@@ -117,12 +117,11 @@ impl Client {
         self.admitted().await?;
         let mut caught = CaughtUp { may_be_old: !reached, ..CaughtUp::default() };
         let mut bodies = BTreeMap::new();
-        let mut own_was_behind = self.look_back(state, &log, &mut caught).await?;
+        self.look_back(state, &log, &mut caught).await?;
         for (id, head) in &read.heads {
             match self.take_head(*id, head).await {
                 Ok((body, _)) if self.beyond(id, &body) => {}
                 Ok((body, new)) => {
-                    own_was_behind |= *id == log && new > 0;
                     caught.operations += new;
                     state.revisions.insert(*id, head.revision);
                     bodies.insert(*id, body);
@@ -155,7 +154,7 @@ impl Client {
         caught.may_be_old |= !state.told.is_empty();
         if reached {
             let own = read.heads.get(&log).zip(bodies.get(&log));
-            caught.took_log = self.learn_own(state, &log, own, own_was_behind).await?;
+            caught.took_log = self.learn_own(state, &log, own).await?;
             if !caught.may_be_old {
                 state.caught_up = Some(self.engine.now());
                 let whole = self.catalog_call(|catalog| catalog.set_whole());
@@ -195,16 +194,15 @@ impl Client {
     }
 
     /// Takes in what was published where heads were read in earlier epochs, once for each epoch that
-    /// is learnt of. Says whether this device was behind what it published itself.
+    /// is learnt of.
     async fn look_back(
         &self,
         state: &mut State,
         log: &LogId,
         caught: &mut CaughtUp,
-    ) -> Result<bool, ClientError> {
-        let mut was_behind = false;
+    ) -> Result<(), ClientError> {
         if state.looked_back {
-            return Ok(false);
+            return Ok(());
         }
         let mut all = true;
         for account in self.keys.earlier_pseudonyms(&self.engine.mesh()) {
@@ -215,10 +213,7 @@ impl Client {
                     continue;
                 }
                 match self.take_head(*id, head).await {
-                    Ok((_, new)) => {
-                        was_behind |= id == log && new > 0;
-                        caught.operations += new;
-                    }
+                    Ok((_, new)) => caught.operations += new,
                     Err(error) if id == log => return Err(forked(error)),
                     // A lost device has the key of this place and can have put anything there.
                     Err(error) => {
@@ -230,7 +225,7 @@ impl Client {
         state.looked_back = all;
         // Somebody who was away since may have published there.
         caught.may_be_old |= !all;
-        Ok(was_behind)
+        Ok(())
     }
 
     /// Opens a head and commits what it leads to, as far as it counts. Returns how many operations were new.
@@ -402,7 +397,6 @@ impl Client {
         state: &mut State,
         log: &LogId,
         newest: Option<(&Head, &HeadBody)>,
-        was_behind: bool,
     ) -> Result<bool, ClientError> {
         let Some((head, body)) = newest else {
             if state.own(log).is_none() {
@@ -420,7 +414,8 @@ impl Client {
         if here.map_or(Hash([0; 32]), |operation| operation.hash()) != body.hash {
             return Err(ClientError::Forked { log });
         }
-        if was_behind || body.closed {
+        // Kept with the operations themselves: whoever took them in may have ended before this.
+        if body.closed || self.catalog_call(|catalog| catalog.is_behind()).await? {
             let fresh = LogId(seam::random(&*self.entropy));
             let taking = self.catalog_call(move |catalog| catalog.take_log(fresh));
             self.step(points::TAKE_LOG, taking).await?;

@@ -1,6 +1,7 @@
 //! From slices back to plaintext.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,25 +34,33 @@ pub(crate) struct Shared {
 /// Segments by their id, and the ids in the order in which they came.
 #[derive(Default)]
 struct Kept {
-    cells: BTreeMap<SegmentId, Arc<OnceCell<SegmentBytes>>>,
+    asked: BTreeMap<SegmentId, Arc<Asked>>,
     order: VecDeque<SegmentId>,
 }
 
+/// A segment on its way, and whether anybody waits for it: whoever asked first need not be the first who
+/// does.
+#[derive(Default)]
+struct Asked {
+    cell: OnceCell<SegmentBytes>,
+    urgent: Urgency,
+}
+
 impl Shared {
-    fn cell(&self, segment: SegmentId) -> Arc<OnceCell<SegmentBytes>> {
+    fn asked(&self, segment: SegmentId) -> Arc<Asked> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cell) = kept.cells.get(&segment) {
-            return Arc::clone(cell);
+        if let Some(asked) = kept.asked.get(&segment) {
+            return Arc::clone(asked);
         }
-        let cell = Arc::new(OnceCell::new());
-        kept.cells.insert(segment, Arc::clone(&cell));
+        let asked = Arc::<Asked>::default();
+        kept.asked.insert(segment, Arc::clone(&asked));
         kept.order.push_back(segment);
         while kept.order.len() > SEGMENTS_KEPT {
             if let Some(oldest) = kept.order.pop_front() {
-                kept.cells.remove(&oldest);
+                kept.asked.remove(&oldest);
             }
         }
-        cell
+        asked
     }
 
     async fn segment(
@@ -60,9 +69,18 @@ impl Shared {
         segment: SegmentId,
         urgent: &Urgency,
     ) -> Result<SegmentBytes, ClientError> {
-        let cell = self.cell(segment);
-        let bytes = cell.get_or_try_init(|| engine.read_segment(&segment, urgent)).await?;
-        Ok(bytes.clone())
+        let asked = self.asked(segment);
+        let fetching = asked.cell.get_or_try_init(|| engine.read_segment(&segment, &asked.urgent));
+        let hurrying = async {
+            urgent.raised().await;
+            asked.urgent.raise();
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            biased;
+            bytes = fetching => Ok(bytes?.clone()),
+            never = hurrying => match never {},
+        }
     }
 }
 

@@ -328,9 +328,10 @@ impl Repairer {
 
     /// Looks who is silent.
     fn note_absences(&self) {
-        let (view, now) = (self.engine.view(), self.engine.now());
-        let offline_ms = millis(self.config.offline_after);
-        self.state().absences.observe(&view, now, offline_ms, &self.node);
+        let (now, offline_ms) = (self.engine.now(), millis(self.config.offline_after));
+        // The state before the view, as everywhere here.
+        let mut state = self.state();
+        state.absences.observe(&self.engine.view(), now, offline_ms, &self.node);
     }
 
     /// The most urgent segment, if the budget allows it now.

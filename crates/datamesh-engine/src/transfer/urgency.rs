@@ -21,7 +21,7 @@ impl Urgency {
     }
 
     /// Waits until somebody does.
-    pub(super) async fn raised(&self) {
+    pub async fn raised(&self) {
         let mut told = pin!(self.told.notified());
         // Before the look, so that what is raised in between is heard.
         told.as_mut().enable();

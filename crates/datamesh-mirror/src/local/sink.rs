@@ -70,6 +70,8 @@ pub struct LocalSink {
     told: Arc<Mutex<Told>>,
     /// Tells the thread that nobody waits for it any more.
     given_up: Arc<AtomicBool>,
+    /// It may leave something half-written.
+    leaves: bool,
     length: Option<Tell>,
     left: Option<Tell>,
     /// Whose files stay as they are.
@@ -98,6 +100,7 @@ impl LocalSink {
             _ => None,
         };
         let place = place(target)?;
+        let leaves = !matches!(place, Place::Stream(_));
         let (items, queue) = mpsc::channel(QUEUE_ITEMS);
         let (finished, done) = oneshot::channel();
         let told = Arc::<Mutex<Told>>::default();
@@ -114,6 +117,7 @@ impl LocalSink {
             items: Some(items),
             done: Some(done),
             thread: Some(thread),
+            leaves,
             told,
             given_up,
             length: None,
@@ -195,8 +199,9 @@ impl Drop for LocalSink {
     fn drop(&mut self) {
         self.given_up.store(true, Ordering::Relaxed);
         drop(self.items.take());
-        // The thread removes what is half-written; without waiting the process could end first.
-        if let Some(thread) = self.thread.take() {
+        // The thread removes what is half-written; without waiting the process could end first. A pipe may
+        // keep its writer waiting for ever, and leaves nothing.
+        if let Some(thread) = self.thread.take().filter(|_| self.leaves) {
             drop(thread.join());
         }
         let bytes = self.told().left;

@@ -97,6 +97,25 @@ async fn calls_beyond_the_waiting_ones_are_refused_as_busy() {
     assert_eq!((answered, busy), (5, 15));
 }
 
+/// Whoever waits for a place says nothing of the peer: it is neither taken for silent nor left alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_gets_no_place_in_time_is_busy_and_no_failure_of_the_peer() {
+    let (node, client) = pair_with(|_| {}, |limits| limits.peer_exchanges_max = 1).await;
+    let (network, peer) = (client.network.clone(), node.local());
+    client.connect(peer, LONG).await.unwrap();
+    let holds = tokio::spawn(async move { network.call(peer, message(b"never", b""), LONG).await });
+    while node.service.running.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // More than would have opened the breaker.
+    for _ in 0..10 {
+        let call = client.call(peer, message(b"", b""), Duration::from_millis(20));
+        assert_eq!(call.await.unwrap_err(), TransportError::Busy { peer });
+    }
+    holds.abort();
+    client.call(peer, message(b"", b""), LONG).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_is_not_answered_times_out_and_its_stream_is_reset() {
     let (node, client) = pair().await;

@@ -31,25 +31,31 @@ pub(super) fn with_index<T>(
     work: impl Fn(&SearchDb) -> Result<T, CatalogError>,
 ) -> Result<T, CatalogError> {
     let path = shared.home.file(INDEX);
-    let mut kept = shared.search.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = || shared.search.lock().unwrap_or_else(PoisonError::into_inner);
     let mut begun_anew = false;
     loop {
-        let index = match kept.take() {
-            Some(index) => index,
-            None => Arc::new(open_index(&path)?),
+        // Held only for that: an index that is being made keeps nobody from noting what was fetched.
+        let index = {
+            let mut kept = kept();
+            let index = match kept.take() {
+                Some(index) => index,
+                None => Arc::new(open_index(&path)?),
+            };
+            Arc::clone(kept.insert(index))
         };
         match work(&index) {
             // Damage of the catalog, which the index is made from, is none of the index.
             Err(CatalogError::Damaged(damage)) if !begun_anew && catalog.damage().is_none() => {
                 tracing::warn!(%damage, "the search index is made anew");
                 begun_anew = true;
-                drop(index);
-                SearchDb::put_aside(&path)?;
+                let mut kept = kept();
+                // Another may have met the damage first.
+                if kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &index)) {
+                    *kept = None;
+                    SearchDb::put_aside(&path)?;
+                }
             }
-            done => {
-                *kept = Some(index);
-                return done;
-            }
+            done => return done,
         }
     }
 }
