@@ -94,7 +94,7 @@ impl Client {
         })
     }
 
-    /// All versions and delete markers of a path, the oldest first, at most 1024.
+    /// All versions and delete markers of a path, the oldest first.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] where the path was never there.
@@ -104,7 +104,7 @@ impl Client {
     ) -> BoxFuture<'a, Result<Vec<Version>, ClientError>> {
         Box::pin(async move {
             let path = self.path_of(name).await?;
-            self.catalog_call(move |catalog| catalog.versions(&path, 0, 1024)).await
+            self.all_versions(&path).await
         })
     }
 

@@ -97,10 +97,54 @@ pub fn ask<'a>(
         let answer = transport.exchange(peer, message, request.reply_max(), deadline).await?;
         match wire::decode(&answer.head) {
             Ok(Reply::Refused { refusal, detail }) => {
+                // It is shown and logged, and a stranger wrote it.
+                let detail = detail.replace(char::is_control, " ");
                 Err(AskError::Refused { peer, refusal, detail })
             }
             Ok(reply) => Ok((reply, answer.body)),
             Err(source) => Err(AskError::Garbage { peer, source }),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+
+    /// Refuses everything with these words.
+    struct Refuses(&'static str);
+
+    impl Transport for Refuses {
+        fn local(&self) -> NodeId {
+            NodeId([1; 32])
+        }
+
+        fn exchange(
+            &self,
+            _: NodeId,
+            _: Message,
+            _: usize,
+            _: Duration,
+        ) -> BoxFuture<'_, Result<Message, TransportError>> {
+            let reply = Reply::Refused { refusal: Refusal::Busy, detail: self.0.to_owned() };
+            Box::pin(async move { Ok(Message { head: reply.to_head(), body: Bytes::new() }) })
+        }
+
+        fn learn(&self, _: NodeId, _: &[String]) {}
+
+        fn connected(&self) -> Vec<NodeId> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn what_a_peer_says_steers_no_terminal_and_begins_no_line_of_a_log() {
+        let says = Refuses("no\x1b]52;c;aGk=\x07\r\nroom\u{9b}");
+        let (request, peer) = (Request::Links, NodeId([2; 32]));
+        let asked = ask(&says, peer, &request, Bytes::new(), Duration::from_secs(1));
+        let text = futures::executor::block_on(asked).unwrap_err().to_string();
+        assert!(text.contains("room") && !text.contains(char::is_control), "{text:?}");
+    }
 }

@@ -29,6 +29,10 @@ const TAIL_BYTES_MAX: usize = 64 << 20;
 /// Where a block of a sparse file's map says that another follows.
 const MORE_AFTER_MAP: usize = 504;
 
+/// Most blocks of such a map: files with 86,000 gaps. What is passed over counts for no limit until the entry
+/// is known.
+const MAP_BLOCKS_MAX: usize = 4096;
+
 /// A tar that is read.
 pub struct TarWalk {
     input: Counted<Box<dyn Read + Send>>,
@@ -192,7 +196,12 @@ impl TarWalk {
 
     /// Passes over the maps of gaps that follow an old sparse file's header.
     fn pass_over_maps(&mut self, mut more: bool) -> Result<(), ArchiveError> {
+        let mut blocks = 0;
         while more {
+            if blocks == MAP_BLOCKS_MAX {
+                return Err(ArchiveError::Damaged("a sparse file's map does not end"));
+            }
+            blocks += 1;
             let block = self.block()?.ok_or(ArchiveError::Truncated("a sparse file's map"))?;
             more = block[MORE_AFTER_MAP] != 0;
         }

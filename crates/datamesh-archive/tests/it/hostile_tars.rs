@@ -214,6 +214,17 @@ fn sparse_files_are_listed_and_what_follows_them_is_found() {
 }
 
 #[test]
+fn a_sparse_files_map_ends_somewhere() {
+    let mut sparse = header(b'S', b"sparse", "00000000003");
+    sparse[482] = 1;
+    let mut map = vec![0; 512];
+    map[504] = 1;
+    let (account, report) = bring_bytes(&[summed(sparse), map.repeat(5000)].concat(), &keeping());
+    assert!(report.unwrap_err().message.contains("does not end"));
+    assert!(account.files().is_empty());
+}
+
+#[test]
 fn metadata_of_others_is_a_wish_and_no_more() {
     let with = |text: &str| {
         let pax = member(b'x', b"pax", record("DATAMESH.file", text).as_bytes());

@@ -107,7 +107,7 @@ impl Client {
     }
 
     /// All versions of a path.
-    async fn all_versions(&self, path: &MeshPath) -> Result<Vec<Version>, ClientError> {
+    pub(crate) async fn all_versions(&self, path: &MeshPath) -> Result<Vec<Version>, ClientError> {
         let mut all: Vec<Version> = Vec::new();
         loop {
             let (path, after) = (path.clone(), all.len() as u64);

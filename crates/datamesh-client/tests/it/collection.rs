@@ -224,6 +224,24 @@ fn what_was_deleted_is_taken_back_without_moving_its_bytes() {
     });
 }
 
+/// More versions than one page of them.
+#[test]
+fn the_newest_of_many_versions_is_taken_back() {
+    sim::run(6, |world| async move {
+        let mesh = Mesh::new(&world);
+        let client = &mesh.cluster.client;
+        for seed in 0..260 {
+            mesh.cluster.put(&file("many", seed, 50)).await;
+        }
+        assert_eq!(client.versions("many").await.unwrap().len(), 260);
+        client.remove(&["many".to_owned()]).await.unwrap();
+        client.undelete("many", None).await.unwrap();
+        mesh.cluster.assert_intact(&file("many", 259, 50)).await;
+        client.undelete("many", Some(258)).await.unwrap();
+        mesh.cluster.assert_intact(&file("many", 257, 50)).await;
+    });
+}
+
 #[test]
 fn a_node_that_was_away_brings_nothing_back() {
     sim::run(5, |world| async move {

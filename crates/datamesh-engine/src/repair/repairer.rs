@@ -370,6 +370,7 @@ impl Repairer {
             Job::Move(segment) => {
                 let moved = self.hand_over(segment).await;
                 if moved.is_ok() {
+                    self.pass_renewal_on(segment).await;
                     self.pass_pin_on(segment).await;
                 }
                 Worked::Moved(segment, moved)

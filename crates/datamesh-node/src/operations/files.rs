@@ -52,6 +52,9 @@ fn folder(name: &str) -> Result<Option<MeshPath>, OperationError> {
     }
 }
 
+/// Versions of one path that are told, the newest.
+const VERSIONS_MAX: usize = 10_000;
+
 /// No file is meant by any of the patterns.
 pub(super) fn no_such_name() -> OperationError {
     OperationError::new(ErrorKind::NotFound, "no file has such a name")
@@ -386,7 +389,16 @@ impl HomeOperations {
                 let (datamesh_catalog::Named::Path(path)
                 | datamesh_catalog::Named::File(_, path)
                 | datamesh_catalog::Named::Version(_, path)) = named;
-                catalog.versions(&path, 0, 1024).map(Some)
+                let (mut newest, mut seen) = (Vec::new(), 0);
+                loop {
+                    let page = catalog.versions(&path, seen, VERSIONS_MAX)?;
+                    if page.is_empty() {
+                        return Ok(Some(newest));
+                    }
+                    seen += page.len() as u64;
+                    newest.extend(page);
+                    newest.drain(..newest.len().saturating_sub(VERSIONS_MAX));
+                }
             })
             .await?;
         let mut versions: Vec<_> =
