@@ -177,7 +177,19 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Removes a local file. False where its content is not known to be on the mesh, so that it stays.
+    /// Whether the mesh has ever heard of the path. What was stored there and is deleted has a marker.
+    async fn was_there(&self, path: &MeshPath) -> Result<bool, String> {
+        let request = VersionsRequest { name: self.whole(path)?.to_string() };
+        match self.operations.versions(request).await {
+            Ok(reply) => Ok(!reply.versions.is_empty()),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.message),
+        }
+    }
+
+    /// Removes a local file. False where its content is not known to be on the mesh, or nothing was ever
+    /// there, so that it stays: what a pass stored and nobody was told of is lost with the catalog, and was
+    /// deleted by nobody.
     async fn remove_local(
         &mut self,
         path: &MeshPath,
@@ -195,6 +207,12 @@ impl<'a> Run<'a> {
                 self.report.kept.push(crate::plan::Kept { path: path.clone(), reason });
                 return Ok(false);
             }
+        }
+        if !if_stored && !self.was_there(path).await? {
+            let reason = "the mesh has never heard of it";
+            self.report.kept.push(crate::plan::Kept { path: path.clone(), reason });
+            self.base.forget(path);
+            return Ok(false);
         }
         self.tree.remove(path, fingerprint)?;
         local.remove(path);

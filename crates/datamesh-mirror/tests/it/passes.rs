@@ -289,6 +289,30 @@ async fn where_it_is_not_known_what_others_did_nothing_is_removed_and_it_is_said
     assert_eq!((replica.names().len(), account.files().len()), (0, 0));
 }
 
+/// What was stored and told to nobody is lost with the catalog: it was deleted by nobody.
+#[tokio::test]
+async fn what_the_mesh_has_never_heard_of_is_not_removed_here() {
+    let replica = Replica::new();
+    let both = options(Direction::Both);
+    replica.write("told", "told");
+    replica.write("untold", "untold");
+    replica.pass(&Account::new(), &both).await;
+    // The account as it is restored.
+    let account = Account::new();
+    account.store("shared/tree/told", b"told");
+    let report = replica.pass(&account, &both).await;
+    let removed = report.actions.iter().any(|it| matches!(it, Action::RemoveLocal { .. }));
+    assert!(!removed, "{:?}", report.actions);
+    assert_eq!(fs::read(replica.path("untold")).unwrap(), b"untold");
+    // The next pass stores it again.
+    replica.pass(&account, &both).await;
+    assert_eq!(account.files()["shared/tree/untold"], b"untold");
+    // What somebody deleted goes.
+    account.delete("shared/tree/untold");
+    replica.pass(&account, &both).await;
+    assert!(!replica.path("untold").exists());
+}
+
 #[tokio::test]
 async fn an_empty_folder_is_taken_for_a_disk_that_is_not_there() {
     let (account, replica) = (Account::new(), Replica::new());
