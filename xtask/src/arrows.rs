@@ -105,8 +105,7 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
         &[
             "crates/datamesh-node/src/service.rs",
             "crates/datamesh-store/src/store/collect.rs",
-            // Its test of writers that meet a compaction.
-            "crates/datamesh-store/src/store/compact.rs",
+            "crates/datamesh-store/src/store/compact/tests.rs",
         ],
         "the service gives the power to remove to the collector",
     ),

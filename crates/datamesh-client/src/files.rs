@@ -104,7 +104,7 @@ impl Client {
     ) -> BoxFuture<'a, Result<Vec<Version>, ClientError>> {
         Box::pin(async move {
             let path = self.path_of(name).await?;
-            self.all_versions(&path).await
+            self.catalog_call(move |catalog| catalog.all_versions(&path)).await
         })
     }
 

@@ -11,7 +11,7 @@ use datamesh_codec::Pool;
 use datamesh_core::message::Request;
 use datamesh_core::{
     BoxFuture, Clock, Descriptor, Entropy, Executor, Genesis, MeshId, NodeId, Receipt, Scheme,
-    SegmentId, Timestamp, Transport,
+    SegmentId, Timestamp, Transport, TransportError,
 };
 use futures::StreamExt;
 use tokio::time::Instant;
@@ -245,6 +245,15 @@ impl Engine {
             view.unanswered(node);
         } else {
             view.answered(node, now);
+        }
+    }
+
+    /// What came of asking a peer tells how it stands; nothing where it was not asked at all.
+    pub(crate) fn note_outcome<T>(&self, node: &NodeId, outcome: &Result<T, AskError>) {
+        match outcome {
+            Err(AskError::Transport(TransportError::Busy { .. } | TransportError::Shutdown)) => {}
+            Err(error) => self.note_answer(node, error.is_absence()),
+            Ok(_) => self.note_answer(node, false),
         }
     }
 

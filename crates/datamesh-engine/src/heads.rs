@@ -176,24 +176,17 @@ impl Engine {
         head: &Head,
         answer: Result<(Reply, Bytes), AskError>,
     ) -> Told {
+        self.note_outcome(node, &answer);
         match answer {
-            Ok((Reply::Done, _)) => {
-                self.note_answer(node, false);
-                Told::Kept
-            }
+            Ok((Reply::Done, _)) => Told::Kept,
             Ok((Reply::HeadKept(rival), _)) => {
-                self.note_answer(node, false);
                 let holds = rival.account == head.account
                     && rival.log == head.log
                     && rival.revision >= head.revision
                     && rival.verify(&self.mesh()).is_ok();
                 if holds { Told::Rival(Box::new(rival)) } else { Told::Nothing }
             }
-            Ok(_) => Told::Nothing,
-            Err(error) => {
-                self.note_answer(node, error.is_absence());
-                Told::Nothing
-            }
+            _ => Told::Nothing,
         }
     }
 
@@ -202,9 +195,7 @@ impl Engine {
         Box::pin(async move {
             let request = Request::PutHead(head.clone());
             let answer = ask(&*self.transport, node, &request, Bytes::new(), PUT_DEADLINE).await;
-            if let Err(error) = &answer {
-                self.note_answer(&node, error.is_absence());
-            }
+            self.note_outcome(&node, &answer);
             // A rival is at least as new: the node has what it needs.
             matches!(answer, Ok((Reply::Done | Reply::HeadKept(_), _)))
         })
@@ -225,19 +216,14 @@ impl Engine {
                 asking.push(async move { (node, self.heads_of(node, account, known).await) });
             }
             while let Some((node, answer)) = asking.next().await {
-                match answer {
-                    Ok(heads) => {
-                        self.note_answer(&node, false);
-                        read.answered += 1;
-                        for head in heads {
-                            let before = read.heads.get(&head.log).map(|before| before.revision);
-                            let room = before.is_some() || read.heads.len() < LOGS_MAX;
-                            if room && before.is_none_or(|before| before < head.revision) {
-                                read.heads.insert(head.log, head);
-                            }
-                        }
+                self.note_outcome(&node, &answer);
+                read.answered += usize::from(answer.is_ok());
+                for head in answer.into_iter().flatten() {
+                    let before = read.heads.get(&head.log).map(|before| before.revision);
+                    let room = before.is_some() || read.heads.len() < LOGS_MAX;
+                    if room && before.is_none_or(|before| before < head.revision) {
+                        read.heads.insert(head.log, head);
                     }
-                    Err(error) => self.note_answer(&node, error.is_absence()),
                 }
                 if read.reached() {
                     break;

@@ -96,13 +96,10 @@ impl Engine {
             let mut told = vec![LeaseTold::default(); count];
             let mut answers = self.ask_all(nodes.clone(), &request, LEASES_DEADLINE);
             while let Some((node, answer)) = answers.next().await {
+                self.note_outcome(&node, &answer);
                 let answered = match answer {
                     Ok((Reply::Leases(answers), _)) if answers.len() == count => answers,
-                    Ok(_) => Vec::new(),
-                    Err(error) => {
-                        self.note_answer(&node, error.is_absence());
-                        Vec::new()
-                    }
+                    _ => Vec::new(),
                 };
                 if answered.is_empty() {
                     told.iter_mut().for_each(|told| told.unanswered += 1);
@@ -186,13 +183,10 @@ impl Engine {
                 let request = Request::Releases(segments);
                 let transport = &*self.transport;
                 let answer = ask(transport, node, &request, Bytes::new(), QUESTION_DEADLINE).await;
+                self.note_outcome(&node, &answer);
                 match answer {
                     Ok((Reply::Releases(releases), _)) => Some(releases),
-                    Ok(_) => None,
-                    Err(error) => {
-                        self.note_answer(&node, error.is_absence());
-                        None
-                    }
+                    _ => None,
                 }
             });
             let mut asking = stream::iter(asking).buffer_unordered(ASKED_AT_ONCE);
@@ -266,7 +260,7 @@ impl Engine {
             let transport = &*self.transport;
             let answer = ask(transport, node, &request, Bytes::new(), LEASES_DEADLINE).await;
             // Whoever took it for silent and reads its list asks it for what stands there, too.
-            self.note_answer(&node, answer.as_ref().is_err_and(AskError::is_absence));
+            self.note_outcome(&node, &answer);
             match answer? {
                 (Reply::Segments { listed, more }, _) => Ok((listed, more)),
                 _ => Err(AskError::OffTopic { peer: node }),

@@ -195,7 +195,18 @@ impl AccountDb {
     /// # Errors
     /// [`CatalogError::Damaged`] where the answer cannot be proved.
     pub fn versions(&self, path: &MeshPath, after: u64, limit: usize) -> Result<Vec<Version>> {
-        let limit = limit.min(VERSIONS_MAX);
+        self.versions_after(path, after, limit.min(VERSIONS_MAX))
+    }
+
+    /// All versions and delete markers of `path`, by number.
+    ///
+    /// # Errors
+    /// [`CatalogError::Damaged`] where the answer cannot be proved.
+    pub fn all_versions(&self, path: &MeshPath) -> Result<Vec<Version>> {
+        self.versions_after(path, 0, usize::MAX)
+    }
+
+    fn versions_after(&self, path: &MeshPath, after: u64, limit: usize) -> Result<Vec<Version>> {
         self.query(|connection| {
             let Some(state) = path_state(connection, path)? else {
                 return Ok(Vec::new());

@@ -11,9 +11,6 @@ use crate::client::Client;
 use crate::error::ClientError;
 use crate::points;
 
-/// Versions read at a time.
-const PAGE: usize = 256;
-
 /// Most versions that one purge gives up: their manifests are in memory. The rest is for the next.
 const VERSIONS_MAX: usize = 64 * 1024;
 
@@ -106,20 +103,6 @@ impl Client {
         })
     }
 
-    /// All versions of a path.
-    pub(crate) async fn all_versions(&self, path: &MeshPath) -> Result<Vec<Version>, ClientError> {
-        let mut all: Vec<Version> = Vec::new();
-        loop {
-            let (path, after) = (path.clone(), all.len() as u64);
-            let page =
-                self.catalog_call(move |catalog| catalog.versions(&path, after, PAGE)).await?;
-            if page.is_empty() {
-                return Ok(all);
-            }
-            all.extend(page);
-        }
-    }
-
     pub(super) async fn purge_paths(
         &self,
         paths: &[MeshPath],
@@ -129,7 +112,8 @@ impl Client {
         let (mut purged, now) = (Purged::default(), self.engine.now());
         let (mut ids, mut segments) = (BTreeSet::new(), BTreeSet::new());
         for path in paths {
-            let versions = self.all_versions(path).await?;
+            let path = path.clone();
+            let versions = self.catalog_call(move |catalog| catalog.all_versions(&path)).await?;
             let judged = retention.judge(&versions, now);
             // Who removes a pinned file gives it up; what is there is not swept.
             let deleted = matches!(versions.last().map(|last| &last.entry), Some(Entry::Delete(_)));

@@ -103,7 +103,19 @@ impl Run<'_> {
                 continue;
             };
             let over = match local.get(&path) {
-                Some(Local::File { fingerprint, .. }) => Some(*fingerprint),
+                Some(file @ Local::File { fingerprint, .. }) => {
+                    match self.was_told(&path, file).await {
+                        Ok(true) => Some(*fingerprint),
+                        Ok(false) => {
+                            self.keep_untold(&path);
+                            continue;
+                        }
+                        Err(reason) => {
+                            self.fail(&path, reason);
+                            continue;
+                        }
+                    }
+                }
                 _ => None,
             };
             all.insert(path, Wanted { hash, over });

@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use datamesh_api::{
-    EntryFailure, ErrorKind, EventFn, OperationError, Operations, OperationsExt, RemoveRequest,
-    Totals, VersionsRequest,
+    EntryFailure, ErrorKind, EventFn, FileVersion, OperationError, Operations, OperationsExt,
+    RemoveRequest, Totals, VersionsRequest,
 };
 use datamesh_core::{Hash, MeshPath, VersionId};
 
@@ -164,39 +164,50 @@ impl<'a> Run<'a> {
             .ok_or_else(|| "its name on the mesh would be longer than 4096 bytes".to_owned())
     }
 
+    /// The versions of a path, the newest first.
+    async fn versions(&self, whole: &MeshPath) -> Result<Vec<FileVersion>, OperationError> {
+        let request = VersionsRequest { name: whole.to_string() };
+        match self.operations.versions(request).await {
+            Ok(reply) => Ok(reply.versions),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether a version of the path on the mesh has this content and can be fetched.
     async fn is_stored(&self, path: &MeshPath, hash: &Hash) -> Result<bool, String> {
-        let request = VersionsRequest { name: self.whole(path)?.to_string() };
-        match self.operations.versions(request).await {
-            Ok(reply) => {
-                let mut there = reply.versions.iter().filter(|it| !it.purged && !it.deleted);
-                Ok(there.any(|version| version.hash == Some(*hash)))
-            }
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error.message),
-        }
+        let versions = self.versions(&self.whole(path)?).await.map_err(|error| error.message)?;
+        let mut there = versions.iter().filter(|it| !it.purged && !it.deleted);
+        Ok(there.any(|version| version.hash == Some(*hash)))
     }
 
-    /// Whether the mesh has ever heard of the path. What was stored there and is deleted has a marker.
-    async fn was_there(&self, path: &MeshPath) -> Result<bool, String> {
-        let request = VersionsRequest { name: self.whole(path)?.to_string() };
-        match self.operations.versions(request).await {
-            Ok(reply) => Ok(!reply.versions.is_empty()),
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error.message),
-        }
+    /// Whether the mesh ever had a version of the path with this content, purged or not. What a pass stored
+    /// and nobody was told of is lost with a catalog that is restored: the base knows it, the mesh does not, and
+    /// nobody deleted or replaced it.
+    async fn was_told(&self, path: &MeshPath, local: &Local) -> Result<bool, String> {
+        let Local::File { hash: Some(hash), .. } = local else { return Ok(false) };
+        let versions = self.versions(&self.whole(path)?).await.map_err(|error| error.message)?;
+        Ok(versions.iter().any(|version| version.hash == Some(*hash)))
     }
 
-    /// Removes a local file. False where its content is not known to be on the mesh, or nothing was ever
-    /// there, so that it stays: what a pass stored and nobody was told of is lost with the catalog, and was
-    /// deleted by nobody.
+    /// Leaves a file as it is whose content the mesh never had, for the next pass to store it.
+    fn keep_untold(&mut self, path: &MeshPath) {
+        let reason = "the mesh has never heard of its content";
+        self.report.kept.push(crate::plan::Kept { path: path.clone(), reason });
+        self.base.forget(path);
+    }
+
+    /// Removes a local file. False where its content is not known to be on the mesh, or never was, so that it
+    /// stays.
     async fn remove_local(
         &mut self,
         path: &MeshPath,
         if_stored: bool,
         local: &mut LocalTree,
     ) -> Result<bool, String> {
-        let Some(Local::File { fingerprint, hash }) = local.get(path) else { return Ok(false) };
+        let Some(file @ Local::File { fingerprint, hash }) = local.get(path) else {
+            return Ok(false);
+        };
         if if_stored {
             let stored = match hash {
                 Some(hash) => self.is_stored(path, hash).await?,
@@ -208,10 +219,8 @@ impl<'a> Run<'a> {
                 return Ok(false);
             }
         }
-        if !if_stored && !self.was_there(path).await? {
-            let reason = "the mesh has never heard of it";
-            self.report.kept.push(crate::plan::Kept { path: path.clone(), reason });
-            self.base.forget(path);
+        if !if_stored && !self.was_told(path, file).await? {
+            self.keep_untold(path);
             return Ok(false);
         }
         self.tree.remove(path, fingerprint)?;

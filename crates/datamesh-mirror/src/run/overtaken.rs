@@ -8,7 +8,7 @@
 
 use datamesh_api::{
     DuplicateRequest, ErrorKind, FileVersion, OperationError, OperationsExt, StoredFile,
-    UndeleteRequest, VersionsRequest,
+    UndeleteRequest,
 };
 use datamesh_core::{MeshPath, VersionId};
 use futures::StreamExt;
@@ -159,16 +159,6 @@ impl Run<'_> {
                 Ok(reply) => self.report.pending = reply.pending,
                 Err(error) => self.fail(&path, error.message),
             }
-        }
-    }
-
-    /// The versions of a path, the newest first.
-    async fn versions(&self, whole: &MeshPath) -> Result<Vec<FileVersion>, OperationError> {
-        let request = VersionsRequest { name: whole.to_string() };
-        match self.operations.versions(request).await {
-            Ok(reply) => Ok(reply.versions),
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error),
         }
     }
 }

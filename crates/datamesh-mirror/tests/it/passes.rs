@@ -291,26 +291,30 @@ async fn where_it_is_not_known_what_others_did_nothing_is_removed_and_it_is_said
 
 /// What was stored and told to nobody is lost with the catalog: it was deleted by nobody.
 #[tokio::test]
-async fn what_the_mesh_has_never_heard_of_is_not_removed_here() {
+async fn what_the_mesh_has_never_heard_of_is_neither_removed_nor_replaced_here() {
     let replica = Replica::new();
     let both = options(Direction::Both);
     replica.write("told", "told");
     replica.write("untold", "untold");
+    replica.write("changed", "after");
     replica.pass(&Account::new(), &both).await;
     // The account as it is restored.
     let account = Account::new();
     account.store("shared/tree/told", b"told");
+    account.store("shared/tree/changed", b"before");
     let report = replica.pass(&account, &both).await;
-    let removed = report.actions.iter().any(|it| matches!(it, Action::RemoveLocal { .. }));
-    assert!(!removed, "{:?}", report.actions);
-    assert_eq!(fs::read(replica.path("untold")).unwrap(), b"untold");
-    // The next pass stores it again.
+    assert_eq!((report.actions.len(), report.kept.len()), (0, 2), "{:?}", report.actions);
+    // The next pass stores it again, beside what is there.
     replica.pass(&account, &both).await;
     assert_eq!(account.files()["shared/tree/untold"], b"untold");
-    // What somebody deleted goes.
+    assert!(account.has_ever(b"after"));
+    assert_eq!(replica.names().len(), 4, "{:?}", replica.names());
+    // What somebody deleted goes, and what somebody replaced is replaced.
     account.delete("shared/tree/untold");
+    account.store("shared/tree/told", b"anew");
     replica.pass(&account, &both).await;
     assert!(!replica.path("untold").exists());
+    assert_eq!(fs::read(replica.path("told")).unwrap(), b"anew");
 }
 
 #[tokio::test]

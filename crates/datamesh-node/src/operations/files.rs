@@ -389,21 +389,13 @@ impl HomeOperations {
                 let (datamesh_catalog::Named::Path(path)
                 | datamesh_catalog::Named::File(_, path)
                 | datamesh_catalog::Named::Version(_, path)) = named;
-                let (mut newest, mut seen) = (Vec::new(), 0);
-                loop {
-                    let page = catalog.versions(&path, seen, VERSIONS_MAX)?;
-                    if page.is_empty() {
-                        return Ok(Some(newest));
-                    }
-                    seen += page.len() as u64;
-                    newest.extend(page);
-                    newest.drain(..newest.len().saturating_sub(VERSIONS_MAX));
-                }
+                catalog.all_versions(&path).map(Some)
             })
             .await?;
         let mut versions: Vec<_> =
             found.ok_or_else(not_found)?.into_iter().map(convert::version).collect();
         versions.reverse();
+        versions.truncate(VERSIONS_MAX);
         Ok(VersionsReply { versions })
     }
 
